@@ -1,0 +1,166 @@
+"""Randomness as a function: every draw is a hash of what it is for.
+
+``uniform(seed, stream, entity, attempt)`` has no state, so consumer 734 112 has the same patience
+in every engine and two compared scenarios share their random numbers for free. The functions
+below are plain Python on integers and give the *same bits* on Python integers, on numpy int64
+arrays (``uniform``, ``pick_array`` and ``quantile_array``) and under ``numba.njit``: words have 32 bits and every product stays
+below 2**63, where all three agree.
+
+Laws are tables of int64 quantiles, built once per scenario, so no floating-point function runs
+when a draw is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+WORD = 0xFFFFFFFF
+SPAN = 1 << 32
+"""Number of values a draw can take: draws lie in ``[0, SPAN)``."""
+
+# A quantile table is four runs of 1025 knots: the body (cells of probability 2**-10), the first
+# cell again at 2**-20, the last cell again at 2**-20, and the last of those again at 2**-30.
+CELLS = 1024
+BODY, LOWER, UPPER, EXTREME = 0, CELLS + 1, 2 * (CELLS + 1), 3 * (CELLS + 1)
+TABLE_LENGTH = 4 * (CELLS + 1)
+VALUE_MAX = 1 << 40
+"""Largest value of a law (12.7 days in microseconds): above it interpolation could overflow."""
+
+
+def _mix(word: Any) -> Any:  # noqa: ANN401 - the same source serves int, int64 arrays and numba
+    """Scramble one 32-bit word.
+
+    The constants are the bias-0.107 two-round hash of the hash-prospector project; both multipliers
+    are below 2**31, which keeps the products below 2**63.
+    """
+    word = ((word ^ (word >> 16)) * 0x21F0AAAD) & WORD
+    word = ((word ^ (word >> 15)) * 0x735A2D97) & WORD
+    return word ^ (word >> 15)
+
+
+def key(seed: Any, stream: Any) -> Any:  # noqa: ANN401 - see _mix
+    """Fold a seed and a stream into the 32-bit key of all the draws that belong to both."""
+    word = _mix((seed & WORD) ^ 0x5EC09D5)
+    word = _mix(word ^ (seed >> 32))
+    return _mix(word ^ stream)
+
+
+def draw(key: Any, entity: Any, attempt: Any) -> Any:  # noqa: ANN401 - see _mix
+    """:func:`uniform` with its first two arguments already folded by :func:`key`."""
+    word = _mix(key ^ (entity >> 32))
+    word = _mix(word ^ (entity & WORD))
+    word = _mix(word ^ ((attempt + 0x3C6EF372) & WORD))
+    return _mix(word ^ key)
+
+
+def uniform(seed: Any, stream: Any, entity: Any, attempt: Any) -> Any:  # noqa: ANN401 - see _mix
+    """Draw a whole number, uniform on ``[0, SPAN)``, that belongs to these four arguments alone.
+
+    ``seed`` below 2**63, ``stream`` from :func:`stream`, ``entity`` below 2**63 and ``attempt``
+    below 2**32 may be Python integers or int64 arrays (which broadcast).
+    """
+    return draw(key(seed, stream), entity, attempt)
+
+
+def stream(*names: object) -> int:
+    """Turn a name (or its parts) into the 32-bit number of an independent stream of draws."""
+    text = "\x1f".join(str(name) for name in names)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+def threshold(probability: float) -> int:
+    """The number below which a draw happens with ``probability``: ``uniform(…) < threshold(p)``."""
+    return round(probability * SPAN)
+
+
+def cumulative(weights: Sequence[float]) -> list[int]:
+    """Cumulative thresholds of relative ``weights``, for :func:`pick`; the last one is ``SPAN``."""
+    total = float(sum(weights))
+    running, edges = 0.0, []
+    for weight in weights:
+        running += weight
+        edges.append(round(running / total * SPAN))
+    edges[-1] = SPAN
+    return edges
+
+
+def pick(edges: Sequence[int], draw: int) -> int:
+    """Index of the share that ``draw`` falls into; ``edges`` come from :func:`cumulative`."""
+    return bisect_right(edges, draw)
+
+
+def pick_array(edges: Sequence[int], draws: NDArray[np.int64]) -> NDArray[np.int64]:
+    """:func:`pick` for an array of draws."""
+    return np.searchsorted(np.asarray(edges, np.int64), draws, side="right").astype(np.int64)
+
+
+def last_refresh(seed: int, name: int, entity: int, attempt: int, persistence: int) -> int:
+    """The latest attempt, not after ``attempt``, at which a slowly changing condition was redrawn.
+
+    A condition (the pose of a hand, say) is carried over from one attempt to the next when its
+    draw falls below ``persistence`` (a :func:`threshold`), so attempts that share the returned
+    number share the condition: a first-order chain with correlation ``persistence / SPAN``.
+    Attempts count from 1; the first is always a fresh one.
+    """
+    while attempt > 1 and uniform(seed, name, entity, attempt) < persistence:
+        attempt -= 1
+    return attempt
+
+
+def quantile_table(inverse: Callable[[float], float]) -> tuple[int, ...]:
+    """Tabulate a law from its quantile function, for :func:`quantile`.
+
+    ``inverse`` takes a probability in ``(0, 1)`` and returns the value there, in the unit of the
+    draws (microseconds); values are rounded and kept within ``[0, VALUE_MAX]``.
+    """
+
+    def run(start: float, cell: float) -> list[int]:
+        knots = []
+        for index in range(CELLS + 1):
+            probability = min(max(start + index * cell, 2.0**-33), 1.0 - 2.0**-33)
+            knots.append(min(max(round(inverse(probability)), 0), VALUE_MAX))
+        return knots
+
+    body, fine, finest = 2.0**-10, 2.0**-20, 2.0**-30
+    return tuple(
+        run(0.0, body) + run(0.0, fine) + run(1.0 - body, fine) + run(1.0 - fine, finest)
+    )
+
+
+def quantile(table: Sequence[int], draw: int) -> int:
+    """The value of a law at ``draw``, interpolated between knots with whole numbers only."""
+    cell = draw >> 22
+    base, shift, rest = BODY, 22, draw
+    if cell == 0:
+        base, shift = LOWER, 12
+    elif cell == CELLS - 1:
+        base, shift, rest = UPPER, 12, draw - (cell << 22)
+        if rest >> 12 == CELLS - 1:
+            base, shift, rest = EXTREME, 2, rest - ((CELLS - 1) << 12)
+    index = base + (rest >> shift)
+    low = table[index]
+    return low + (((table[index + 1] - low) * (rest & ((1 << shift) - 1))) >> shift)
+
+
+def quantile_array(table: Sequence[int], draws: NDArray[np.int64]) -> NDArray[np.int64]:
+    """:func:`quantile` for an array of draws."""
+    knots = np.asarray(table, np.int64)
+    cell = draws >> 22
+    lower, upper = cell == 0, cell == CELLS - 1
+    above = np.where(upper, draws - ((CELLS - 1) << 22), draws)
+    extreme = upper & (above >> 12 == CELLS - 1)
+    rest = np.where(extreme, above - ((CELLS - 1) << 12), above)
+    shift = np.where(extreme, 2, np.where(lower | upper, 12, 22))
+    base = np.where(extreme, EXTREME, np.where(upper, UPPER, np.where(lower, LOWER, BODY)))
+    index = base + (rest >> shift)
+    low = knots[index]
+    return low + (((knots[index + 1] - low) * (rest & ((1 << shift) - 1))) >> shift)
