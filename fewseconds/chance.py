@@ -131,9 +131,7 @@ def quantile_table(inverse: Callable[[float], float]) -> tuple[int, ...]:
         return knots
 
     body, fine, finest = 2.0**-10, 2.0**-20, 2.0**-30
-    return tuple(
-        run(0.0, body) + run(0.0, fine) + run(1.0 - body, fine) + run(1.0 - fine, finest)
-    )
+    return tuple(run(0.0, body) + run(0.0, fine) + run(1.0 - body, fine) + run(1.0 - fine, finest))
 
 
 def quantile(table: Sequence[int], draw: int) -> int:

@@ -89,9 +89,7 @@ def transaction_id(prefix: str, seed: int, journey_id: int, attempt: int) -> str
     body = []
     for block in range(0, TRANSACTION_ID_LENGTH - len(prefix), 5):
         # Five characters of base 62 (29.8 bits) come out of each 32-bit draw.
-        word = chance.uniform(
-            seed, chance.stream("transaction_id", block), journey_id, attempt
-        )
+        word = chance.uniform(seed, chance.stream("transaction_id", block), journey_id, attempt)
         for _ in range(5):
             word, digit = divmod(word, 62)
             body.append(ALPHABET[digit])
@@ -100,4 +98,6 @@ def transaction_id(prefix: str, seed: int, journey_id: int, attempt: int) -> str
 
 def masked(name: str) -> str:
     """A name as a payer sees it before paying: the first two letters of each word, then dots."""
-    return " ".join(word if len(word) <= 2 else word[:2] + "•" * (len(word) - 2) for word in name.split())  # noqa: PLR2004, E501
+    return " ".join(
+        word if len(word) <= 2 else word[:2] + "•" * (len(word) - 2) for word in name.split()
+    )  # noqa: PLR2004, E501

@@ -1,0 +1,246 @@
+"""The HTTP messages that the load generator and the mock services both speak, as JSON.
+
+Paths are constants here, so that a client and a server cannot disagree about them. Amounts are
+whole paise, dates are ISO 8601. Errors are problem details (RFC 9457).
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt  # noqa: TC003 - msgspec reads the annotations at run time
+import hashlib
+import hmac
+from typing import Final, Literal
+
+import msgspec
+
+RESOLVE: Final = "/upi/v1/resolve"
+PAY: Final = "/upi/v1/pay"
+PAYMENTS: Final = "/upi/v1/payments"
+"""``GET {PAYMENTS}/{transaction_id}``: what has become of a payment."""
+BILLER_RESOLVE: Final = "/biller/v1/bills/resolve"
+BILLER_AUTHORISE: Final = "/biller/v1/payments/authorise"
+BILLER_CALLBACK: Final = "/biller/v1/callbacks/upi"
+BILLER_RECEIPTS: Final = "/biller/v1/receipts"
+"""``GET {BILLER_RECEIPTS}/{transaction_id}``."""
+SMS_SEND: Final = "/sms/v1/messages"
+INBOX: Final = "/handset/v1/inbox"
+"""``GET {INBOX}/{phone}?reference=…&wait_ms=…``: long poll; needs the test token."""
+PORTAL_REGISTER: Final = "/portal/v1/accounts"
+PORTAL_LOG_IN: Final = "/portal/v1/sessions"
+PORTAL_BILL: Final = "/portal/v1/bills/current"
+HEALTH: Final = "/health"
+READY: Final = "/ready"
+
+TRACE_HEADER: Final = "fewseconds-journey"
+TOKEN_HEADER: Final = "fewseconds-token"  # noqa: S105 - the name of a header
+SIGNATURE_HEADERS: Final = ("webhook-id", "webhook-timestamp", "webhook-signature")
+REPLAY_WINDOW_S: Final = 300
+"""Tolerated age of a callback: the default of the Standard Webhooks specification."""
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """Which attempt of which journey a request belongs to; travels in :data:`TRACE_HEADER`."""
+
+    kind: str
+    journey_id: int
+    step: str
+    leg: int
+    attempt: int
+    app: str = ""
+    bank: str = ""
+    medium: str = ""
+    scanner: str = ""
+    operator: str = ""
+
+    def header(self) -> str:
+        """The value of the header."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def read(cls, header: str | None) -> Trace | None:
+        """Read the header's value; a missing or broken one is no trace at all."""
+        if not header:
+            return None
+        try:
+            return msgspec.json.decode(header, type=cls)
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            return None
+
+
+class ResolveRequest(msgspec.Struct, frozen=True):
+    """What the app sends after a scan (or after the consumer number was typed)."""
+
+    app: str
+    scanned: str = ""
+    consumer_number: str = ""
+
+
+class BillDetails(msgspec.Struct, frozen=True):
+    """What the screen shows before Pay."""
+
+    bill_number: str
+    consumer_number: str
+    customer_name: str
+    """Masked."""
+    amount_paise: int
+    due_on: dt.date
+    payee_vpa: str
+    payee_name: str
+    verified: bool = False
+    """The QR's signature was checked and holds."""
+
+
+class PayRequest(msgspec.Struct, frozen=True):
+    """The consumer pressed Pay and typed the PIN."""
+
+    app: str
+    payer_vpa: str
+    payer_bank: str
+    payee_vpa: str
+    bill_number: str
+    amount_paise: int
+    pin: str
+    scanned: str = ""
+
+
+class Payment(msgspec.Struct, frozen=True):
+    """What the payer's app says about a payment."""
+
+    transaction_id: str
+    status: Literal["SUCCESS", "FAILURE", "PENDING"]
+    code: str
+    """UPI response code; ``00`` for success, ``01`` while it is under way."""
+    amount_paise: int
+    bill_number: str
+    rrn: str = ""
+    message: str = ""
+
+
+class BillQuery(msgspec.Struct, frozen=True):
+    """Payee PSP to biller: one of the two is given."""
+
+    bill_number: str = ""
+    consumer_number: str = ""
+
+
+class Authorisation(msgspec.Struct, frozen=True):
+    """Payee PSP to biller: may this payment go ahead (ReqAuthDetails)?"""
+
+    transaction_id: str
+    bill_number: str
+    amount_paise: int
+
+
+class Authorised(msgspec.Struct, frozen=True):
+    """The biller's answer; a refusal carries a UPI response code."""
+
+    approved: bool
+    code: str = "00"
+    reason: str = ""
+
+
+class Callback(msgspec.Struct, frozen=True):
+    """Payee PSP to biller, signed: a payment reached its end."""
+
+    event_id: str
+    transaction_id: str
+    rrn: str
+    status: Literal["SUCCESS", "FAILURE"]
+    code: str
+    bill_number: str
+    amount_paise: int
+    payer_vpa: str
+
+
+class Acknowledged(msgspec.Struct, frozen=True):
+    """The biller has the payment on durable storage."""
+
+    transaction_id: str
+    receipt_number: str
+    duplicate: bool
+    """True if this callback had been processed before."""
+    posting: Literal["credited", "refund_due", "none"]
+    """``refund_due``: the bill had been paid already, so the money goes back."""
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """Proof of a payment."""
+
+    receipt_number: str
+    transaction_id: str
+    rrn: str
+    bill_number: str
+    amount_paise: int
+    posting: Literal["credited", "refund_due"]
+
+
+class SmsRequest(msgspec.Struct, frozen=True):
+    """Biller to SMS gateway."""
+
+    to: str
+    sender: str
+    """DLT header with its suffix, such as ``BESTMU-S``."""
+    entity_id: str
+    template_id: str
+    text: str
+    reference: str
+    """The biller's own id of the message: the transaction id."""
+
+
+class SmsAccepted(msgspec.Struct, frozen=True):
+    """The gateway has taken the message over."""
+
+    message_id: str
+
+
+class InboxMessage(msgspec.Struct, frozen=True):
+    """A message on a handset."""
+
+    message_id: str
+    reference: str
+    sender: str
+    text: str
+
+
+class Inbox(msgspec.Struct, frozen=True):
+    """The messages of a handset that match the question."""
+
+    messages: tuple[InboxMessage, ...]
+
+
+class PortalAccount(msgspec.Struct, frozen=True):
+    """Register at the old portal."""
+
+    login: str
+    password: str
+    consumer_number: str
+
+
+class PortalLogIn(msgspec.Struct, frozen=True):
+    """Log in at the old portal."""
+
+    login: str
+    password: str
+
+
+class PortalSession(msgspec.Struct, frozen=True):
+    """A portal session; its token goes into ``Authorization: Bearer …``."""
+
+    token: str
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """An error, as RFC 9457 writes it; ``code`` is the UPI response code where there is one."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = ""
+    code: str = ""
+
+
+def signature(secret: bytes, message_id: str, timestamp_s: int, body: bytes) -> str:
+    """Sign a callback's raw body as the Standard Webhooks specification says: ``v1,<base64>``."""
+    signed = b".".join((message_id.encode(), str(timestamp_s).encode(), body))
+    return "v1," + base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).decode()

@@ -1,0 +1,107 @@
+"""Laws of time as they are written in a scenario, and their tables of int64 microseconds."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from fewseconds import chance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Z95: Final = NormalDist().inv_cdf(0.95)
+PARAMETERS: Final = {
+    "constant": ("value_ms",),
+    "uniform": ("low_ms", "high_ms"),
+    "exponential": ("mean_ms",),
+    "lognormal": ("median_ms", "p95_ms"),
+    "quantiles": ("points",),
+}
+
+
+class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long something takes. Milliseconds as people write them; drawn as microseconds."""
+
+    law: Literal["constant", "uniform", "exponential", "lognormal", "quantiles"]
+    source: str
+    """Where the numbers come from, or ``assumption: …``."""
+    value_ms: float | None = None
+    low_ms: float | None = None
+    high_ms: float | None = None
+    mean_ms: float | None = None
+    median_ms: float | None = None
+    p95_ms: float | None = None
+    points: tuple[tuple[float, float], ...] | None = None
+    """``[[probability, ms], …]`` from 0 to 1, straight lines between."""
+    max_ms: float | None = None
+    """The law is cut here: longer draws take exactly this long."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the numbers, as ``parameter: …`` phrases."""
+        wanted = PARAMETERS[self.law]
+        found = []
+        for names in PARAMETERS.values():
+            for name in names:
+                value = getattr(self, name)
+                if name in wanted and value is None:
+                    found.append(f"{name}: missing; law {self.law!r} needs {', '.join(wanted)}")
+                elif name not in wanted and value is not None:
+                    found.append(f"{name}: not a parameter of law {self.law!r}; remove it")
+                elif isinstance(value, int | float) and not 0 <= value < math.inf:
+                    found.append(f"{name}: {value!r} is not a duration; write 0 or more")
+        return found or self._shape_problems()
+
+    def _shape_problems(self) -> list[str]:
+        if self.max_ms is not None and self.max_ms <= 0:
+            return [f"max_ms: {self.max_ms!r} cuts everything away; write a duration above 0"]
+        if self.law == "uniform" and self.low_ms > self.high_ms:  # type: ignore[operator]
+            return [f"low_ms: {self.low_ms!r} is above high_ms {self.high_ms!r}; swap them"]
+        if self.law == "lognormal" and not 0 < self.median_ms <= self.p95_ms:  # type: ignore[operator]
+            return [f"median_ms: {self.median_ms!r} must lie between 0 and p95_ms {self.p95_ms!r}"]
+        if self.law == "quantiles":
+            points = self.points or ()
+            rising = all(
+                a[0] < b[0] and a[1] <= b[1] for a, b in zip(points, points[1:], strict=False)
+            )
+            if len(points) < 2 or points[0][0] != 0 or points[-1][0] != 1 or not rising:  # noqa: PLR2004
+                return ["points: must rise from probability 0 to 1; write [[0, …], …, [1, …]]"]
+        return []
+
+    def inverse(self) -> Callable[[float], float]:
+        """The quantile function: probability in (0, 1) → microseconds."""
+        cut = math.inf if self.max_ms is None else self.max_ms
+        return lambda probability: 1000.0 * min(self._quantile_ms(probability), cut)
+
+    def _quantile_ms(self, probability: float) -> float:
+        if self.law == "constant":
+            return float(self.value_ms)  # type: ignore[arg-type]
+        if self.law == "uniform":
+            return self.low_ms + probability * (self.high_ms - self.low_ms)  # type: ignore[operator]
+        if self.law == "exponential":
+            return -self.mean_ms * math.log1p(-probability)  # type: ignore[operator]
+        if self.law == "lognormal":
+            sigma = math.log(self.p95_ms / self.median_ms) / Z95  # type: ignore[operator]
+            return self.median_ms * math.exp(sigma * NormalDist().inv_cdf(probability))  # type: ignore[operator]
+        return self._interpolated_ms(probability)
+
+    def _interpolated_ms(self, probability: float) -> float:
+        points = self.points or ()
+        for (left, low), (right, high) in zip(points, points[1:], strict=False):
+            if probability <= right:
+                return low + (high - low) * (probability - left) / (right - left)
+        return points[-1][1]
+
+    def table(self) -> tuple[int, ...]:
+        """The law as a table for :func:`chance.quantile`, in microseconds."""
+        return _table(self)
+
+
+@lru_cache(maxsize=1024)
+def _table(law: Law) -> tuple[int, ...]:
+    # A table costs milliseconds to build and many steps share a law.
+    return chance.quantile_table(law.inverse())

@@ -1,0 +1,149 @@
+"""What happened: one row per attempt of a step, and one per leg of that attempt.
+
+All engines and the mock services write this schema, one Parquet file per process. Sojourn, wait,
+lag and service time are derived and never stored:
+
+* sojourn = ``end_us - intended_us``: ``intended_us`` is the moment the step before it ended, the
+  attempt before it ended, or (first step) the plan's intended start, so waits between attempts
+  are part of it;
+* lag = ``start_us - intended_us`` of a journey's first step: the generator's own fault;
+* wait = ``service_start_us - start_us`` and service = ``end_us - service_start_us`` of a leg.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fewseconds.journey import STEP_ROW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["SCHEMA", "STEP_ROW", "Outcome", "Writer", "read", "table"]
+
+_CODE = pa.dictionary(pa.int32(), pa.string())
+SCHEMA: Final = pa.schema(
+    [
+        ("observer", _CODE),
+        ("process", _CODE),
+        ("journey_id", pa.int64()),
+        ("branch", _CODE),
+        ("step", _CODE),
+        ("leg", pa.int32()),
+        ("attempt", pa.int32()),
+        ("station", _CODE),
+        ("intended_us", pa.int64()),
+        ("start_us", pa.int64()),
+        ("service_start_us", pa.int64()),
+        ("end_us", pa.int64()),
+        ("outcome", _CODE),
+        ("code", _CODE),
+        ("queue_length", pa.int32()),
+        ("overrun_us", pa.int64()),
+    ]
+)
+PART_ROWS: Final = 50_000
+
+
+class Outcome(NamedTuple):
+    """One row; times are microseconds on the clock of the plan."""
+
+    observer: str
+    """``client``, ``server`` or ``sim``."""
+    process: str
+    journey_id: int
+    branch: str
+    step: str
+    leg: int
+    """Position of the leg in its step, or :data:`STEP_ROW` for the whole attempt."""
+    attempt: int
+    station: str
+    """Empty in the row of a whole attempt."""
+    intended_us: int
+    start_us: int
+    service_start_us: int
+    end_us: int
+    outcome: str
+    code: str = ""
+    queue_length: int = 0
+    """How many were waiting when this visit arrived."""
+    overrun_us: int = 0
+    """By how much real work outlasted the time it stood for."""
+
+
+def table(rows: Iterable[Outcome]) -> pa.Table:
+    """Rows as an Arrow table of :data:`SCHEMA`."""
+    columns = list(zip(*rows, strict=True)) or [[] for _ in SCHEMA]
+    arrays = []
+    for field, column in zip(SCHEMA, columns, strict=True):
+        if field.type == _CODE:
+            arrays.append(pa.array(column, pa.string()).dictionary_encode().cast(_CODE))
+        else:
+            arrays.append(pa.array(column, field.type))
+    return pa.table(arrays, schema=SCHEMA)
+
+
+class Writer:
+    """Collects the rows of one process.
+
+    What was flushed survives a crash: flushed rows are whole Parquet files of their own, which
+    ``close`` joins into the one file of the process.
+    """
+
+    def __init__(self, folder: Path, process: str) -> None:
+        """Write ``<folder>/<process>.parquet``; the folder is made if need be."""
+        self.folder = Path(folder)
+        self.process = process
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._rows: list[Outcome] = []
+        self._parts: list[Path] = []
+        self._lock = threading.Lock()
+
+    def add(self, row: Outcome) -> None:
+        """Keep a row; it is on disk after the next flush."""
+        self._rows.append(row)
+        if len(self._rows) >= PART_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put everything added so far on disk, readable by itself."""
+        with self._lock:
+            rows, self._rows = self._rows, []
+            if not rows:
+                return
+            part = self.folder / f"{self.process}.part{len(self._parts):05d}.parquet"
+            half = part.with_suffix(".writing")
+            pq.write_table(table(rows), half, compression="zstd")
+            half.rename(part)
+            self._parts.append(part)
+
+    def close(self) -> Path:
+        """Flush and join the parts; returns the file of this process."""
+        self.flush()
+        whole = self.folder / f"{self.process}.parquet"
+        half = whole.with_suffix(".writing")
+        with pq.ParquetWriter(half, SCHEMA, compression="zstd") as writer:
+            for part in self._parts:
+                writer.write_table(pq.read_table(part, schema=SCHEMA))
+        half.rename(whole)
+        for part in self._parts:
+            part.unlink()
+        self._parts = []
+        return whole
+
+
+def read(folder: Path, observer: str | None = None) -> pa.Table:
+    """All rows that the processes of a run have written to ``folder`` so far."""
+    files = sorted(Path(folder).glob("*.parquet"))
+    tables = [pq.read_table(file, schema=SCHEMA).unify_dictionaries() for file in files]
+    if not tables:
+        return SCHEMA.empty_table()
+    whole = pa.concat_tables(tables)
+    if observer is not None:
+        whole = whole.filter(pa.compute.equal(whole["observer"].cast(pa.string()), observer))
+    return whole

@@ -1,0 +1,215 @@
+"""What is wrong with a scenario that its types cannot say: names, shares, rates, ranges."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Final
+
+from fewseconds.journey import OUTCOMES, Step
+from fewseconds.scenario import MEDIA, SCANNERS, TRAITS, Failure, Scenario, Station
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from fewseconds.law import Law
+
+SHARES_TOLERANCE: Final = 1e-6
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """``; did you mean …?`` when something known resembles ``word``, else the known words."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"use one of {', '.join(map(repr, known))}" if known else "remove it"
+
+
+def problems(scenario: Scenario) -> list[str]:
+    """Everything that is wrong with a scenario of the right shape, as ``place: …`` lines."""
+    return [
+        *_population_problems(scenario),
+        *_share_problems(scenario),
+        *(
+            line
+            for name, station in scenario.stations.items()
+            for line in _station_problems(name, station)
+        ),
+        *_journey_problems(scenario),
+        *_objective_problems(scenario),
+    ]
+
+
+def _population_problems(scenario: Scenario) -> Iterator[str]:
+    arrivals = scenario.arrivals
+    positive = {
+        "consumers": scenario.consumers,
+        "frame_cadence_ms": scenario.frame_cadence_ms,
+        "arrivals.days": arrivals.days,
+        "arrivals.cycles": arrivals.cycles,
+        "arrivals.payments_per_consumer_month": arrivals.payments_per_consumer_month,
+        "load.duration_s": scenario.load.duration_s,
+        "load.in_flight_max": scenario.load.in_flight_max,
+        "simulate.journeys_max": scenario.simulate.journeys_max,
+    }
+    for place, number in positive.items():
+        if not number > 0:
+            yield f"{place}: {number!r} is not above 0; write a positive number"
+    if arrivals.payments_per_consumer_month > 1:
+        yield (
+            f"arrivals.payments_per_consumer_month: {arrivals.payments_per_consumer_month!r} pays "
+            "a bill more than once; write at most 1"
+        )
+    if not 0 <= scenario.seed < 1 << 63:
+        yield f"seed: {scenario.seed!r} is out of range; write 0 to 2**63 - 1"
+    for place, weights, count in (
+        ("arrivals.days_after_bill", arrivals.days_after_bill, None),
+        ("arrivals.weekdays", arrivals.weekdays, 7),
+        ("arrivals.hours", arrivals.hours, 24),
+    ):
+        if count is not None and len(weights) != count:
+            yield f"{place}: {len(weights)} weights; write {count}"
+        if any(weight < 0 for weight in weights) or not sum(weights) > 0:
+            yield f"{place}: {list(weights)!r} has a negative rate or none at all; write weights of 0 or more"
+
+
+def _shares(place: str, shares: Mapping[str, float]) -> Iterator[str]:
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            yield f"{place}.{name}: share {share!r} is not between 0 and 1"
+    total = sum(shares.values())
+    if shares and abs(total - 1) > SHARES_TOLERANCE:
+        yield f"{place}: shares sum to {total:.6g}; make them sum to 1"
+
+
+def _share_problems(scenario: Scenario) -> Iterator[str]:
+    for place, share in (
+        ("digital_share", scenario.digital_share),
+        ("frame_persistence", scenario.frame_persistence),
+    ):
+        if not 0 <= share <= 1:
+            yield f"{place}: {share!r} is not between 0 and 1"
+    for digital, word in ((True, "digital"), (False, "other")):
+        members = {k: c.share for k, c in scenario.channels.items() if c.digital is digital}
+        yield from _shares(f"channels ({word})", members)
+    for kind, channel in scenario.channels.items():
+        if kind not in scenario.journeys:
+            yield f"channels.{kind}: no such journey; {closest(kind, scenario.journeys)}"
+        yield from _shares(f"channels.{kind}.media", channel.media)
+        for medium in channel.media:
+            if medium not in MEDIA:
+                yield f"channels.{kind}.media: unknown medium {medium!r}; {closest(medium, MEDIA)}"
+    yield from _shares("apps", {name: app.share for name, app in scenario.apps.items()})
+    for name, app in scenario.apps.items():
+        if app.scanner not in SCANNERS:
+            yield f"apps.{name}.scanner: unknown scanner {app.scanner!r}; {closest(app.scanner, SCANNERS)}"
+    yield from _shares("banks", scenario.banks)
+    yield from _shares("operators", scenario.operators)
+
+
+def _law_problems(place: str, law: Law | None) -> Iterator[str]:
+    if law is not None:
+        yield from (f"{place}.{problem}" for problem in law.problems())
+
+
+def _failure_problems(place: str, failures: tuple[Failure, ...] | None) -> Iterator[str]:
+    for index, failure in enumerate(failures or ()):
+        if not 0 <= failure.share <= 1:
+            yield f"{place}.failures[{index}].share: {failure.share!r} is not between 0 and 1"
+    total = sum(failure.share for failure in failures or ())
+    if total > 1 + SHARES_TOLERANCE:
+        yield f"{place}.failures: shares sum to {total:.6g}; keep them at 1 or below"
+
+
+def _station_problems(name: str, station: Station) -> Iterator[str]:
+    place = f"stations.{name}"
+    yield from _law_problems(f"{place}.service_time", station.service_time)
+    yield from _law_problems(f"{place}.patience", station.patience)
+    yield from _failure_problems(place, station.failures)
+    if station.servers < 0:
+        yield f"{place}.servers: {station.servers!r} is negative; write 0 for no waiting, or a number"
+    if station.queue_limit is not None and station.queue_limit < 0:
+        yield f"{place}.queue_limit: {station.queue_limit!r} is negative; write 0 or more"
+    if not 0 <= station.persistence <= 1:
+        yield f"{place}.persistence: {station.persistence!r} is not between 0 and 1"
+    for trait in station.by:
+        if trait not in TRAITS:
+            yield f"{place}.by: unknown trait {trait!r}; {closest(trait, TRAITS)}"
+    for value, variant in station.variants.items():
+        yield from _law_problems(f"{place}.variants.{value}.service_time", variant.service_time)
+        yield from _failure_problems(f"{place}.variants.{value}", variant.failures)
+
+
+def _journey_problems(scenario: Scenario) -> Iterator[str]:
+    told: set[str] = set()
+    for kind, table in scenario.journeys.items():
+        unknown = [name for name in table.steps if name not in scenario.steps]
+        for name in unknown:
+            yield f"journey {kind!r}: unknown step {name!r}; {closest(name, scenario.steps)}"
+        if not table.steps:
+            yield f"journey {kind!r}: has no steps; write at least one"
+        if len(set(table.steps)) < len(table.steps):
+            yield f"journey {kind!r}: names a step twice; write each once"
+        if unknown:
+            continue
+        steps = scenario.named_steps(kind)
+        for step in steps:
+            for line in _step_problems(scenario, step, steps):
+                # A step that several journeys share is reported for the first of them only.
+                if f"{step.name}: {line}" not in told:
+                    told.add(f"{step.name}: {line}")
+                    yield f"journey {kind!r} step {step.name!r}: {line}"
+
+
+def _step_problems(scenario: Scenario, step: Step, steps: tuple[Step, ...]) -> Iterator[str]:
+    names, known = [other.name for other in steps], events(steps)
+    if not step.legs:
+        yield "has no legs; write at least one station"
+    for leg in step.legs:
+        if leg.station not in scenario.stations:
+            yield f"unknown station {leg.station!r}; {closest(leg.station, scenario.stations)}"
+        if leg.timeout_ms is not None and leg.timeout_ms <= 0:
+            yield f"timeout_ms {leg.timeout_ms!r} is not above 0; write a positive number"
+        if leg.asks and leg.asks not in known:
+            yield f"unknown event {leg.asks!r}; {closest(leg.asks, known)}"
+    if step.after is not None and (event := f"{step.after.step}.{step.after.event}") not in known:
+        yield f"unknown event {event!r}; {closest(event, known)}"
+    for target in (step.then, *step.on_failure.values()):
+        if target not in ("", "end", *names):
+            yield f"unknown step {target!r}; {closest(target, [*names, 'end'])}"
+    for outcome in (*step.retry_on, *step.on_failure):
+        if outcome not in OUTCOMES or outcome == "ok":
+            yield f"unknown outcome {outcome!r}; {closest(outcome, OUTCOMES[1:])}"
+    if step.attempts_max < 1:
+        yield f"attempts_max {step.attempts_max!r} is below 1; write 1 or more"
+    if min((0, step.delay_ms, step.cadence_ms, *step.backoff_ms)) < 0:
+        yield "a wait is negative; write 0 ms or more"
+    if not 0 <= step.backoff_jitter <= 1:
+        yield f"backoff_jitter {step.backoff_jitter!r} is not between 0 and 1"
+
+
+def events(steps: tuple[Step, ...]) -> list[str]:
+    """Every event (``step.event``) that can happen in a journey of these steps."""
+    found = set()
+    for step in steps:
+        found.add(f"{step.name}.ok")
+        for leg in step.legs:
+            found |= {f"{step.name}.{leg.emits}"} if leg.emits else set()
+            found |= {f"{step.name}.{leg.on_timeout}"} if leg.timeout_ms is not None else set()
+    return sorted(found)
+
+
+def _objective_problems(scenario: Scenario) -> Iterator[str]:
+    names = [slo.name for slo in scenario.slo]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"slo {name!r}: written twice; rename one"
+    for slo in scenario.slo:
+        if not slo.limit > 0:
+            yield f"slo {slo.name!r}: limit {slo.limit!r} is not above 0"
+        if (slo.statistic == "share") != (slo.measure in ("error_rate", "faster_than_portal")):
+            yield f"slo {slo.name!r}: statistic {slo.statistic!r} does not fit measure {slo.measure!r}"
+    for index, fault in enumerate(scenario.fault):
+        if fault.station not in scenario.stations:
+            yield f"fault[{index}]: unknown station {fault.station!r}; {closest(fault.station, scenario.stations)}"
+        if not fault.factor > 0:
+            yield f"fault[{index}].factor: {fault.factor!r} is not above 0"
