@@ -1,0 +1,1 @@
+"""Virtual time: the journeys of a plan through simulated stations."""
