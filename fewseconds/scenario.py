@@ -166,9 +166,6 @@ class Scenario(_Table, frozen=True, kw_only=True):
     consumers_source: str
     digital_share: float
     digital_share_source: str
-    frame_cadence_ms: int
-    frame_persistence: float
-    frame_source: str
     arrivals: Arrivals
     channels: dict[str, Channel]
     apps: dict[str, App]

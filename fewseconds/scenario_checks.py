@@ -44,7 +44,6 @@ def _population_problems(scenario: Scenario) -> Iterator[str]:
     arrivals = scenario.arrivals
     positive = {
         "consumers": scenario.consumers,
-        "frame_cadence_ms": scenario.frame_cadence_ms,
         "arrivals.days": arrivals.days,
         "arrivals.cycles": arrivals.cycles,
         "arrivals.payments_per_consumer_month": arrivals.payments_per_consumer_month,
@@ -83,12 +82,8 @@ def _shares(place: str, shares: Mapping[str, float]) -> Iterator[str]:
 
 
 def _share_problems(scenario: Scenario) -> Iterator[str]:
-    for place, share in (
-        ("digital_share", scenario.digital_share),
-        ("frame_persistence", scenario.frame_persistence),
-    ):
-        if not 0 <= share <= 1:
-            yield f"{place}: {share!r} is not between 0 and 1"
+    if not 0 <= scenario.digital_share <= 1:
+        yield f"digital_share: {scenario.digital_share!r} is not between 0 and 1"
     for digital, word in ((True, "digital"), (False, "other")):
         members = {k: c.share for k, c in scenario.channels.items() if c.digital is digital}
         yield from _shares(f"channels ({word})", members)
@@ -166,6 +161,8 @@ def _step_problems(scenario: Scenario, step: Step, steps: tuple[Step, ...]) -> I
     if not step.legs:
         yield "has no legs; write at least one station"
     for leg in step.legs:
+        if leg.timeout_ms is None and _may_never_answer(scenario.stations.get(leg.station)):
+            yield f"{leg.station!r} may never answer; give the leg a timeout_ms"
         if leg.station not in scenario.stations:
             yield f"unknown station {leg.station!r}; {closest(leg.station, scenario.stations)}"
         if leg.timeout_ms is not None and leg.timeout_ms <= 0:
@@ -186,6 +183,13 @@ def _step_problems(scenario: Scenario, step: Step, steps: tuple[Step, ...]) -> I
         yield "a wait is negative; write 0 ms or more"
     if not 0 <= step.backoff_jitter <= 1:
         yield f"backoff_jitter {step.backoff_jitter!r} is not between 0 and 1"
+
+
+def _may_never_answer(station: Station | None) -> bool:
+    if station is None:
+        return False
+    failures = [station.failures, *(v.failures or () for v in station.variants.values())]
+    return any(failure.outcome == "timed_out" for group in failures for failure in group)
 
 
 def events(steps: tuple[Step, ...]) -> list[str]:
