@@ -1,0 +1,108 @@
+"""Every draw of a scenario, by what it is for: the same in virtual time and in real time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fewseconds import chance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fewseconds.plan import Traits
+    from fewseconds.scenario import Failure, Scenario, Station
+
+
+class Visit:
+    """How a leg's visits to its station turn out, for journeys with certain traits."""
+
+    __slots__ = ("_edges", "_failures", "_failure_key", "_persistence", "_refresh", "_seed",
+                 "_service_key", "_slowdown", "_table", "patience", "_patience_key")  # fmt: skip
+
+    def __init__(
+        self,
+        seed: int,
+        place: tuple[str, int, str],
+        station: Station,
+        variant: str,
+        slowdown: float,
+    ) -> None:
+        """Prepare the draws of the leg at ``place`` = (step, leg, station)."""
+        other = station.variants.get(variant)
+        law = other.service_time if other and other.service_time else station.service_time
+        failures = station.failures if other is None or other.failures is None else other.failures
+        self._seed = seed
+        self._table = law.table()
+        self._service_key = chance.key(seed, chance.stream("service", *place))
+        self._failure_key = chance.key(seed, chance.stream("failure", *place))
+        self._patience_key = chance.key(seed, chance.stream("patience", *place))
+        self._refresh = chance.stream("refresh", *place)
+        self._failures = failures
+        running, self._edges = 0.0, []
+        for failure in failures:
+            running += failure.share
+            self._edges.append(chance.threshold(running))
+        self._persistence = chance.threshold(station.persistence)
+        self._slowdown = slowdown
+        self.patience = station.patience.table() if station.patience else None
+
+    def service_us(self, journey_id: int, attempt: int) -> int:
+        """How long the work takes."""
+        draw = chance.draw(self._service_key, journey_id, attempt)
+        service_us = chance.quantile(self._table, draw)
+        return service_us if self._slowdown == 1 else round(service_us * self._slowdown)
+
+    def failure(self, journey_id: int, attempt: int) -> Failure | None:
+        """How the work fails, if it does."""
+        if not self._failures:
+            return None
+        if self._persistence:
+            attempt = chance.last_refresh(
+                self._seed, self._refresh, journey_id, attempt, self._persistence
+            )
+        draw = chance.draw(self._failure_key, journey_id, attempt)
+        index = chance.pick(self._edges, draw)
+        return self._failures[index] if index < len(self._failures) else None
+
+    def patience_us(self, journey_id: int, attempt: int) -> int | None:
+        """How long this visit is ready to wait; None is for ever."""
+        if self.patience is None:
+            return None
+        return chance.quantile(self.patience, chance.draw(self._patience_key, journey_id, attempt))
+
+
+class Draws:
+    """The draws of one scenario under one seed."""
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        """Tables are built when first needed and kept."""
+        self.scenario = scenario
+        self.seed = seed
+        self._visits: dict[tuple[str, int, str, str], Visit] = {}
+
+    def visit(self, step: str, leg: int, station: str, traits: Traits) -> Visit:
+        """The draws of leg number ``leg`` of ``step``, which goes to ``station``."""
+        table = self.scenario.stations[station]
+        place = (step, leg, station, traits.key(table.by))
+        found = self._visits.get(place)
+        if found is None:
+            slowdown = self.scenario.slowdown(station)
+            found = Visit(self.seed, place[:3], table, place[3], slowdown)
+            self._visits[place] = found
+        return found
+
+    def service_us(
+        self, station: str, step: str, leg: int, attempt: int, journey_id: int, traits: Traits
+    ) -> int:  # noqa: PLR0913 - a draw is named by all of these
+        """How long the work of one visit takes."""
+        return self.visit(step, leg, station, traits).service_us(journey_id, attempt)
+
+    def failure(
+        self, station: str, step: str, leg: int, attempt: int, journey_id: int, traits: Traits
+    ) -> Failure | None:  # noqa: PLR0913, E501 - as above
+        """How the work of one visit fails, if it does."""
+        return self.visit(step, leg, station, traits).failure(journey_id, attempt)
+
+    def move_draw(self, streams: Sequence[int], step: int, attempt: int, journey_id: int) -> int:
+        """The draw that ``next_move`` gets after an attempt; ``streams`` are the route's."""
+        return int(chance.uniform(self.seed, streams[step], journey_id, attempt))

@@ -1,0 +1,149 @@
+"""From outcomes to one row per journey, and from those to the measures that SLOs bound.
+
+* ``machine_time``: the sojourns of the machine steps of a QR journey (every frame of the scan,
+  every attempt of resolve and pay with the waits between them, and status checks until the screen
+  says so). Typing and PIN are human. A journey that the system failed counts as infinite; one that
+  was declined, or that the consumer left, is no statement about the system and is left out.
+* ``end_to_end``: camera pointed at the QR → confirmation on screen, people included.
+* ``portal_time``: portal opened → confirmation.
+* ``sms_time``: Pay pressed → SMS on the handset. A message that the gateway accepted and the
+  operator lost is counted apart (the delivery rate); a confirmed payment without an accepted
+  message counts as infinite.
+* ``error_rate``: share of started journeys that the system failed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from fewseconds import journey as j
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from fewseconds.plan import Plan
+
+QR_KINDS: Final = ("qr_ebill", "qr_counter")
+PORTAL_KINDS: Final = ("portal", "portal_first")
+FATES: Final = {
+    "ok": "confirmed",
+    "declined": "declined",
+    "reneged": "left",
+    "dropped": "dropped",
+    "unfinished": "unfinished",
+    "timed_out": "failed",
+    "rejected": "failed",
+    "error": "failed",
+}
+"""How a journey ended, by the outcome of the last attempt on its main branch."""
+SYSTEM_FATES: Final = ("failed", "dropped", "unfinished", "unexplained")
+"""Ends that the system, not the consumer or the bank's rules, must answer for."""
+UNDELIVERED: Final = "timed_out"
+"""Outcome of the SMS step when the message was accepted but never arrived."""
+
+
+def frame(outcomes: pa.Table) -> pl.DataFrame:
+    """Outcome rows as a polars frame with plain strings and the sojourn beside them."""
+    data = pl.DataFrame(pl.from_arrow(outcomes))
+    texts = [name for name, kind in data.schema.items() if kind in (pl.Categorical, pl.Enum)]
+    return data.with_columns(
+        *[pl.col(name).cast(pl.String) for name in texts],
+        sojourn_us=pl.col("end_us") - pl.col("intended_us"),
+    )
+
+
+def journeys(outcomes: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    """One row per journey of ``plan``, from the step rows of one observer.
+
+    Columns: those of the plan, ``fate``, ``last_step``, ``last_code``, ``lag_us``, ``machine_us``,
+    ``pending_us``, ``end_to_end_us``, ``portal_us``, ``sms_us``, ``sms_outcome``; times are null
+    where they do not apply.
+    """
+    steps = outcomes.filter(pl.col("leg") == j.STEP_ROW)
+    main = steps.filter(pl.col("branch") == "main").sort(
+        "end_us", "intended_us", maintain_order=True
+    )
+    clock = {name: step.clock for name, step in plan.scenario.steps.items()}
+    machine = [name for name in clock if clock[name] == "machine"]
+    by_journey = main.group_by("journey_id", maintain_order=True).agg(
+        last_step=pl.col("step").last(),
+        last_outcome=pl.col("outcome").last(),
+        last_code=pl.col("code").last(),
+        begun_us=pl.col("intended_us").first(),
+        lag_us=(pl.col("start_us") - pl.col("intended_us")).first(),
+        ended_us=pl.col("end_us").last(),
+        scan_us=pl.col("intended_us").filter(pl.col("step") == "scan").min(),
+        pay_us=pl.col("intended_us").filter(pl.col("step") == "pay").min(),
+        machine_us=pl.col("sojourn_us").filter(pl.col("step").is_in(machine)).sum(),
+        pending_us=pl.col("sojourn_us").filter(pl.col("step") == "check_status").sum(),
+    )
+    sms = (
+        steps.filter(pl.col("step") == "sms")
+        .sort("end_us")
+        .group_by("journey_id")
+        .agg(sms_end_us=pl.col("end_us").last(), sms_outcome=pl.col("outcome").last())
+    )
+    table = pl.DataFrame(pl.from_arrow(plan.table))
+    joined = table.join(by_journey, "journey_id", "left").join(sms, "journey_id", "left")
+    return _timed(joined.with_columns(fate=_fate(plan)))
+
+
+def _fate(plan: Plan) -> pl.Expr:
+    """Named end of a journey; one that stops in the middle of its route is unexplained."""
+    last_steps = set()
+    for kind in plan.scenario.journeys:
+        route = plan.scenario.route(kind)
+        for index, step in enumerate(route.steps):
+            if route.rules[index * j.WIDTH + j.NEXT + j.OK] == j.END and step.after is None:
+                last_steps.add(step.name)
+    stopped = (pl.col("last_outcome") == "ok") & ~pl.col("last_step").is_in(sorted(last_steps))
+    return (
+        pl.when(pl.col("last_outcome").is_null() | stopped)
+        .then(pl.lit("unexplained"))
+        .otherwise(pl.col("last_outcome").replace_strict(FATES, default="unexplained"))
+    )
+
+
+def _timed(table: pl.DataFrame) -> pl.DataFrame:
+    confirmed = pl.col("fate") == "confirmed"
+    qr, portal = pl.col("kind").is_in(QR_KINDS), pl.col("kind").is_in(PORTAL_KINDS)
+    return table.with_columns(
+        machine_us=pl.when(qr).then(pl.col("machine_us")),
+        end_to_end_us=pl.when(qr & confirmed).then(pl.col("ended_us") - pl.col("scan_us")),
+        portal_us=pl.when(portal & confirmed).then(pl.col("ended_us") - pl.col("begun_us")),
+        sms_us=pl.when(pl.col("sms_outcome") == "ok").then(pl.col("sms_end_us") - pl.col("pay_us")),
+    )
+
+
+def samples(measure: str, table: pl.DataFrame, outcomes: pl.DataFrame) -> NDArray[np.float64]:
+    """Seconds of every journey that has a say in ``measure``; what the system failed is infinite.
+
+    For ``error_rate`` the samples are 1 for a journey that the system failed and 0 for any other.
+    """
+    failed = pl.col("fate").is_in(SYSTEM_FATES)
+    confirmed = pl.col("fate") == "confirmed"
+    if measure == "error_rate":
+        return table.select(failed.cast(pl.Float64)).to_series().to_numpy()
+    if measure == "biller_time":
+        visits = outcomes.filter((pl.col("station") == "biller") & (pl.col("observer") != "client"))
+        return visits["sojourn_us"].to_numpy() / 1e6
+    if measure == "sms_time":
+        # Cash gets a paper receipt; only payments on a route with an SMS have a say.
+        with_sms = pl.col("kind").is_in((*QR_KINDS, *PORTAL_KINDS))
+        heard = table.filter(
+            with_sms & confirmed & (pl.col("sms_outcome").fill_null("") != UNDELIVERED)
+        )
+        return heard["sms_us"].fill_null(np.inf).to_numpy() / 1e6 if len(heard) else np.empty(0)
+    kinds = PORTAL_KINDS if measure == "portal_time" else QR_KINDS
+    column = {
+        "machine_time": "machine_us",
+        "end_to_end": "end_to_end_us",
+        "portal_time": "portal_us",
+    }[measure]
+    judged = table.filter(pl.col("kind").is_in(kinds) & (confirmed | failed))
+    seconds = pl.when(confirmed).then(pl.col(column).cast(pl.Float64) / 1e6).otherwise(np.inf)
+    return judged.select(seconds).to_series().to_numpy()
