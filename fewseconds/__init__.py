@@ -1,1 +1,1 @@
-"""The words that everything shares: scenario, plan, outcome, verdict; the command line on top."""
+"""fewseconds: does paying an electricity bill by QR finish in a few seconds, for a whole city?"""

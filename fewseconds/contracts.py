@@ -244,3 +244,26 @@ def signature(secret: bytes, message_id: str, timestamp_s: int, body: bytes) -> 
     """Sign a callback's raw body as the Standard Webhooks specification says: ``v1,<base64>``."""
     signed = b".".join((message_id.encode(), str(timestamp_s).encode(), body))
     return "v1," + base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).decode()
+
+
+TECHNICAL_CODES: Final = frozenset(
+    "96 B3 BT IR OC OD NO OR RB RR RP U08 U09 U20 U26 U27 U28 U31 U32 U33 U53 U67 U68 U78 U80 U82 U85 "
+    "U86 U87 U88 U89 U90 U91 UB UP UT XT XU XY Y1 HS".split()
+)
+"""UPI response codes that are the fault of a system rather than of the payer or the rules: the
+technical declines of the public tables of HDFC SmartGateway, Juspay and NPCI's statistics."""
+
+
+def outcome_of(payment: Payment) -> Literal["ok", "declined", "timed_out", "error", "unfinished"]:
+    """What a payment's state means as the outcome of a step.
+
+    A debit that timed out (U67) and was reversed is a time-out; any other technical code is an
+    error; everything else that failed was declined.
+    """
+    if payment.status == "SUCCESS":
+        return "ok"
+    if payment.status == "PENDING":
+        return "unfinished"
+    if payment.code == "U67":
+        return "timed_out"
+    return "error" if payment.code in TECHNICAL_CODES else "declined"

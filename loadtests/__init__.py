@@ -1,1 +1,1 @@
-"""Real time: the journeys of a plan as HTTP requests at their intended starts."""
+"""Real time: consumers played against real services by Locust, in an open model."""

@@ -1,0 +1,109 @@
+"""The open model: journeys start at their intended times, whatever the system does.
+
+Consumers are greenlets only while they are on their way, and their phones are used again. What
+the generator could not start because too many were in flight is *dropped*, and dropped counts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import gevent
+from gevent.pool import Pool
+
+from fewseconds.journey import STEP_ROW
+from fewseconds.outcomes import Outcome
+from loadtests.phone import PROCESS, Phone
+
+if TYPE_CHECKING:
+    from fewseconds.plan import Row
+    from loadtests.phone import World
+
+GAUGE_INTERVAL_S: Final = 0.1
+FLUSH_INTERVAL_S: Final = 2.0
+
+
+class Dispatcher:
+    """Plays the rows of a plan."""
+
+    def __init__(self, world: World, window_us: tuple[int, int]) -> None:
+        """Nothing starts before :meth:`run`."""
+        load = world.scenario.load
+        self.world = world
+        self.cut_off_us = window_us[1] + load.drain_s * 1_000_000
+        self.pool = Pool(load.in_flight_max)
+        self.idle: list[Phone] = []
+        self.intended = self.started = self.dropped = 0
+        self.in_flight = self.in_flight_max = 0
+        self.gauge_sum = 0
+
+    def run(self) -> None:
+        """Start every journey at its time and wait for all of them, at most until the cut-off."""
+        gauge = gevent.spawn(self._sample)
+        flush = gevent.spawn(self._flush)
+        for row in self.world.plan.rows():
+            self.intended += 1
+            ahead_us = row.intended_start_us - self.world.clock.now_us()
+            if ahead_us > 0:
+                gevent.sleep(ahead_us / 1e6)
+            if self.pool.free_count() > 0:
+                self.started += 1
+                self.pool.spawn(self._play, row)
+            else:
+                self._drop(row)
+        # Requests under way at the cut-off have time-outs of their own that end them.
+        left_us = self.cut_off_us - self.world.clock.now_us()
+        self.pool.join(timeout=max(left_us / 1e6, 0) + 1.0)
+        self.pool.kill()
+        gevent.killall([gauge, flush])
+
+    def _play(self, row: Row) -> None:
+        phone = self.idle.pop() if self.idle else Phone(self.world)
+        self.in_flight += 1
+        self.in_flight_max = max(self.in_flight_max, self.in_flight)
+        try:
+            phone.journey(row, self.cut_off_us)
+        except gevent.GreenletExit:
+            self._write(row, phone.at, "unfinished", "cut_off")
+        finally:
+            self.in_flight -= 1
+            self.idle.append(phone)
+
+    def _drop(self, row: Row) -> None:
+        self.dropped += 1
+        first = self.world.routes[row.kind].steps[0].name
+        self._write(row, ("main", first, 1), "dropped", "in_flight_max")
+
+    def _write(self, row: Row, at: tuple[str, str, int], outcome: str, code: str) -> None:
+        now_us = self.world.clock.now_us()
+        start_us = row.intended_start_us
+        branch, step, attempt = at
+        self.world.writer.add(
+            Outcome(
+                "client",
+                PROCESS,
+                row.journey_id,
+                branch,
+                step,
+                STEP_ROW,
+                attempt,
+                "",
+                start_us,
+                start_us,
+                start_us,
+                max(now_us, start_us),
+                outcome,
+                code,
+            )  # fmt: skip
+        )
+
+    def _sample(self) -> None:
+        while True:
+            self.gauge_sum += self.in_flight
+            gevent.sleep(GAUGE_INTERVAL_S)
+
+    def _flush(self) -> None:
+        # What was written survives a crash of this process.
+        while True:
+            gevent.sleep(FLUSH_INTERVAL_S)
+            gevent.get_hub().threadpool.apply(self.world.writer.flush)

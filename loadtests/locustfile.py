@@ -1,0 +1,84 @@
+"""Locust's entry: an idle user keeps Locust content while our dispatcher plays the plan."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import gevent
+from locust import User, constant, events, task
+
+from fewseconds.outcomes import Writer
+from loadtests.client import Client
+from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
+from loadtests.phone import PROCESS, World
+from loadtests.scans import Scans
+from loadtests.spec import SPEC_VARIABLE, Clock, LoadSummary, read_spec
+
+import msgspec
+
+SCANS_AHEAD = 40
+LEAD_US = 300_000
+"""Between having everything ready and the beginning of the window."""
+
+
+class Anchor(User):
+    """Stock Locust wants a user; the consumers are not Locust users but rows of the plan."""
+
+    wait_time = constant(3600)
+
+    @task
+    def idle(self) -> None:
+        """Do nothing."""
+
+
+def play(environment: Any) -> None:  # noqa: ANN401 - Locust's environment is untyped
+    """Play the plan once, write what happened, and let Locust end."""
+    spec = read_spec(os.environ.get(SPEC_VARIABLE))
+    plan = spec.load_plan()
+    heard = environment.events.request.fire
+    connections = plan.scenario.load.in_flight_max
+    clients = {
+        name: Client(getattr(spec.targets, name), connections, heard)
+        for name in ("psp", "sms", "portal")
+    }
+    writer = Writer(spec.outcomes, PROCESS)
+    scans = Scans(plan, spec.strip, spec.strip_count)
+    scans.wait_for_first(SCANS_AHEAD)
+    clock = Clock(time.monotonic_ns() // 1000 + LEAD_US - spec.window_us[0])
+    world = World(plan, clock, clients, scans, writer, spec.token)
+    dispatcher = Dispatcher(world, spec.window_us)
+    try:
+        cpu_s, wall_s = time.process_time(), time.monotonic()
+        dispatcher.run()
+        cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
+    finally:
+        scans.close()
+        writer.close()
+    summary = LoadSummary(
+        epoch_us=clock.epoch_us,
+        intended=dispatcher.intended,
+        started=dispatcher.started,
+        dropped=dispatcher.dropped,
+        in_flight_integral_s=dispatcher.gauge_sum * GAUGE_INTERVAL_S,
+        gauge_interval_s=GAUGE_INTERVAL_S,
+        in_flight_max=dispatcher.in_flight_max,
+        cpu_s=cpu_s,
+        wall_s=wall_s,
+        misreads=scans.misreads,
+        typed=scans.typed,
+    )
+    spec.summary.write_bytes(msgspec.json.encode(summary))
+    environment.runner.quit()
+
+
+@events.test_start.add_listener
+def start(environment: Any, **_: Any) -> None:  # noqa: ANN401 - as above
+    """Begin beside Locust's own users."""
+
+    def failed(greenlet: gevent.Greenlet) -> None:
+        environment.process_exit_code = 3
+        environment.runner.quit()
+
+    gevent.spawn(play, environment).link_exception(failed)

@@ -1,0 +1,307 @@
+"""What a consumer does in real time: look, scan, press Pay, wait for the SMS.
+
+The rules (which step follows, when to try again, when to give up) are the scenario's, through the
+same ``next_move`` as in virtual time; only how a step is done differs. Steps that people or the
+camera do have a length that is known exactly, so the step after them is *intended* at that very
+moment: whatever our own processor adds is charged to the next step, never lost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import gevent
+
+from fewseconds import contracts as c
+from fewseconds import journey as j
+from fewseconds.draws import Draws
+from fewseconds.identity import transaction_id
+from fewseconds.outcomes import Outcome
+from fewseconds.plan import traits
+from fixtures.bills import bill
+from fixtures.consumers import consumer
+from loadtests.client import Answer
+
+if TYPE_CHECKING:
+    from fewseconds.outcomes import Writer
+    from fewseconds.plan import Plan, Row, Traits
+    from loadtests.client import Client
+    from loadtests.scans import Scans
+    from loadtests.spec import Clock
+
+PROCESS: Final = "load"
+REQUEST_TIMEOUT_S: Final = 60.0
+"""Longer than any limit inside the chain, so that the chain's own limits speak first."""
+INBOX_POLL_MS: Final = 20_000
+
+
+class Done(NamedTuple):
+    """How an attempt ended, and when: logically, which may lie a little before now."""
+
+    outcome: str
+    code: str
+    end_us: int
+
+
+class World:
+    """What all consumers of one generator share."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        clock: Clock,
+        clients: dict[str, Client],
+        scans: Scans,
+        writer: Writer,
+        token: str,
+    ) -> None:  # noqa: PLR0913, E501 - the parts of a world
+        """Gather it."""
+        self.plan, self.scenario, self.seed = plan, plan.scenario, plan.seed
+        self.clock, self.clients, self.scans, self.writer, self.token = (
+            clock,
+            clients,
+            scans,
+            writer,
+            token,
+        )
+        self.draws = Draws(plan.scenario, plan.seed)
+        self.routes = {kind: plan.scenario.route(kind) for kind in plan.scenario.journeys}
+        sms = plan.scenario.steps.get("sms")
+        limits_ms = [leg.timeout_ms or 0 for leg in sms.legs] if sms else []
+        self.sms_wait_us = 1000 * (sum(limits_ms) or 60_000)
+
+
+class Phone:
+    """One consumer's phone; the object is used again for the next consumer."""
+
+    def __init__(self, world: World) -> None:
+        """Belong to nobody yet."""
+        self.world = world
+
+    def take(self, row: Row) -> None:
+        """Become the phone of the consumer of ``row``."""
+        self.row = row
+        self.traits: Traits = traits(self.world.scenario, self.world.seed, row)
+        self.scanned = ""
+        self.details: c.BillDetails | None = None
+        self.transaction = ""
+        self.session = ""
+        self.at = ("main", self.world.routes[row.kind].steps[0].name, 1)
+
+    def journey(self, row: Row, cut_off_us: int) -> None:
+        """Walk one journey to its end, or to the cut-off, and write what happened."""
+        self.take(row)
+        confirmed_us = self.main_branch(row, cut_off_us)
+        if confirmed_us is not None:
+            self.wait_for_sms(confirmed_us, cut_off_us)
+
+    def main_branch(self, row: Row, cut_off_us: int) -> int | None:
+        """Walk to the confirmation; returns its time, or None if there was none."""
+        world, route = self.world, self.world.routes[row.kind]
+        step, attempt, first_start_us = 0, 1, 0
+        delay_us, due_us = route.rules[j.DELAY_US], row.intended_start_us
+        while True:
+            if delay_us > 0:
+                self.sleep_until(due_us + delay_us)
+            # After a wait the attempt is on time by definition of the wait's end.
+            start_us = due_us + delay_us if delay_us > 0 else world.clock.now_us()
+            if attempt == 1:
+                first_start_us = start_us
+            name = route.steps[step].name
+            self.at = ("main", name, attempt)
+            if start_us >= cut_off_us:
+                self.write(
+                    "main", name, attempt, due_us, start_us, Done("unfinished", "cut_off", start_us)
+                )
+                return None
+            done = self.attempt(route, step, attempt, start_us)
+            self.write("main", name, attempt, due_us, start_us, done)
+            draw = world.draws.move_draw(route.move_streams, step, attempt, row.journey_id)
+            outcome = j.OUTCOMES.index(done.outcome)
+            following, delay_us = j.next_move(
+                route.rules, step, attempt, outcome, done.end_us - first_start_us, draw
+            )
+            if following == j.END:
+                return done.end_us if done.outcome == "ok" else None
+            attempt = attempt + 1 if following == step else 1
+            step, due_us = following, done.end_us
+
+    def attempt(self, route: j.Route, step: int, attempt: int, start_us: int) -> Done:
+        """Do one attempt of a step in the way of its kind."""
+        table = route.steps[step]
+        if table.clock == "human":
+            end_us = start_us + sum(
+                self.world.draws.service_us(
+                    leg.station, table.name, index, attempt, self.row.journey_id, self.traits
+                )
+                for index, leg in enumerate(table.legs)
+            )
+            self.sleep_until(end_us)
+            return Done("ok", "", end_us)
+        if table.name == "scan":
+            return self.scan(attempt, start_us)
+        answer: Answer = getattr(self, table.name)(attempt)
+        return Done(answer.outcome, answer.code, self.world.clock.now_us())
+
+    # --- steps -------------------------------------------------------------------------------
+
+    def scan(self, attempt: int, start_us: int) -> Done:
+        """One frame: charged is the decoder's own time, not the wait for our processor."""
+        scan = self.world.scans.of(self.row.journey_id)
+        if attempt > len(scan.decode_us):
+            return Done("error", "unread", start_us)
+        end_us = start_us + scan.decode_us[attempt - 1]
+        self.sleep_until(end_us)
+        if attempt < len(scan.decode_us) or scan.text is None:
+            return Done("error", "unread", end_us)
+        self.scanned = scan.text
+        return Done("ok", scan.decoder, end_us)
+
+    def resolve(self, attempt: int) -> Answer:
+        """Send what was scanned (or typed) and see the bill's details."""
+        number = "" if self.scanned else consumer(self.world.seed, self.row.consumer).number
+        request = c.ResolveRequest(self.row.app, self.scanned, number)
+        answer = self.ask("psp", "POST", c.RESOLVE, c.BillDetails, "resolve", attempt, request)
+        if answer.outcome == "ok":
+            self.details = answer.message
+        return answer
+
+    def pay(self, attempt: int) -> Answer:
+        """Press Pay with the amount that the screen shows."""
+        details = self.details
+        if details is None:
+            return Answer("error", "no_bill")
+        request = c.PayRequest(
+            app=self.row.app,
+            payer_vpa=f"payer{self.row.consumer}@{self.row.bank.lower()}",
+            payer_bank=self.row.bank,
+            payee_vpa=details.payee_vpa,
+            bill_number=details.bill_number,
+            amount_paise=details.amount_paise,
+            pin="4821",
+            scanned=self.scanned,
+        )
+        answer = self.ask("psp", "POST", c.PAY, c.Payment, "pay", attempt, request)
+        return self.seen(answer)
+
+    def check_status(self, attempt: int) -> Answer:
+        """Ask the app what became of the payment."""
+        path = f"{c.PAYMENTS}/{self.transaction}"
+        return self.seen(self.ask("psp", "GET", path, c.Payment, "check_status", attempt))
+
+    def seen(self, answer: Answer) -> Answer:
+        """Read the state of a payment off the screen."""
+        if answer.outcome != "ok":
+            return answer
+        payment: c.Payment = answer.message
+        self.transaction = payment.transaction_id
+        return Answer(c.outcome_of(payment), payment.code if payment.status != "SUCCESS" else "")
+
+    def register(self, attempt: int) -> Answer:
+        """Open an account at the old portal."""
+        who = consumer(self.world.seed, self.row.consumer)
+        account = c.PortalAccount(who.number, self.password(), who.number)
+        return self.ask("portal", "POST", c.PORTAL_REGISTER, Any, "register", attempt, account)
+
+    def log_in(self, attempt: int) -> Answer:
+        """Log in at the old portal."""
+        who = consumer(self.world.seed, self.row.consumer)
+        credentials = c.PortalLogIn(who.number, self.password())
+        answer = self.ask(
+            "portal", "POST", c.PORTAL_LOG_IN, c.PortalSession, "log_in", attempt, credentials
+        )
+        if answer.outcome == "ok":
+            self.session = answer.message.token
+        return answer
+
+    def find_bill(self, attempt: int) -> Answer:
+        """Look the bill up at the old portal."""
+        headers = {"authorization": f"Bearer {self.session}"}
+        answer = self.ask(
+            "portal", "GET", c.PORTAL_BILL, c.BillDetails, "find_bill", attempt, headers=headers
+        )
+        if answer.outcome == "ok":
+            self.details = answer.message
+        return answer
+
+    def password(self) -> str:
+        """The password that this consumer uses at the portal."""
+        return transaction_id("pw", self.world.seed, self.row.consumer, 1)
+
+    def wait_for_sms(self, confirmed_us: int, cut_off_us: int) -> None:
+        """Hold the phone until the SMS is there, or until nobody would wait any longer."""
+        world, number = self.world, bill(self.world.seed, self.row.bill).number
+        phone = consumer(world.seed, self.row.consumer).phone
+        reference = self.transaction or number
+        self.at = ("sms", "sms", 1)
+        give_up_us = min(confirmed_us + world.sms_wait_us, cut_off_us)
+        outcome, code = "timed_out", "no_sms"
+        while (left_us := give_up_us - world.clock.now_us()) > 0:
+            wait_ms = min(INBOX_POLL_MS, left_us // 1000 + 1)
+            path = f"{c.INBOX}/{phone}?reference={reference}&wait_ms={wait_ms}"
+            headers = {c.TOKEN_HEADER: world.token}
+            answer = self.ask("sms", "GET", path, c.Inbox, "sms", 1, headers=headers)
+            if answer.outcome != "ok":
+                outcome, code = answer.outcome, answer.code
+                break
+            if answer.message.messages:
+                outcome, code = "ok", ""
+                break
+        else:
+            if give_up_us == cut_off_us:
+                outcome, code = "unfinished", "cut_off"
+        self.write(
+            "sms", "sms", 1, confirmed_us, confirmed_us, Done(outcome, code, world.clock.now_us())
+        )
+
+    # --- tools -------------------------------------------------------------------------------
+
+    def ask(  # noqa: PLR0913 - the parts of a request
+        self, service: str, method: str, path: str, wanted: Any, step: str, attempt: int,  # noqa: ANN401
+        body: object = None, headers: dict[str, str] | None = None,
+    ) -> Answer:  # fmt: skip
+        """Send a request that says which attempt of which journey it belongs to."""
+        marks = self.traits
+        trace = c.Trace(
+            self.row.kind, self.row.journey_id, step, j.STEP_ROW, attempt,
+            marks.app, marks.bank, marks.medium, marks.scanner, marks.operator,
+        )  # fmt: skip
+        client = self.world.clients[service]
+        return client.ask(
+            method,
+            path,
+            wanted,
+            trace=trace,
+            timeout_s=REQUEST_TIMEOUT_S,
+            body=body,
+            headers=headers,
+        )
+
+    def sleep_until(self, when_us: int) -> None:
+        """Let others run until ``when_us``."""
+        left_us = when_us - self.world.clock.now_us()
+        if left_us > 0:
+            gevent.sleep(left_us / 1e6)
+
+    def write(
+        self, branch: str, step: str, attempt: int, due_us: int, start_us: int, done: Done
+    ) -> None:  # noqa: PLR0913, E501 - a row
+        """Write the row of one attempt."""
+        self.world.writer.add(
+            Outcome(
+                "client",
+                PROCESS,
+                self.row.journey_id,
+                branch,
+                step,
+                j.STEP_ROW,
+                attempt,
+                "",
+                due_us,
+                start_us,
+                start_us,
+                done.end_us,
+                done.outcome,
+                done.code,
+            )  # fmt: skip
+        )

@@ -1,0 +1,86 @@
+"""What the load generator is told: one JSON file, written before its process starts."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import msgspec
+import pyarrow.parquet as pq
+
+from fewseconds.errors import UsageError
+from fewseconds.plan import Plan
+from fewseconds.scenario import Scenario
+
+SPEC_VARIABLE = "FEWSECONDS_LOAD"
+"""Environment variable with the path of the file."""
+
+
+class Targets(msgspec.Struct, frozen=True):
+    """Base addresses of the services, such as ``http://127.0.0.1:8101``."""
+
+    psp: str
+    sms: str
+    portal: str
+
+
+class LoadSpec(msgspec.Struct, frozen=True):
+    """A load run. Paths are absolute."""
+
+    scenario: Path
+    plan: Path
+    """Parquet: the rows to play, in order."""
+    seed: int
+    window_us: tuple[int, int]
+    targets: Targets
+    token: str
+    """Opens the handsets' inboxes, which only tests may read."""
+    outcomes: Path
+    summary: Path
+    """Where the generator writes its :class:`LoadSummary` at the end."""
+    strip: Path
+    strip_count: int = 12
+
+    def load_plan(self) -> Plan:
+        """The rows to play with the scenario they come from."""
+        scenario = msgspec.json.decode(self.scenario.read_bytes(), type=Scenario)
+        return Plan(scenario, self.seed, pq.read_table(self.plan))
+
+
+class LoadSummary(msgspec.Struct, frozen=True):
+    """How the generator did; latencies are in the outcomes."""
+
+    epoch_us: int
+    """CLOCK_MONOTONIC at the plan's time 0; the services' rows are in CLOCK_MONOTONIC."""
+    intended: int
+    started: int
+    dropped: int
+    in_flight_integral_s: float
+    """Sum over a sampled gauge of journeys in flight, times its sampling interval."""
+    gauge_interval_s: float
+    in_flight_max: int
+    cpu_s: float
+    wall_s: float
+    misreads: int
+    typed: int
+    """Journeys whose QR was not read, so the consumer number was typed."""
+
+
+def read_spec(path: str | None) -> LoadSpec:
+    """Read the file that the environment names; raises UsageError if there is none."""
+    if not path:
+        message = f"{SPEC_VARIABLE}: not set; start load tests with `fewseconds run`"
+        raise UsageError(message)
+    return msgspec.json.decode(Path(path).read_bytes(), type=LoadSpec)
+
+
+class Clock:
+    """The plan's clock in real time: microseconds since the plan's time 0."""
+
+    def __init__(self, epoch_us: int) -> None:
+        """Plan time 0 is at ``epoch_us`` of CLOCK_MONOTONIC, which all processes share."""
+        self.epoch_us = epoch_us
+
+    def now_us(self) -> int:
+        """The time on the plan's clock."""
+        return time.monotonic_ns() // 1000 - self.epoch_us
