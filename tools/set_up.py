@@ -13,6 +13,7 @@ import csv
 import ctypes.util
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -101,8 +102,13 @@ def set_up(root: Path, *, asked: bool) -> bool:
     venv = root / ".venv"
     stamp = read_stamp(venv)
     wanted = digest(root / "requirements.lock", root / "pyproject.toml")
-    sound = interpreter(venv) == sys.version and (stamp is None or stamp.root == str(root))
-    damaged = list(damaged_distributions(venv)) if sound else []
+    damaged = list(damaged_distributions(venv))
+    sound = (
+        interpreter(venv) == sys.version
+        and (stamp is None or stamp.root == str(root))
+        # pip mends everything but itself.
+        and not any(info.name.startswith("pip-") for info in damaged)
+    )
     complete = (
         stamp is not None
         and stamp.wanted == wanted
@@ -208,6 +214,13 @@ def is_intact(folder: Path, row: list[str]) -> bool:
 
 def make_environment(venv: Path) -> None:
     """Make an empty virtual environment with pip, in the place of whatever was there."""
+    without = (
+        f"Python {SHORT_VERSION} has no working ensurepip, so no virtual environment can be made; "
+        "on Debian install the package python3-venv (as root: apt-get install python3-venv), "
+        "then repeat the command"
+    )
+    if importlib.util.find_spec("ensurepip") is None:
+        raise SetUpError(without)
     if venv.is_symlink() or venv.is_file():
         venv.unlink()
     made = run([sys.executable, "-m", "venv", "--clear", str(venv)])
@@ -215,11 +228,7 @@ def make_environment(venv: Path) -> None:
         return
     said = made.stdout + made.stderr
     if "ensurepip" in said:
-        raise SetUpError(
-            f"Python {SHORT_VERSION} has no ensurepip, so no virtual environment can be made; "
-            "on Debian install the package python3-venv (apt-get install python3-venv), "
-            "then repeat the command"
-        )
+        raise SetUpError(without)
     raise SetUpError(f"python3 -m venv failed: {last_line(said)}; mend that, then repeat")
 
 
