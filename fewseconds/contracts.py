@@ -14,6 +14,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from fewseconds import chance
+
 RESOLVE: Final = "/upi/v1/resolve"
 PAY: Final = "/upi/v1/pay"
 PAYMENTS: Final = "/upi/v1/payments"
@@ -115,6 +117,9 @@ class Payment(msgspec.Struct, frozen=True):
     bill_number: str
     rrn: str = ""
     message: str = ""
+    outcome: str = ""
+    """What the attempt came to, in the words of ``journey.OUTCOMES`` (a technical failure is an
+    ``error``, a business one ``declined``)."""
 
 
 class BillQuery(msgspec.Struct, frozen=True):
@@ -185,7 +190,7 @@ class SmsRequest(msgspec.Struct, frozen=True):
     template_id: str
     text: str
     reference: str
-    """The biller's own id of the message: the transaction id."""
+    """The biller's own id of the message: the transaction id. Sent twice, it is one message."""
 
 
 class SmsAccepted(msgspec.Struct, frozen=True):
@@ -217,6 +222,12 @@ class PortalAccount(msgspec.Struct, frozen=True):
     consumer_number: str
 
 
+class PortalRegistered(msgspec.Struct, frozen=True):
+    """The portal has the account."""
+
+    login: str
+
+
 class PortalLogIn(msgspec.Struct, frozen=True):
     """Log in at the old portal."""
 
@@ -238,6 +249,19 @@ class Problem(msgspec.Struct, frozen=True):
     status: int
     detail: str = ""
     code: str = ""
+    outcome: str = ""
+    """What the attempt came to, in the words of ``journey.OUTCOMES``, where it came to something."""
+
+
+def portal_password(seed: int, consumer: int) -> str:
+    """What consumer ``consumer`` typed as password when it registered at the portal, long ago.
+
+    Its login is its consumer number. Four groups of five hexadecimal digits, drawn so that both
+    sides know them.
+    """
+    stream = chance.stream("portal", "password")
+    words = (chance.uniform(seed, stream, consumer, block) for block in range(4))
+    return "-".join(f"{word:08x}"[:5] for word in words)
 
 
 def signature(secret: bytes, message_id: str, timestamp_s: int, body: bytes) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Visit:
     """How a leg's visits to its station turn out, for journeys with certain traits."""
 
-    __slots__ = ("_edges", "_failures", "_failure_key", "_persistence", "_refresh", "_seed",
+    __slots__ = ("failure_share", "_edges", "_failures", "_failure_key", "_persistence", "_refresh", "_seed",
                  "_service_key", "_slowdown", "_table", "patience", "_patience_key")  # fmt: skip
 
     def __init__(
@@ -38,10 +38,10 @@ class Visit:
         self._patience_key = chance.key(seed, chance.stream("patience", *place))
         self._refresh = chance.stream("refresh", *place)
         self._failures = failures
-        running, self._edges = 0.0, []
+        self.failure_share, self._edges = 0.0, []
         for failure in failures:
-            running += failure.share
-            self._edges.append(chance.threshold(running))
+            self.failure_share += failure.share
+            self._edges.append(chance.threshold(self.failure_share))
         self._persistence = chance.threshold(station.persistence)
         self._slowdown = slowdown
         self.patience = station.patience.table() if station.patience else None

@@ -15,6 +15,8 @@ EXIT_OK = 0
 EXIT_GATE_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INCONCLUSIVE = 3
+EXIT_INTERRUPTED = 130
+"""Ctrl-C, as shells count it: nothing was judged."""
 
 
 class FewsecondsError(Exception):

@@ -88,6 +88,11 @@ def table(rows: Iterable[Outcome]) -> pa.Table:
     return pa.table(arrays, schema=SCHEMA)
 
 
+def write(rows: pa.Table, path: Path) -> None:
+    """Write a table of outcomes as one file."""
+    pq.write_table(rows, path, compression="zstd")
+
+
 class Writer:
     """Collects the rows of one process.
 

@@ -181,6 +181,8 @@ class Scenario(_Table, frozen=True, kw_only=True):
     simulate: Simulated
     slo: tuple[Slo, ...]
     fault: tuple[Fault, ...] = ()
+    plan_hash: str = ""
+    """If set, the plan under the scenario's own seed must have this hash."""
     tripwire: bool = False
     """Measured latency only warns of a gross change: an invalid measurement is run once again."""
 

@@ -35,7 +35,7 @@ class Dispatcher:
         self.idle: list[Phone] = []
         self.intended = self.started = self.dropped = 0
         self.in_flight = self.in_flight_max = 0
-        self.gauge_sum = 0
+        self.in_flight_integral_s = 0.0
 
     def run(self) -> None:
         """Start every journey at its time and wait for all of them, at most until the cut-off."""
@@ -98,9 +98,12 @@ class Dispatcher:
         )
 
     def _sample(self) -> None:
+        last_us = self.world.clock.now_us()
         while True:
-            self.gauge_sum += self.in_flight
             gevent.sleep(GAUGE_INTERVAL_S)
+            now_us = self.world.clock.now_us()
+            self.in_flight_integral_s += self.in_flight * (now_us - last_us) / 1e6
+            last_us = now_us
 
     def _flush(self) -> None:
         # What was written survives a crash of this process.

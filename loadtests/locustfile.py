@@ -61,7 +61,7 @@ def play(environment: Any) -> None:  # noqa: ANN401 - Locust's environment is un
         intended=dispatcher.intended,
         started=dispatcher.started,
         dropped=dispatcher.dropped,
-        in_flight_integral_s=dispatcher.gauge_sum * GAUGE_INTERVAL_S,
+        in_flight_integral_s=dispatcher.in_flight_integral_s,
         gauge_interval_s=GAUGE_INTERVAL_S,
         in_flight_max=dispatcher.in_flight_max,
         cpu_s=cpu_s,

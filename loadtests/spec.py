@@ -56,7 +56,7 @@ class LoadSummary(msgspec.Struct, frozen=True):
     started: int
     dropped: int
     in_flight_integral_s: float
-    """Sum over a sampled gauge of journeys in flight, times its sampling interval."""
+    """Time integral of the journeys in flight, from a gauge that is read at intervals."""
     gauge_interval_s: float
     in_flight_max: int
     cpu_s: float

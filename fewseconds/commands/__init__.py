@@ -1,1 +1,1 @@
-"""The commands of the command line, one module each."""
+"""One module a command; each prints its header first and returns an exit code."""

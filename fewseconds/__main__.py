@@ -1,0 +1,5 @@
+"""``python -m fewseconds`` is the ``fewseconds`` command."""
+
+from fewseconds.cli import main
+
+main()

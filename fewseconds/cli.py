@@ -1,0 +1,177 @@
+"""The command line. Commands live in ``fewseconds.commands`` and are loaded when called."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from fewseconds.errors import EXIT_INTERRUPTED, FewsecondsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+app = typer.Typer(
+    name="fewseconds",
+    help="Does paying an electricity bill by QR finish in a few seconds, for a whole city?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+scan_app = typer.Typer(help="Photograph and decode the QR codes of bills.", no_args_is_help=True)
+app.add_typer(scan_app, name="scan")
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="Name of a shipped scenario (see `fewseconds scenarios`) or path of a TOML file.",
+        metavar="SCENARIO",
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed of everything; the scenario's own if not given.", min=0)
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout, progress on stderr.")
+]
+Slow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slow",
+        metavar="STATION=FACTOR",
+        help="Deliberately stretch a station's service times; may be repeated.",
+    ),
+]
+
+
+def _carry_out(work: Callable[[], int], *, as_json: bool) -> NoReturn:
+    """Do the work of a command: errors in words, exit codes by their meaning."""
+    from fewseconds.commands import console
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = work()
+    except FewsecondsError as error:
+        console.say_error(error, as_json=as_json)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        console.say("interrupted; everything that was started has been stopped")
+        code = EXIT_INTERRUPTED
+    sys.stdout.flush()
+    raise typer.Exit(code)
+
+
+def _interrupt(*_: Any) -> NoReturn:  # noqa: ANN401 - a signal handler's arguments
+    raise KeyboardInterrupt
+
+
+@app.command()
+def run(
+    scenario: Name = "ordinary_day",
+    seed: Seed = None,
+    results: Annotated[Path, typer.Option(help="Folder that gets a folder for this run.")] = Path(
+        "results"
+    ),
+    slow: Slow = None,
+    json: Json = False,
+) -> None:
+    """Pay for real and in virtual time, audit, judge, and write one report.
+
+    Exit code: 0 all gates met, 1 a gate failed, 2 scenario or usage wrong, 3 inconclusive.
+    """
+    from fewseconds.commands.run import run as command
+
+    _carry_out(lambda: command(scenario, seed, results, slow or [], as_json=json), as_json=json)
+
+
+@app.command()
+def plan(
+    scenario: Name,
+    seed: Seed = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the plan as Parquet.")] = None,
+    json: Json = False,
+) -> None:
+    """Make the plan of the month and print what is in it and its hash."""
+    from fewseconds.commands.plan import plan as command
+
+    _carry_out(lambda: command(scenario, seed, out, as_json=json), as_json=json)
+
+
+@app.command()
+def simulate(
+    scenario: Name,
+    seed: Seed = None,
+    journeys: Annotated[
+        int | None, typer.Option(help="How many journeys around the load window.", min=1)
+    ] = None,
+    slow: Slow = None,
+    json: Json = False,
+) -> None:
+    """Walk the journeys around the load window in virtual time and judge them."""
+    from fewseconds.commands.simulate import simulate as command
+
+    _carry_out(lambda: command(scenario, seed, journeys, slow or [], as_json=json), as_json=json)
+
+
+@app.command()
+def serve(
+    scenario: Name,
+    seed: Seed = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Folder for ledger, logs and outcomes; a temporary one if not given."),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(help="First of four ports in a row; 0 picks free ones.", min=0, max=65000)
+    ] = 0,
+    slow: Slow = None,
+    json: Json = False,
+) -> None:
+    """Run the payer's side, switch and banks, the biller, the portal and the SMS gateway until Ctrl-C."""
+    from fewseconds.commands.serve import serve as command
+
+    _carry_out(
+        lambda: command(scenario, seed, folder, port, slow or [], as_json=json), as_json=json
+    )
+
+
+@app.command()
+def audit(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run, such as results/latest.")],
+    json: Json = False,
+) -> None:
+    """Check the ledger of a run against what was paid: no rupee lost, none counted twice."""
+    from fewseconds.commands.audit import audit as command
+
+    _carry_out(lambda: command(folder, as_json=json), as_json=json)
+
+
+@app.command()
+def scenarios(json: Json = False) -> None:
+    """List the scenarios that come with the product."""
+    from fewseconds.commands.scenarios import scenarios as command
+
+    _carry_out(lambda: command(as_json=json), as_json=json)
+
+
+@scan_app.command("try")
+def scan_try(
+    scenario: Name = "mumbai",
+    seed: Seed = None,
+    consumers: Annotated[
+        int, typer.Option(help="How many consumers' bills to photograph, per medium.", min=1)
+    ] = 600,
+    json: Json = False,
+) -> None:
+    """Photograph bills once each and say how often and how fast every decoder reads them."""
+    from fewseconds.commands.scan import scan_try as command
+
+    _carry_out(lambda: command(scenario, seed, consumers, as_json=json), as_json=json)
+
+
+def main() -> None:
+    """Entry point of the ``fewseconds`` command."""
+    app()

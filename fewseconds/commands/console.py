@@ -1,0 +1,116 @@
+"""What commands share on the terminal: header, errors, progress, one JSON object."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from fewseconds import scenario_file
+from fewseconds.commit import commit
+from fewseconds.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fewseconds.errors import FewsecondsError
+    from fewseconds.scenario import Scenario
+
+err = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+
+
+def say(text: str) -> None:
+    """A line for the person at the keyboard."""
+    err.print(text, markup=False, soft_wrap=True)
+
+
+def say_error(error: FewsecondsError, *, as_json: bool) -> None:
+    """An error in words; with ``--json`` also as the one object on stdout."""
+    for line in str(error).splitlines():
+        err.print(f"[red]✗[/red] {_escaped(line)}", soft_wrap=True)
+    if as_json:
+        print_json({"error": str(error), "exit_code": error.exit_code})
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Exactly one JSON object on stdout."""
+    sys.stdout.write(msgspec.json.encode(content).decode() + "\n")
+
+
+def load(name: str, slow: list[str] | None = None) -> Scenario:
+    """The scenario, with stations slowed down as ``--slow STATION=FACTOR`` asks."""
+    faults = [_fault(text) for text in slow or []]
+    if not faults:
+        return scenario_file.load(name)
+    already = [msgspec.to_builtins(fault) for fault in scenario_file.load(name).fault]
+    return scenario_file.load(name, {"fault": [*already, *faults]})
+
+
+def _fault(text: str) -> dict[str, Any]:
+    station, sign, factor = text.partition("=")
+    try:
+        return {"kind": "slowdown", "station": station, "factor": float(factor)}
+    except ValueError:
+        message = f"--slow {text!r}: not understood; write a station and a factor, such as biller=5"
+        raise UsageError(message) from None
+
+
+def header(scenario: Scenario, seed: int, engine: str) -> dict[str, Any]:
+    """Say what is about to run; returns the same as fields for JSON."""
+    state = commit()
+    say(
+        f"seed={seed} scenario={scenario.name}#{scenario.digest[:12]} engine={engine} commit={state}"
+    )
+    return {
+        "seed": seed,
+        "scenario": scenario.name,
+        "scenario_hash": scenario.digest,
+        "engine": engine,
+        "commit": state,
+    }
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, float], None]]:
+    """A bar on stderr, or one line a stage where stderr is not a terminal.
+
+    Yields ``say(stage, share)``; calling it with another stage ends the one before.
+    """
+    if not err.is_terminal:
+        stages: list[str] = []
+
+        def line(stage: str, _: float) -> None:
+            if stage not in stages[-1:]:
+                stages.append(stage)
+                say(f"· {stage}")
+
+        yield line
+        return
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=False) as bar:
+        tasks: dict[str, Any] = {}
+
+        def move(stage: str, share: float) -> None:
+            if stage not in tasks:
+                for earlier in tasks.values():
+                    bar.update(earlier, completed=1.0)
+                tasks[stage] = bar.add_task(stage, total=1.0)
+            bar.update(tasks[stage], completed=share)
+
+        yield move
+        for task in tasks.values():
+            bar.update(task, completed=1.0)

@@ -1,0 +1,91 @@
+"""``fewseconds run``: the main job, and once more if a smoke test could not be judged."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fewseconds.commands import console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fewseconds.record import Record
+    from fewseconds.slo import Verdict
+
+MARKS = {
+    "pass": "[green]✓ pass[/green]",
+    "fail": "[red]✗ FAIL[/red]",
+    "inconclusive": "[yellow]? open[/yellow]",
+}
+TRIES_MAX = 2
+
+
+def run(name: str, seed: int | None, results: Path, slow: list[str], *, as_json: bool) -> int:
+    """Run a scenario and print its verdicts; returns the exit code."""
+    scenario = console.load(name, slow)
+    seed = scenario.seed if seed is None else seed
+    fields = console.header(scenario, seed, "locust+simpy")
+    from fewseconds.run import run as run_once
+
+    stretched = [part for text in slow for part in ("--slow", text)]
+    command = shlex.join(["fewseconds", "run", name, "--seed", str(seed), *stretched])
+    tries = 1
+    with console.progress() as say:
+        record, folder = run_once(scenario, seed, results, command, say, tries)
+    while scenario.tripwire and record.word == "inconclusive" and tries < TRIES_MAX:
+        tries += 1
+        console.say(f"inconclusive: {record.summary} Once more.")
+        with console.progress() as say:
+            record, folder = run_once(scenario, seed, results, command, say, tries)
+    _print(record, folder)
+    if as_json:
+        whole = msgspec.to_builtins(record)
+        console.print_json(
+            fields | whole | {"folder": str(folder), "report": str(folder / "report.html")}
+        )
+    return record.exit_code
+
+
+def _print(record: Record, folder: Path) -> None:
+    from rich.table import Table
+
+    for gate, title in ((True, "Gates"), (False, "Claims")):
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for column, side in (
+            ("", "left"),
+            ("objective", "left"),
+            ("engine", "left"),
+            ("observed", "right"),
+            ("limit", "right"),
+            ("n", "right"),
+        ):
+            table.add_column(column, justify=side)  # type: ignore[arg-type]
+        for verdict in record.verdicts:
+            if verdict.gate is gate:
+                table.add_row(
+                    MARKS[verdict.word], verdict.name, verdict.engine, _number(verdict, verdict.observed),
+                    ("≥ " if verdict.at_least else "≤ ") + _number(verdict, verdict.limit), str(verdict.count),
+                )  # fmt: skip
+        if table.row_count:
+            console.err.print(table)
+    broken = [check for check in record.checks if not check.passed]
+    console.say(f"Exact checks: {len(record.checks) - len(broken)} of {len(record.checks)} hold")
+    for check in broken:
+        console.say(
+            f"  ✗ {check.name}: {check.violations} of {check.checked}; {'; '.join(check.first)}"
+        )
+    for reason in record.validity.reasons:
+        console.say(f"  ? {reason}")
+    console.err.print(f"[bold]{record.word.upper()}[/bold]  {record.summary}", soft_wrap=True)
+    console.say(f"Report: {folder / 'report.html'}")
+
+
+def _number(verdict: Verdict, value: float | None) -> str:
+    if value is None:
+        return "–"
+    if value == float("inf"):
+        return "never"
+    return f"{value:.1%}" if verdict.statistic == "share" else f"{value:.3g} s"

@@ -1,0 +1,280 @@
+"""The main job: plan, services, a window of real load, the same in virtual time, the verdict."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import polars as pl
+
+from fewseconds import checks, junit, markdown, measures, outcomes, report, slo, validity
+from fewseconds.commit import commit, versions
+from fewseconds.errors import HarnessError, UsageError
+from fewseconds.plan import Plan, plan
+from fewseconds.record import Check, Evidence, Generator, Record
+from loadtests.launch import Generator as LoadProcess
+from loadtests.spec import LoadSummary, Targets
+from mock_psp import auditor, serve
+from sim.reference import Simulated, simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fewseconds.scenario import Scenario
+
+    Say = Callable[[str, float], None]
+
+SERVICES_LEAD_US = 5_000_000
+"""The services' clock is set so that the window begins about this long after their start."""
+PAIRED_MAX = 2_000
+
+
+class Stage:
+    """A run on its way: its folder, its plan and what it has found so far."""
+
+    def __init__(self, scenario: Scenario, seed: int, results: Path, say: Say) -> None:
+        """Plan it; raises UsageError if the results cannot be written."""
+        self.scenario, self.seed, self.say = scenario, seed, say
+        say("planning", 0.0)
+        self.whole = plan(scenario, seed)
+        self.window_us = self.whole.busiest_window()
+        self.window = self.whole.window(*self.window_us).real_time()
+        if len(self.window) == 0:
+            message = (
+                f"{scenario.name}: no journey falls into the load window; lengthen load.duration_s"
+            )
+            raise UsageError(message)
+        self.folder = new_folder(results, scenario.name)
+
+    def measure(self) -> tuple[pl.DataFrame, LoadSummary | None, list[str]]:
+        """Play the window against the services; returns rows, the generator's count, troubles."""
+        troubles: list[str] = []
+        summary = None
+        origin_us = self.window_us[0] - SERVICES_LEAD_US
+        self.say("starting the services", 0.0)
+        epoch_us = time.monotonic_ns() // 1000
+        try:
+            with serve.start(
+                self.scenario,
+                self.seed,
+                self.folder,
+                epoch_monotonic_us=epoch_us,
+                plan_origin_us=origin_us,
+            ) as services:
+                summary = self._load(services)
+                self.say("stopping the services", 1.0)
+        except HarnessError as error:
+            troubles.append(str(error))
+        rows = measures.frame(outcomes.read(self.folder / "outcomes"))
+        if summary is not None:
+            # The services were told the plan's clock before the generator knew when it could start.
+            shift_us = (origin_us - epoch_us) + summary.epoch_us
+            times = ["intended_us", "start_us", "service_start_us", "end_us"]
+            moved = [
+                pl.when(pl.col("observer") == "server")
+                .then(pl.col(name) - shift_us)
+                .otherwise(pl.col(name))
+                .alias(name)
+                for name in times
+            ]
+            rows = rows.with_columns(moved)
+        return rows, summary, troubles
+
+    def _load(self, services: Any) -> LoadSummary:  # noqa: ANN401 - mock_psp.serve.Services
+        urls = services.urls
+        targets = Targets(psp=urls["psp"], sms=urls["sms"], portal=urls.get("portal", urls["psp"]))
+        length_s = (self.window_us[1] - self.window_us[0]) / 1e6 + 20.0
+        begun = time.monotonic()
+
+        def look() -> None:
+            dead = services.poll()
+            if dead is not None:
+                raise HarnessError(dead)
+            self.say("paying for real", min((time.monotonic() - begun) / length_s, 0.99))
+
+        with LoadProcess(self.folder, self.window, self.window_us, targets, services.token) as load:
+            return load.wait(look)
+
+    def virtual(self) -> tuple[Simulated, Plan]:
+        """Walk the rows around the window in virtual time."""
+        around = around_window(self.whole, self.window_us, self.scenario.simulate.journeys_max)
+        simulated = simulate(around, lambda done: self.say("simulating", done / len(around)))
+        return simulated, around
+
+
+def run(
+    scenario: Scenario, seed: int, results: Path, command: str, say: Say, tries: int = 1
+) -> tuple[Record, Path]:  # noqa: PLR0913, E501 - what a run is
+    """Run ``scenario`` once; returns its record and its folder, which holds everything else."""
+    started_at, begun = dt.datetime.now(dt.UTC), time.monotonic()
+    stage = Stage(scenario, seed, results, say)
+    measured, summary, troubles = stage.measure()
+    simulated, around = stage.virtual()
+    say("auditing the ledger", 0.0)
+    evidence, facts, valid = _evidence(stage, measured, summary, troubles, simulated)
+    verdicts = _verdicts(stage, evidence, valid, simulated, around)
+    found = checks.all_checks(
+        stage.whole, evidence, summary.misreads if summary else None
+    ) + _audit(stage.folder, troubles)
+    word = _word(verdicts, found, valid)
+    record = Record(
+        scenario=scenario.name,
+        scenario_hash=scenario.digest,
+        title=scenario.title,
+        description=scenario.description,
+        seed=seed,
+        plan_hash=stage.whole.digest,
+        commit=commit(),
+        versions=versions(),
+        command=command,
+        started_at=started_at,
+        wall_s=time.monotonic() - begun,
+        window_us=stage.window_us,
+        word=word,
+        exit_code=slo.exit_code(word),
+        summary=checks.summary(word, verdicts, found, valid),
+        verdicts=tuple(verdicts),
+        validity=valid,
+        checks=tuple(found),
+        generator=facts,
+        measured_journeys=len(stage.window),
+        simulated_journeys=simulated.journeys,
+        simulated_wall_s=simulated.wall_s,
+        tries=tries,
+        notes=tuple(checks.notes(scenario, summary.typed if summary else None)),
+    )
+    say("writing the report", 0.0)
+    (stage.folder / "record.json").write_bytes(msgspec.json.format(msgspec.json.encode(record)))
+    outcomes.write(simulated.outcomes, stage.folder / "simulated.parquet")
+    report.write(stage.folder, scenario, record, evidence)
+    junit.write(stage.folder, record)
+    markdown.write(stage.folder, record)
+    return record, stage.folder
+
+
+def around_window(whole: Plan, window_us: tuple[int, int], journeys_max: int) -> Plan:
+    """The rows that virtual time walks: the window's, most of the rest before it, some after."""
+    first, last = (int(row) for row in whole.starts_us.searchsorted(window_us))
+    count = max(journeys_max, last - first)
+    begin = max(first - (count - (last - first)) * 2 // 3, 0)
+    return Plan(whole.scenario, whole.seed, whole.table.slice(begin, count))
+
+
+def _evidence(
+    stage: Stage,
+    measured: pl.DataFrame,
+    summary: LoadSummary | None,
+    troubles: list[str],
+    simulated: Simulated,
+) -> tuple[Evidence, Generator | None, slo.Validity]:
+    client = measured.filter(pl.col("observer") == "client")
+    server = measured.filter(pl.col("observer") == "server")
+    walked = measures.journeys(client, stage.window)
+    facts, valid = None, slo.Validity(valid=False, reasons=tuple(troubles))
+    if summary is not None:
+        facts = validity.generator(client, server, walked, msgspec.structs.asdict(summary))
+        mocked = [name for name, s in stage.scenario.stations.items() if s.role == "mocked"]
+        judged = validity.validity(facts, server.filter(pl.col("station").is_in(mocked)).height)
+        valid = slo.Validity(not troubles and judged.valid, (*troubles, *judged.reasons))
+    virtual = measures.frame(simulated.outcomes).filter(
+        pl.col("journey_id").is_in(stage.window.table["journey_id"].to_pylist())
+    )
+    strip = stage.folder / "strip"
+    evidence = Evidence(
+        plan=stage.window,
+        measured=measured,
+        measured_journeys=walked,
+        simulated=virtual,
+        simulated_journeys=measures.journeys(virtual, stage.window),
+        strip=strip if (strip / "strip.json").exists() else None,
+    )
+    return evidence, facts, valid
+
+
+def _verdicts(
+    stage: Stage, evidence: Evidence, valid: slo.Validity, simulated: Simulated, around: Plan
+) -> list[slo.Verdict]:
+    names = {objective.measure for objective in stage.scenario.slo}
+    plain = sorted(names - {"faster_than_portal"})
+    rows = measures.frame(simulated.outcomes)
+    walked = measures.journeys(rows, around)
+    virtual = {name: measures.samples(name, walked, rows) for name in plain}
+    if "faster_than_portal" in names:
+        virtual["faster_than_portal"] = _paired(around)
+    real = {
+        name: measures.samples(name, evidence.measured_journeys, evidence.measured)
+        for name in plain
+    }
+    return [
+        *slo.judge_all(stage.scenario.slo, "measured", real, valid),
+        *slo.judge_all(stage.scenario.slo, "simulated", virtual, slo.Validity(valid=True)),
+    ]
+
+
+def _paired(around: Plan) -> NDArray[np.float64]:
+    """Of the same consumers, once by QR and once by the portal: 1 where the QR was faster.
+
+    Both walks share every draw of the parts that they have in common (the banks, the switch), so
+    the comparison is between the ways in. Consumers who were not confirmed both times are left out.
+    """
+    qr = around.real_time()
+    sample = Plan(qr.scenario, qr.seed, qr.table.slice(0, PAIRED_MAX))
+    times = []
+    for kind in ("qr_ebill", "portal"):
+        walk = sample.as_kind(kind)
+        walked = measures.journeys(measures.frame(simulate(walk).outcomes), walk)
+        column = "end_to_end_us" if kind == "qr_ebill" else "portal_us"
+        times.append(walked.sort("journey_id")[column])
+    both = times[0].is_not_null() & times[1].is_not_null()
+    return (times[0].filter(both) < times[1].filter(both)).cast(pl.Float64).to_numpy()
+
+
+def _audit(folder: Path, troubles: list[str]) -> list[Check]:
+    try:
+        audit = auditor.audit(folder)
+    except HarnessError as error:
+        troubles.append(str(error))
+        return [Check("the ledger can be audited", passed=False, checked=0, first=(str(error),))]
+    return [
+        Check(check.name, check.passed, check.checked, check.violations, tuple(check.first))
+        for check in audit.checks
+    ]
+
+
+def _word(verdicts: list[slo.Verdict], found: list[Check], valid: slo.Validity) -> slo.Word:
+    """The word for the run: a broken invariant is a failure even when latencies say nothing."""
+    if any(check.gate and not check.passed for check in found):
+        return "fail"
+    word = slo.overall(verdicts)
+    return "inconclusive" if word == "pass" and not valid.valid else word
+
+
+def new_folder(results: Path, name: str) -> Path:
+    """Make ``results/<time>-<scenario>`` and point ``results/latest`` at it."""
+    stamp = dt.datetime.now().astimezone().strftime("%Y%m%dT%H%M%S")
+    folder = results / f"{stamp}-{name}"
+    try:
+        number = 1
+        while folder.exists():
+            number += 1
+            folder = results / f"{stamp}-{name}-{number}"
+        folder.mkdir(parents=True)
+        latest = results / "latest"
+        fresh = results / f".latest-{folder.name}"
+        fresh.symlink_to(folder.name)
+        if latest.is_dir() and not latest.is_symlink():
+            shutil.rmtree(latest)
+        fresh.replace(latest)
+    except OSError as error:
+        message = (
+            f"{results}: cannot be written: {error.strerror}; choose another folder with --results"
+        )
+        raise UsageError(message) from None
+    return folder

@@ -1,0 +1,111 @@
+"""The verdict before the verdicts: did the load generator do what it promised?
+
+A measurement says something about the system only if journeys started when they were meant to,
+none was dropped by us, the bookkeeping of journeys in flight adds up (Little's law, with the
+in-flight count sampled by a gauge of its own), the generator had processor time to spare, and the
+mocked parties did not take longer than the times they stand for.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from fewseconds.record import Generator
+from fewseconds.slo import Validity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LATE_MS: Final = 10.0
+LATE_SHARE_MAX: Final = 0.05
+LAG_MS_P99_MAX: Final = 50.0
+LITTLE_SHARE_MAX: Final = 0.02
+CPU_SHARE_MAX: Final = 0.8
+OVERRUN_MS: Final = 20.0
+"""A mocked visit this much longer than its draw is an overrun: scheduling jitter is below it."""
+OVERRUN_SHARE_MAX: Final = 0.05
+
+
+def generator(
+    client: pl.DataFrame, server: pl.DataFrame, journeys: pl.DataFrame, summary: dict[str, float]
+) -> Generator:
+    """How well the generator kept its promise.
+
+    ``client`` and ``server`` are outcome rows, ``journeys`` has one row per planned journey, and
+    ``summary`` is what the generator counted itself (see ``loadtests.spec.LoadSummary``).
+    """
+    lags_ms = journeys["lag_us"].drop_nulls().to_numpy() / 1e3
+    lags_ms = lags_ms if len(lags_ms) else np.zeros(1)
+    residual, limit = little(client, summary)
+    return Generator(
+        intended=int(summary["intended"]),
+        started=int(summary["started"]),
+        late=int((lags_ms > LATE_MS).sum()),
+        dropped=int(summary["dropped"]),
+        lag_ms_p50=float(np.quantile(lags_ms, 0.5, method="inverted_cdf")),
+        lag_ms_p99=float(np.quantile(lags_ms, 0.99, method="inverted_cdf")),
+        lag_ms_max=float(lags_ms.max()),
+        littles_law_residual=residual,
+        littles_law_limit=limit,
+        cpu_share=summary["cpu_s"] / max(summary["wall_s"], 1e-9),
+        overruns=server.filter(pl.col("overrun_us") > OVERRUN_MS * 1000).height,
+    )
+
+
+def little(client: pl.DataFrame, summary: dict[str, float]) -> tuple[float | None, float | None]:
+    """Residual of Little's law over the whole run, and its limit.
+
+    The time integral of the journeys in flight must equal the sum of their sojourns. The gauge
+    samples every Δ; a sojourn measured on such a grid has variance Δ²/6, so the standard error of
+    the sum over n journeys is Δ·√(n/6). The limit is the larger of 2 % and three standard errors.
+    """
+    spans = (
+        client.filter(pl.col("outcome") != "dropped")
+        .group_by("journey_id")
+        .agg(start=pl.col("start_us").min(), end=pl.col("end_us").max())
+    )
+    total_s = float((spans["end"] - spans["start"]).sum()) / 1e6
+    if total_s <= 0:
+        return None, None
+    residual = abs(summary["in_flight_integral_s"] - total_s) / total_s
+    error = summary["gauge_interval_s"] * math.sqrt(spans.height / 6) / total_s
+    return residual, max(LITTLE_SHARE_MAX, 3 * error)
+
+
+def validity(facts: Generator, mocked_visits: int) -> Validity:
+    """Whether the measurement says anything, with the reasons why not."""
+    reasons = tuple(_reasons(facts, mocked_visits))
+    return Validity(not reasons, reasons)
+
+
+def _reasons(facts: Generator, mocked_visits: int) -> Iterator[str]:
+    if facts.started + facts.dropped < facts.intended:
+        lost = facts.intended - facts.started - facts.dropped
+        yield f"{lost} journeys were never started; see load.log"
+    if facts.lag_ms_p99 > LAG_MS_P99_MAX:
+        yield (
+            f"the generator started journeys up to {facts.lag_ms_p99:.0f} ms late (99th percentile; "
+            f"at most {LAG_MS_P99_MAX:.0f} ms is allowed); free a processor or lower the rate"
+        )
+    if facts.late > LATE_SHARE_MAX * max(facts.started, 1):
+        yield (
+            f"{facts.late} of {facts.started} journeys started more than {LATE_MS:.0f} ms late; "
+            "free a processor or lower the rate"
+        )
+    residual, limit = facts.littles_law_residual, facts.littles_law_limit
+    if residual is not None and limit is not None and residual > limit:
+        yield (
+            f"journeys in flight and their sojourns differ by {residual:.1%} (at most {limit:.1%} is "
+            "allowed): outcomes are missing or the clock stood still; run it again"
+        )
+    if facts.cpu_share > CPU_SHARE_MAX:
+        yield f"the generator used {facts.cpu_share:.0%} of a processor; lower the rate"
+    if mocked_visits and facts.overruns > OVERRUN_SHARE_MAX * mocked_visits:
+        yield (
+            f"{facts.overruns} of {mocked_visits} visits of mocked parties took over {OVERRUN_MS:.0f} ms "
+            "longer than the time they stand for; free a processor"
+        )
