@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 PYTHON_MIN = (3, 11)
 SHORT_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
+WITHOUT_ENSUREPIP = (
+    f"Python {SHORT_VERSION} has no working ensurepip, so no virtual environment can be made; "
+    "on Debian install the package python3-venv (as root: apt-get install python3-venv), "
+    "then repeat the command"
+)
 ROOT = Path(__file__).resolve().parent.parent
 APT_TIMEOUT_S = 300
 
@@ -71,6 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SetUpError as trouble:
         say(str(trouble))
         return 2
+    except KeyboardInterrupt:
+        say("interrupted; the next call goes on from here")
+        return 130
     if asked and not done:
         say("ready, nothing to do")
     return 0
@@ -116,10 +124,13 @@ def set_up(root: Path, *, asked: bool) -> bool:
         and set(stamp.distributions) <= set(distributions(venv))
     )
     if sound and complete and stamp is not None:
-        if stamp.zbar == has_zbar() or not (asked or stamp.zbar):
+        # A library that could not be had is asked for again by `make setup` alone.
+        if has_zbar() or not (asked or stamp.zbar):
             return False
         write_stamp(venv, stamp._replace(zbar=install_zbar()))
         return True
+    if not sound and importlib.util.find_spec("ensurepip") is None:
+        raise SetUpError(WITHOUT_ENSUREPIP)
     started = time.monotonic()
     say(f"making {venv.name} from requirements.lock, about a minute the first time …")
     # Without its stamp an interrupted set-up is seen as one, however far it got.
@@ -214,13 +225,6 @@ def is_intact(folder: Path, row: list[str]) -> bool:
 
 def make_environment(venv: Path) -> None:
     """Make an empty virtual environment with pip, in the place of whatever was there."""
-    without = (
-        f"Python {SHORT_VERSION} has no working ensurepip, so no virtual environment can be made; "
-        "on Debian install the package python3-venv (as root: apt-get install python3-venv), "
-        "then repeat the command"
-    )
-    if importlib.util.find_spec("ensurepip") is None:
-        raise SetUpError(without)
     if venv.is_symlink() or venv.is_file():
         venv.unlink()
     made = run([sys.executable, "-m", "venv", "--clear", str(venv)])
@@ -228,7 +232,7 @@ def make_environment(venv: Path) -> None:
         return
     said = made.stdout + made.stderr
     if "ensurepip" in said:
-        raise SetUpError(without)
+        raise SetUpError(WITHOUT_ENSUREPIP)
     raise SetUpError(f"python3 -m venv failed: {last_line(said)}; mend that, then repeat")
 
 
@@ -279,6 +283,7 @@ def install_zbar() -> bool:
     if tried.returncode != 0 or not has_zbar():
         say(f"{loss}: apt-get failed ({error_line(tried.stderr)}); {advice}")
         return False
+    say("installed the system library libzbar0, which the pyzbar scanner opens")
     return True
 
 

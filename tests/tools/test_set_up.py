@@ -191,6 +191,7 @@ def test_a_python_without_ensurepip_is_told_which_package_to_install(checkout: P
     refused = set_up(checkout, first="sys.modules['ensurepip'] = None")
     assert refused.returncode == 2
     assert "apt-get install python3-venv" in refused.stderr
+    assert refused.stderr.count("\n") == 1
     assert refused.stdout == ""
     assert not (checkout / ".venv").exists()
 
