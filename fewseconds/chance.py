@@ -3,8 +3,8 @@
 ``uniform(seed, stream, entity, attempt)`` has no state, so consumer 734 112 has the same patience
 in every engine and two compared scenarios share their random numbers for free. The functions
 below are plain Python on integers and give the *same bits* on Python integers, on numpy int64
-arrays (``uniform``, ``pick_array`` and ``quantile_array``) and under ``numba.njit``: words have 32 bits and every product stays
-below 2**63, where all three agree.
+arrays (``uniform``, ``pick_array`` and ``quantile_array``) and under ``numba.njit``: words have 32
+bits and every product stays below 2**63, where all three agree.
 
 Laws are tables of int64 quantiles, built once per scenario, so no floating-point function runs
 when a draw is made.
@@ -78,7 +78,7 @@ def stream(*names: object) -> int:
 
 
 def threshold(probability: float) -> int:
-    """The number below which a draw happens with ``probability``: ``uniform(…) < threshold(p)``."""
+    """The number below which a draw falls with ``probability``."""
     return round(probability * SPAN)
 
 
@@ -161,4 +161,5 @@ def quantile_array(table: Sequence[int], draws: NDArray[np.int64]) -> NDArray[np
     base = np.where(extreme, EXTREME, np.where(upper, UPPER, np.where(lower, LOWER, BODY)))
     index = base + (rest >> shift)
     low = knots[index]
-    return low + (((knots[index + 1] - low) * (rest & ((1 << shift) - 1))) >> shift)
+    part: NDArray[np.int64] = ((knots[index + 1] - low) * (rest & ((1 << shift) - 1))) >> shift
+    return low + part

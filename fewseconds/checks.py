@@ -85,7 +85,10 @@ def _inbox(evidence: Evidence) -> Iterator[Check]:
     arrived = sent.filter(pl.col("sms_outcome") == "ok").height
     rate = 1 - sum(lost) / len(lost)
     low, high = slo.binomial_interval(sent.height, rate, INBOX_CONFIDENCE)
-    name = f"SMS arrive at the operators' rate: {rate:.1%} of {sent.height} allow {low} to {high}, {arrived} came"
+    name = (
+        f"SMS arrive at the operators' rate: {rate:.1%} of {sent.height} allow {low} to {high}, "
+        f"{arrived} came"
+    )
     outside = 0 if low <= arrived <= high else 1
     yield Check(name, not outside, sent.height, outside)
 
@@ -106,14 +109,15 @@ def summary(
         reasons = valid.reasons or tuple(
             v.reason for v in verdicts if v.gate and v.word == "inconclusive"
         )
-        return f"Nothing can be said: {reasons[0].splitlines()[0] if reasons else 'no gate could be judged'}."
+        reason = reasons[0].splitlines()[0] if reasons else "no gate could be judged"
+        return f"Nothing can be said: {reason}."
     times = {
         v.statistic: v for v in verdicts if v.measure == "machine_time" and v.engine == "measured"
     }
     if {"p50", "p95"} <= times.keys() and times["p50"].observed is not None:
         return (
-            f"Yes: the system's part of a QR payment took {times['p50'].observed:.1f} s for half of the payers "
-            f"and {times['p95'].observed:.1f} s for 95 %, and no rupee was lost."
+            f"Yes: the system's part of a QR payment took {times['p50'].observed:.1f} s for half "
+            f"of the payers and {times['p95'].observed:.1f} s for 95 %, and no rupee was lost."
         )
     return "Yes: every gate holds and no rupee was lost."
 
@@ -123,7 +127,8 @@ def _said(verdict: slo.Verdict) -> str:
     scale = 100.0 if unit == "%" else 1.0
     side = "at least" if verdict.at_least else "at most"
     observed = (verdict.observed or 0.0) * scale
-    return f"{verdict.name} ({verdict.engine}) is {observed:.3g} {unit}, {side} {verdict.limit * scale:g} {unit} is wanted"
+    limit = f"{side} {verdict.limit * scale:g} {unit}"
+    return f"{verdict.name} ({verdict.engine}) is {observed:.3g} {unit}, {limit} is wanted"
 
 
 def notes(scenario: Scenario, typed: int | None) -> Iterator[str]:
@@ -133,9 +138,15 @@ def notes(scenario: Scenario, typed: int | None) -> Iterator[str]:
         if station.role == "measured" and station.service_time.source.startswith("assumption")
     ]  # fmt: skip
     if assumed:
-        yield f"In virtual time these stations follow an assumed law, not yet a measured one: {', '.join(assumed)}."
+        yield (
+            "In virtual time these stations follow an assumed law, not yet a measured one: "
+            f"{', '.join(assumed)}."
+        )
     if typed:
         yield f"{typed} consumers typed their number because no frame of their QR was read."
     for fault in scenario.fault:
         yield f"Deliberate fault: {fault.kind} of {fault.station} by {fault.factor:g}."
-    yield "Mocked parties sleep the simulator's own draws, so only scan and our own stations could disagree."
+    yield (
+        "Mocked parties sleep the simulator's own draws, so only the scan and our own stations "
+        "could disagree."
+    )

@@ -76,7 +76,7 @@ def run(
         "results"
     ),
     slow: Slow = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Pay for real and in virtual time, audit, judge, and write one report.
 
@@ -84,7 +84,9 @@ def run(
     """
     from fewseconds.commands.run import run as command
 
-    _carry_out(lambda: command(scenario, seed, results, slow or [], as_json=json), as_json=json)
+    _carry_out(
+        lambda: command(scenario, seed, results, slow or [], as_json=as_json), as_json=as_json
+    )
 
 
 @app.command()
@@ -92,12 +94,12 @@ def plan(
     scenario: Name,
     seed: Seed = None,
     out: Annotated[Path | None, typer.Option(help="Also write the plan as Parquet.")] = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Make the plan of the month and print what is in it and its hash."""
     from fewseconds.commands.plan import plan as command
 
-    _carry_out(lambda: command(scenario, seed, out, as_json=json), as_json=json)
+    _carry_out(lambda: command(scenario, seed, out, as_json=as_json), as_json=as_json)
 
 
 @app.command()
@@ -108,12 +110,14 @@ def simulate(
         int | None, typer.Option(help="How many journeys around the load window.", min=1)
     ] = None,
     slow: Slow = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Walk the journeys around the load window in virtual time and judge them."""
     from fewseconds.commands.simulate import simulate as command
 
-    _carry_out(lambda: command(scenario, seed, journeys, slow or [], as_json=json), as_json=json)
+    _carry_out(
+        lambda: command(scenario, seed, journeys, slow or [], as_json=as_json), as_json=as_json
+    )
 
 
 @app.command()
@@ -128,33 +132,33 @@ def serve(
         int, typer.Option(help="First of four ports in a row; 0 picks free ones.", min=0, max=65000)
     ] = 0,
     slow: Slow = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
-    """Run the payer's side, switch and banks, the biller, the portal and the SMS gateway until Ctrl-C."""
+    """Run payer side, switch, banks, biller, portal and SMS gateway until Ctrl-C."""
     from fewseconds.commands.serve import serve as command
 
     _carry_out(
-        lambda: command(scenario, seed, folder, port, slow or [], as_json=json), as_json=json
+        lambda: command(scenario, seed, folder, port, slow or [], as_json=as_json), as_json=as_json
     )
 
 
 @app.command()
 def audit(
     folder: Annotated[Path, typer.Argument(help="Folder of a run, such as results/latest.")],
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Check the ledger of a run against what was paid: no rupee lost, none counted twice."""
     from fewseconds.commands.audit import audit as command
 
-    _carry_out(lambda: command(folder, as_json=json), as_json=json)
+    _carry_out(lambda: command(folder, as_json=as_json), as_json=as_json)
 
 
 @app.command()
-def scenarios(json: Json = False) -> None:
+def scenarios(as_json: Json = False) -> None:
     """List the scenarios that come with the product."""
     from fewseconds.commands.scenarios import scenarios as command
 
-    _carry_out(lambda: command(as_json=json), as_json=json)
+    _carry_out(lambda: command(as_json=as_json), as_json=as_json)
 
 
 @scan_app.command("try")
@@ -164,12 +168,12 @@ def scan_try(
     consumers: Annotated[
         int, typer.Option(help="How many consumers' bills to photograph, per medium.", min=1)
     ] = 600,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Photograph bills once each and say how often and how fast every decoder reads them."""
     from fewseconds.commands.scan import scan_try as command
 
-    _carry_out(lambda: command(scenario, seed, consumers, as_json=json), as_json=json)
+    _carry_out(lambda: command(scenario, seed, consumers, as_json=as_json), as_json=as_json)
 
 
 def main() -> None:

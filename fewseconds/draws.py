@@ -16,8 +16,20 @@ if TYPE_CHECKING:
 class Visit:
     """How a leg's visits to its station turn out, for journeys with certain traits."""
 
-    __slots__ = ("failure_share", "_edges", "_failures", "_failure_key", "_persistence", "_refresh", "_seed",
-                 "_service_key", "_slowdown", "_table", "patience", "_patience_key")  # fmt: skip
+    __slots__ = (
+        "_edges",
+        "_failure_key",
+        "_failures",
+        "_patience_key",
+        "_persistence",
+        "_refresh",
+        "_seed",
+        "_service_key",
+        "_slowdown",
+        "_table",
+        "failure_share",
+        "patience",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -93,13 +105,13 @@ class Draws:
 
     def service_us(
         self, station: str, step: str, leg: int, attempt: int, journey_id: int, traits: Traits
-    ) -> int:  # noqa: PLR0913 - a draw is named by all of these
+    ) -> int:
         """How long the work of one visit takes."""
         return self.visit(step, leg, station, traits).service_us(journey_id, attempt)
 
     def failure(
         self, station: str, step: str, leg: int, attempt: int, journey_id: int, traits: Traits
-    ) -> Failure | None:  # noqa: PLR0913, E501 - as above
+    ) -> Failure | None:
         """How the work of one visit fails, if it does."""
         return self.visit(step, leg, station, traits).failure(journey_id, attempt)
 

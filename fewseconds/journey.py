@@ -42,7 +42,7 @@ class Leg(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     on_timeout: Literal["failed", "reversed", "deemed"] = "failed"
     """What a time-out means; the word is also an event of the step, that a branch may follow."""
     emits: str = ""
-    """Event that happens when the work here has succeeded, whether or not the caller still waits."""
+    """Event that happens when the work here has succeeded, even if the caller has gone."""
     asks: str = ""
     """The answer is positive only if this event of the journey (``step.event``) has happened."""
 
@@ -94,7 +94,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     CADENCE_US,
     GIVE_UP_US,
     NEXT,
-) = range(9)  # noqa: E501
+) = range(9)
 WIDTH: Final = NEXT + len(OUTCOMES)
 NEVER: Final = 1 << 62
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -59,16 +60,19 @@ class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def _shape_problems(self) -> list[str]:
         if self.max_ms is not None and self.max_ms <= 0:
             return [f"max_ms: {self.max_ms!r} cuts everything away; write a duration above 0"]
-        if self.law == "uniform" and self.low_ms > self.high_ms:  # type: ignore[operator]
-            return [f"low_ms: {self.low_ms!r} is above high_ms {self.high_ms!r}; swap them"]
-        if self.law == "lognormal" and not 0 < self.median_ms <= self.p95_ms:  # type: ignore[operator]
-            return [f"median_ms: {self.median_ms!r} must lie between 0 and p95_ms {self.p95_ms!r}"]
+        if self.law == "uniform":
+            low_ms, high_ms = self._numbers()
+            if low_ms > high_ms:
+                return [f"low_ms: {low_ms!r} is above high_ms {high_ms!r}; swap them"]
+        if self.law == "lognormal":
+            median_ms, p95_ms = self._numbers()
+            if not 0 < median_ms <= p95_ms:
+                return [f"median_ms: {median_ms!r} must lie between 0 and p95_ms {p95_ms!r}"]
         if self.law == "quantiles":
             points = self.points or ()
-            rising = all(
-                a[0] < b[0] and a[1] <= b[1] for a, b in zip(points, points[1:], strict=False)
-            )
-            if len(points) < 2 or points[0][0] != 0 or points[-1][0] != 1 or not rising:  # noqa: PLR2004
+            rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(points))
+            spans = bool(points) and points[0][0] == 0 and points[-1][0] == 1
+            if not (spans and rising):
                 return ["points: must rise from probability 0 to 1; write [[0, …], …, [1, …]]"]
         return []
 
@@ -77,21 +81,26 @@ class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cut = math.inf if self.max_ms is None else self.max_ms
         return lambda probability: 1000.0 * min(self._quantile_ms(probability), cut)
 
+    def _numbers(self) -> list[float]:
+        """The parameters that this kind of law needs, in the order of :data:`PARAMETERS`."""
+        return [float(getattr(self, name)) for name in PARAMETERS[self.law]]
+
     def _quantile_ms(self, probability: float) -> float:
-        if self.law == "constant":
-            return float(self.value_ms)  # type: ignore[arg-type]
+        if self.law == "quantiles":
+            return self._interpolated_ms(probability)
+        first, *rest = self._numbers()
         if self.law == "uniform":
-            return self.low_ms + probability * (self.high_ms - self.low_ms)  # type: ignore[operator]
+            return first + probability * (rest[0] - first)
         if self.law == "exponential":
-            return -self.mean_ms * math.log1p(-probability)  # type: ignore[operator]
+            return -first * math.log1p(-probability)
         if self.law == "lognormal":
-            sigma = math.log(self.p95_ms / self.median_ms) / Z95  # type: ignore[operator]
-            return self.median_ms * math.exp(sigma * NormalDist().inv_cdf(probability))  # type: ignore[operator]
-        return self._interpolated_ms(probability)
+            sigma = math.log(rest[0] / first) / Z95
+            return first * math.exp(sigma * NormalDist().inv_cdf(probability))
+        return first
 
     def _interpolated_ms(self, probability: float) -> float:
         points = self.points or ()
-        for (left, low), (right, high) in zip(points, points[1:], strict=False):
+        for (left, low), (right, high) in pairwise(points):
             if probability <= right:
                 return low + (high - low) * (probability - left) / (right - left)
         return points[-1][1]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -76,9 +76,9 @@ class Outcome(NamedTuple):
     """By how much real work outlasted the time it stood for."""
 
 
-def table(rows: Iterable[Outcome]) -> pa.Table:
+def table(rows: Iterable[Outcome | tuple[Any, ...]]) -> pa.Table:
     """Rows as an Arrow table of :data:`SCHEMA`."""
-    columns = list(zip(*rows, strict=True)) or [[] for _ in SCHEMA]
+    columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) or [() for _ in SCHEMA]
     arrays = []
     for field, column in zip(SCHEMA, columns, strict=True):
         if field.type == _CODE:

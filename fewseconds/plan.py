@@ -75,7 +75,8 @@ class Plan:
     @property
     def starts_us(self) -> NDArray[np.int64]:
         """Intended starts, ascending."""
-        return self.table["intended_start_us"].to_numpy()
+        starts: NDArray[np.int64] = self.table["intended_start_us"].to_numpy()
+        return starts
 
     def rows(self) -> Iterator[Row]:
         """The journeys, in order."""
@@ -147,7 +148,8 @@ def plan(scenario: Scenario, seed: int | None = None) -> Plan:
     consumers = payers[order]
 
     def draws(name: str) -> NDArray[np.int64]:
-        return chance.uniform(seed, chance.stream("plan", name), consumers, 1)
+        found: NDArray[np.int64] = chance.uniform(seed, chance.stream("plan", name), consumers, 1)
+        return found
 
     def column(shares: dict[str, float], name: str) -> pa.Array:
         indices = chance.pick_array(chance.cumulative(list(shares.values())), draws(name))
@@ -189,7 +191,9 @@ def _starts_us(arrivals: Arrivals, seed: int, payers: NDArray[np.int64]) -> NDAr
     hour = chance.pick_array(chance.cumulative(arrivals.hours), hour_luck)
     moment = chance.uniform(seed, chance.stream("plan", "moment"), payers, 1)
     # 3.6e9 * 2**32 would overflow: the hour is split at 2**-20 of itself first.
-    within_us = ((moment >> 12) * HOUR_US >> 20) + ((moment & 0xFFF) * (HOUR_US >> 20) >> 12)
+    within_us: NDArray[np.int64] = ((moment >> 12) * HOUR_US >> 20) + (
+        (moment & 0xFFF) * (HOUR_US >> 20) >> 12
+    )
     return day * DAY_US + hour * HOUR_US + within_us
 
 

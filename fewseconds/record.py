@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt  # noqa: TC003 - msgspec reads the annotations at run time
-from pathlib import Path  # noqa: TC003 - as above
-from typing import TYPE_CHECKING
+import datetime as dt
+from pathlib import Path
 
 import msgspec
+import polars as pl
 
-from fewseconds.slo import Validity, Verdict, Word  # noqa: TC001 - as above
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from fewseconds.plan import Plan
+from fewseconds.plan import Plan
+from fewseconds.slo import Validity, Verdict, Word
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -42,7 +38,7 @@ class Generator(msgspec.Struct, frozen=True):
     lag_ms_p99: float
     lag_ms_max: float
     littles_law_residual: float | None
-    """|in-flight − throughput × sojourn| as a share of the latter; None if it cannot be computed."""
+    """|in-flight − throughput × sojourn| as a share of the latter; None without journeys."""
     littles_law_limit: float | None
     cpu_share: float
     """CPU time of the generator over the wall time of the window."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,6 +22,7 @@ from sim.reference import Simulated, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -111,7 +111,7 @@ class Stage:
 
 def run(
     scenario: Scenario, seed: int, results: Path, command: str, say: Say, tries: int = 1
-) -> tuple[Record, Path]:  # noqa: PLR0913, E501 - what a run is
+) -> tuple[Record, Path]:
     """Run ``scenario`` once; returns its record and its folder, which holds everything else."""
     started_at, begun = dt.datetime.now(dt.UTC), time.monotonic()
     stage = Stage(scenario, seed, results, say)
@@ -201,7 +201,7 @@ def _evidence(
 def _verdicts(
     stage: Stage, evidence: Evidence, valid: slo.Validity, simulated: Simulated, around: Plan
 ) -> list[slo.Verdict]:
-    names = {objective.measure for objective in stage.scenario.slo}
+    names: set[str] = {objective.measure for objective in stage.scenario.slo}
     plain = sorted(names - {"faster_than_portal"})
     rows = measures.frame(simulated.outcomes)
     walked = measures.journeys(rows, around)

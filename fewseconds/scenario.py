@@ -6,7 +6,7 @@ measurement with the command that repeats it, or ``assumption: …`` with its re
 
 from __future__ import annotations
 
-import datetime as dt  # noqa: TC003 - msgspec reads the annotations at run time
+import datetime as dt
 import hashlib
 from typing import Final, Literal
 

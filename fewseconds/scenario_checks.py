@@ -69,7 +69,10 @@ def _population_problems(scenario: Scenario) -> Iterator[str]:
         if count is not None and len(weights) != count:
             yield f"{place}: {len(weights)} weights; write {count}"
         if any(weight < 0 for weight in weights) or not sum(weights) > 0:
-            yield f"{place}: {list(weights)!r} has a negative rate or none at all; write weights of 0 or more"
+            yield (
+                f"{place}: {list(weights)!r} has a negative rate or none at all; "
+                "write weights of 0 or more"
+            )
 
 
 def _shares(place: str, shares: Mapping[str, float]) -> Iterator[str]:
@@ -97,7 +100,8 @@ def _share_problems(scenario: Scenario) -> Iterator[str]:
     yield from _shares("apps", {name: app.share for name, app in scenario.apps.items()})
     for name, app in scenario.apps.items():
         if app.scanner not in SCANNERS:
-            yield f"apps.{name}.scanner: unknown scanner {app.scanner!r}; {closest(app.scanner, SCANNERS)}"
+            hint = closest(app.scanner, SCANNERS)
+            yield f"apps.{name}.scanner: unknown scanner {app.scanner!r}; {hint}"
     yield from _shares("banks", scenario.banks)
     yield from _shares("operators", scenario.operators)
 
@@ -122,7 +126,7 @@ def _station_problems(name: str, station: Station) -> Iterator[str]:
     yield from _law_problems(f"{place}.patience", station.patience)
     yield from _failure_problems(place, station.failures)
     if station.servers < 0:
-        yield f"{place}.servers: {station.servers!r} is negative; write 0 for no waiting, or a number"
+        yield f"{place}.servers: {station.servers!r} is negative; write 0 or more (0: no waiting)"
     if station.queue_limit is not None and station.queue_limit < 0:
         yield f"{place}.queue_limit: {station.queue_limit!r} is negative; write 0 or more"
     if not 0 <= station.persistence <= 1:
@@ -211,9 +215,14 @@ def _objective_problems(scenario: Scenario) -> Iterator[str]:
         if not slo.limit > 0:
             yield f"slo {slo.name!r}: limit {slo.limit!r} is not above 0"
         if (slo.statistic == "share") != (slo.measure in ("error_rate", "faster_than_portal")):
-            yield f"slo {slo.name!r}: statistic {slo.statistic!r} does not fit measure {slo.measure!r}"
+            yield (
+                f"slo {slo.name!r}: statistic {slo.statistic!r} does not fit measure "
+                f"{slo.measure!r}; shares go with error_rate and faster_than_portal, percentiles "
+                "with times"
+            )
     for index, fault in enumerate(scenario.fault):
         if fault.station not in scenario.stations:
-            yield f"fault[{index}]: unknown station {fault.station!r}; {closest(fault.station, scenario.stations)}"
+            hint = closest(fault.station, scenario.stations)
+            yield f"fault[{index}]: unknown station {fault.station!r}; {hint}"
         if not fault.factor > 0:
             yield f"fault[{index}].factor: {fault.factor!r} is not above 0"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import inspect
@@ -47,10 +48,11 @@ def load(name: str, overrides: dict[str, Any] | None = None) -> Scenario:
     path = find(name)
     tree = merged(_tree(path, ()), overrides or {})
     tree.setdefault("name", path.stem)
-    found = list(_shape_problems(tree, inspect.type_info(Scenario), ""))
-    if not found:
-        scenario = msgspec.convert(tree, Scenario)
-        found = problems(scenario)
+    found = _shape_problems(tree, inspect.type_info(Scenario), "")
+    if found:
+        raise ScenarioError([f"{path.name}: {line}" for line in found])
+    scenario = msgspec.convert(tree, Scenario)
+    found = problems(scenario)
     if found:
         raise ScenarioError([f"{path.name}: {line}" for line in found])
     return scenario
@@ -127,10 +129,9 @@ def _struct_problems(value: Any, kind: inspect.StructType, place: str) -> list[s
         return [f"{place or 'file'}: {value!r} is not a table; write [{place}] with its keys"]
     fields = {field.encode_name: field for field in kind.fields}
     prefix = f"{place}." if place else ""
-    found = []
-    for key in value:
-        if key not in fields:
-            found.append(f"{prefix}{key}: unknown key; {closest(key, fields)}")
+    found = [
+        f"{prefix}{key}: unknown key; {closest(key, fields)}" for key in value if key not in fields
+    ]
     for key, field in fields.items():
         if key in value:
             found += _shape_problems(value[key], field.type, f"{prefix}{key}")
@@ -148,13 +149,9 @@ def _python_type(kind: inspect.Type) -> Any:  # noqa: ANN401
     if type(kind) in simple:
         return simple[type(kind)]
     if isinstance(kind, inspect.LiteralType):
-        from typing import Literal
-
         return Literal[kind.values]
     if isinstance(kind, inspect.DateType):
-        from datetime import date
-
-        return date
+        return dt.date
     if isinstance(kind, inspect.TupleType):
         return tuple[tuple(_python_type(item) for item in kind.item_types)]  # type: ignore[misc]
     if isinstance(kind, inspect.VarTupleType):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CONFIDENCE: Final = 0.95
 QUANTILES: Final = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 Word = Literal["pass", "fail", "inconclusive"]
+Numbers = tuple[float | None, float | None, float | None]
+"""Observed, low and high end of its interval."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -136,17 +138,30 @@ def supports(count: int, probability: float) -> bool:
 def judge(slo: Slo, engine: str, values: NDArray[np.float64], validity: Validity) -> Verdict:
     """Judge one objective on the samples of its measure."""
 
-    def verdict(word: Word, numbers: Sequence[float | None], reason: str = "") -> Verdict:
+    def verdict(word: Word, numbers: Numbers, reason: str = "") -> Verdict:
+        observed, low, high = numbers
         return Verdict(
-            slo.name, slo.measure, slo.statistic, engine, slo.gate, slo.limit, slo.at_least, word,
-            *numbers, len(values), reason, slo.source,
-        )  # fmt: skip
+            name=slo.name,
+            measure=slo.measure,
+            statistic=slo.statistic,
+            engine=engine,
+            gate=slo.gate,
+            limit=slo.limit,
+            at_least=slo.at_least,
+            word=word,
+            observed=observed,
+            low=low,
+            high=high,
+            count=len(values),
+            reason=reason,
+            source=slo.source,
+        )
 
-    nothing = (None, None, None)
+    nothing: Numbers = (None, None, None)
     if len(values) == 0:
         return verdict("inconclusive", nothing, "nothing of the kind was observed")
     if slo.statistic == "share":
-        numbers: Sequence[float | None] = share(float(values.sum()), len(values))
+        numbers: Numbers = share(float(values.sum()), len(values))
     else:
         probability = QUANTILES[slo.statistic]
         if not supports(len(values), probability):
@@ -155,8 +170,8 @@ def judge(slo: Slo, engine: str, values: NDArray[np.float64], validity: Validity
         numbers = quantile(values, probability)
     if not validity.valid:
         return verdict("inconclusive", numbers, validity.reasons[0])
-    observed = numbers[0]
-    met = observed >= slo.limit if slo.at_least else observed <= slo.limit  # type: ignore[operator]
+    observed = math.nan if numbers[0] is None else numbers[0]
+    met = observed >= slo.limit if slo.at_least else observed <= slo.limit
     return verdict("pass" if met else "fail", numbers)
 
 

@@ -88,8 +88,9 @@ def _reasons(facts: Generator, mocked_visits: int) -> Iterator[str]:
         yield f"{lost} journeys were never started; see load.log"
     if facts.lag_ms_p99 > LAG_MS_P99_MAX:
         yield (
-            f"the generator started journeys up to {facts.lag_ms_p99:.0f} ms late (99th percentile; "
-            f"at most {LAG_MS_P99_MAX:.0f} ms is allowed); free a processor or lower the rate"
+            f"the generator started journeys up to {facts.lag_ms_p99:.0f} ms late (99th "
+            f"percentile; at most {LAG_MS_P99_MAX:.0f} ms is allowed); free a processor or lower "
+            "the rate"
         )
     if facts.late > LATE_SHARE_MAX * max(facts.started, 1):
         yield (
@@ -99,13 +100,13 @@ def _reasons(facts: Generator, mocked_visits: int) -> Iterator[str]:
     residual, limit = facts.littles_law_residual, facts.littles_law_limit
     if residual is not None and limit is not None and residual > limit:
         yield (
-            f"journeys in flight and their sojourns differ by {residual:.1%} (at most {limit:.1%} is "
-            "allowed): outcomes are missing or the clock stood still; run it again"
+            f"journeys in flight and their sojourns differ by {residual:.1%} (at most {limit:.1%} "
+            "is allowed): outcomes are missing or the clock stood still; run it again"
         )
     if facts.cpu_share > CPU_SHARE_MAX:
         yield f"the generator used {facts.cpu_share:.0%} of a processor; lower the rate"
     if mocked_visits and facts.overruns > OVERRUN_SHARE_MAX * mocked_visits:
         yield (
-            f"{facts.overruns} of {mocked_visits} visits of mocked parties took over {OVERRUN_MS:.0f} ms "
-            "longer than the time they stand for; free a processor"
+            f"{facts.overruns} of {mocked_visits} visits of mocked parties took over "
+            f"{OVERRUN_MS:.0f} ms longer than the time they stand for; free a processor"
         )

@@ -45,7 +45,7 @@ class Client:
         )
         self._heard = heard
 
-    def ask(  # noqa: PLR0913 - each argument is a part of one HTTP request
+    def ask(
         self,
         method: str,
         path: str,
@@ -76,7 +76,7 @@ class Client:
             error = RuntimeError(f"{answer.outcome} {answer.code}")
         self._heard(
             request_type=method,
-            name=path.split("?")[0] if len(path) < 40 else path[:24] + "…",  # noqa: PLR2004 - names for the web page
+            name=path.split("?", maxsplit=1)[0] if len(path) < 40 else path[:24] + "…",  # noqa: PLR2004 - names for the web page
             response_time=(time.perf_counter() - begun) * 1e3,
             response_length=size,
             exception=error,

@@ -94,7 +94,7 @@ class Dispatcher:
                 max(now_us, start_us),
                 outcome,
                 code,
-            )  # fmt: skip
+            )
         )
 
     def _sample(self) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 import pyarrow.parquet as pq
@@ -41,7 +41,7 @@ class Generator:
 
     def __init__(
         self, folder: Path, window: Plan, window_us: tuple[int, int], targets: Targets, token: str
-    ) -> None:  # noqa: PLR0913, E501 - what a load run consists of
+    ) -> None:
         """Write its orders into ``folder``; ``window`` holds the rows to play."""
         self.folder = folder.resolve()
         self.log = self.folder / "load.log"
@@ -63,18 +63,16 @@ class Generator:
         pq.write_table(window.table, self.spec.plan)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Generator:
+    def __enter__(self) -> Self:
         """Start the process."""
         # The orders hold the token of the inboxes, so only their owner may read them.
         orders = self.folder / "load.spec.json"
         orders.touch(mode=0o600)
         orders.write_bytes(msgspec.json.encode(self.spec))
-        command = [
-            sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "-u", "1", "-r", "1",
-            "--loglevel", "WARNING", "--only-summary", "--stop-timeout", "1",
-        ]  # fmt: skip
+        options = "--headless -u 1 -r 1 --loglevel WARNING --only-summary --stop-timeout 1"
+        command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *options.split()]
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
+            self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -94,12 +92,18 @@ class Generator:
         while self._process.poll() is None:
             look()
             if time.monotonic() > limit:
-                message = f"load generator: still running after {self.limit_s:.0f} s; see {self.log}\n{tail(self.log)}"
+                message = (
+                    f"load generator: still running after {self.limit_s:.0f} s; see {self.log}\n"
+                    f"{tail(self.log)}"
+                )
                 raise HarnessError(message)
             time.sleep(POLL_S)
         if not self.spec.summary.exists():
             code = self._process.returncode
-            message = f"load generator: ended with code {code} before it had finished; its log ends\n{tail(self.log)}"
+            message = (
+                f"load generator: ended with code {code} before it had finished; its log ends\n"
+                f"{tail(self.log)}"
+            )
             raise HarnessError(message)
         return msgspec.json.decode(self.spec.summary.read_bytes(), type=LoadSummary)
 

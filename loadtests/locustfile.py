@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import gevent
+import msgspec
 from locust import User, constant, events, task
 
 from fewseconds.outcomes import Writer
@@ -15,8 +16,6 @@ from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
 from loadtests.phone import PROCESS, World
 from loadtests.scans import Scans
 from loadtests.spec import SPEC_VARIABLE, Clock, LoadSummary, read_spec
-
-import msgspec
 
 SCANS_AHEAD = 40
 LEAD_US = 300_000
@@ -77,7 +76,7 @@ def play(environment: Any) -> None:  # noqa: ANN401 - Locust's environment is un
 def start(environment: Any, **_: Any) -> None:  # noqa: ANN401 - as above
     """Begin beside Locust's own users."""
 
-    def failed(greenlet: gevent.Greenlet) -> None:
+    def failed(_: gevent.Greenlet) -> None:
         environment.process_exit_code = 3
         environment.runner.quit()
 

@@ -54,7 +54,7 @@ class World:
         scans: Scans,
         writer: Writer,
         token: str,
-    ) -> None:  # noqa: PLR0913, E501 - the parts of a world
+    ) -> None:
         """Gather it."""
         self.plan, self.scenario, self.seed = plan, plan.scenario, plan.seed
         self.clock, self.clients, self.scans, self.writer, self.token = (
@@ -256,7 +256,7 @@ class Phone:
 
     # --- tools -------------------------------------------------------------------------------
 
-    def ask(  # noqa: PLR0913 - the parts of a request
+    def ask(
         self, service: str, method: str, path: str, wanted: Any, step: str, attempt: int,  # noqa: ANN401
         body: object = None, headers: dict[str, str] | None = None,
     ) -> Answer:  # fmt: skip
@@ -285,7 +285,7 @@ class Phone:
 
     def write(
         self, branch: str, step: str, attempt: int, due_us: int, start_us: int, done: Done
-    ) -> None:  # noqa: PLR0913, E501 - a row
+    ) -> None:
         """Write the row of one attempt."""
         self.world.writer.add(
             Outcome(
@@ -303,5 +303,5 @@ class Phone:
                 done.end_us,
                 done.outcome,
                 done.code,
-            )  # fmt: skip
+            )
         )

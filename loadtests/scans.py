@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gevent
@@ -20,6 +19,8 @@ from fewseconds.plan import traits
 from fixtures.scanning import Scan
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fewseconds.plan import Plan
 
 PATIENCE_S = 60.0
@@ -50,7 +51,7 @@ class Scans:
             "strip": strip_count,
             "strip_dir": str(strip),
         }
-        self._process = subprocess.Popen(  # noqa: S603 - our own module
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "fixtures.scanning"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -74,7 +75,7 @@ class Scans:
                 result.set_exception(error)
 
     def wait_for_first(self, count: int) -> None:
-        """Wait until the first ``count`` scans are there, so that a window does not begin behind."""
+        """Wait until the first ``count`` scans are there: a window must not begin behind."""
         for journey_id in list(self._results)[:count]:
             self._results[journey_id].get(timeout=PATIENCE_S)
 

@@ -1,1 +1,1 @@
-"""Virtual time: the journeys of a plan through simulated stations."""
+"""Virtual time: the same journeys, stations and plan, simulated."""

@@ -16,6 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
+import pyarrow as pa
 import simpy
 
 from fewseconds import journey as j
@@ -26,12 +27,12 @@ from fewseconds.plan import Plan, Row, traits
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    import pyarrow as pa
-
     from fewseconds import scenario as s
     from fewseconds.plan import Traits
 
     T = TypeVar("T")
+    # SimPy's annotations know no whole-number time and no priorities but its own two.
+    Environment = Any
     Walking = Generator[simpy.Event, Any, T]
 
 SERVICE_END, TIME_OUT, PATIENCE_END, BEGIN = range(4)
@@ -52,7 +53,7 @@ def rank(kind: int, journey_id: int, branch: int, leg: int, attempt: int) -> int
 class Alarm(simpy.Event):
     """An event at a known time and with a known rank."""
 
-    def __init__(self, env: simpy.Environment, delay_us: int, priority: int) -> None:
+    def __init__(self, env: Environment, delay_us: int, priority: int) -> None:
         """Go off after ``delay_us``."""
         super().__init__(env)
         self._ok, self._value = True, None
@@ -84,7 +85,12 @@ class Visit(simpy.Event):
     def answer(self) -> None:
         """Let the caller go on, if one still waits who may also run out of time."""
         if self.caller is not None and not self.caller.triggered:
-            self.caller.succeed(True)  # noqa: FBT003 - the value of a SimPy event
+            self.caller.succeed(value=True)
+
+    def give_up(self) -> None:
+        """The caller's time is over, unless the answer came first; the work goes on."""
+        if self.caller is not None and not self.caller.triggered:
+            self.caller.succeed(value=False)
 
 
 class Station:
@@ -150,10 +156,11 @@ class Station:
         visit.outcome, visit.code = outcome, code
         now, leg = self.city.env.now, visit.leg
         self.city.events += 1
+        branch = visit.walk.route.branches[visit.branch].name
         self.city.write(
-            "sim", "simpy", visit.journey_id, visit.walk.route.branches[visit.branch].name, leg.step,
-            leg.index, visit.attempt, self.name, visit.arrived_us, visit.arrived_us,
-            visit.service_start_us, now, j.OUTCOMES[outcome], code, visit.queue_length,
+            "sim", "simpy", visit.journey_id, branch, leg.step, leg.index, visit.attempt, self.name,
+            visit.arrived_us, visit.arrived_us, visit.service_start_us, now, j.OUTCOMES[outcome],
+            code, visit.queue_length,
         )  # fmt: skip
         # An answer that is lost on the way back belongs to work that was done.
         if leg.leg.emits and outcome in (j.OK, j.TIMED_OUT):
@@ -210,8 +217,8 @@ class Walk:
             outcome, code = yield from self.attempt(number, step, attempt)
             name = route.steps[step].name
             self.city.write(
-                "sim", "simpy", row.journey_id, route.branches[number].name, name, j.STEP_ROW, attempt,
-                "", intended_us, start_us, start_us, env.now, j.OUTCOMES[outcome], code,
+                "sim", "simpy", row.journey_id, route.branches[number].name, name, j.STEP_ROW,
+                attempt, "", intended_us, start_us, start_us, env.now, j.OUTCOMES[outcome], code,
             )  # fmt: skip
             if outcome == j.OK:
                 self.happen(f"{name}.ok")
@@ -248,8 +255,9 @@ class Walk:
         caller = visit.caller = simpy.Event(self.city.env)
         if limit_us is not None:
             alarm = Alarm(self.city.env, limit_us, visit.rank(TIME_OUT))
-            alarm.callbacks.append(lambda _: None if caller.triggered else caller.succeed(False))
-        return (yield caller)
+            alarm.callbacks.append(lambda _: visit.give_up())
+        in_time: bool = yield caller
+        return in_time
 
 
 class City:
@@ -258,7 +266,7 @@ class City:
     def __init__(self, plan: Plan) -> None:
         """Build the stations; nothing moves until :meth:`run`."""
         self.plan, self.scenario = plan, plan.scenario
-        self.env = simpy.Environment()
+        self.env: Environment = simpy.Environment()
         self.draws = Draws(plan.scenario, plan.seed)
         self.stations = {name: Station(self, name, t) for name, t in plan.scenario.stations.items()}
         self.routes = {kind: plan.scenario.route(kind) for kind in plan.scenario.journeys}

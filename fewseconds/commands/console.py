@@ -56,7 +56,7 @@ def load(name: str, slow: list[str] | None = None) -> Scenario:
 
 
 def _fault(text: str) -> dict[str, Any]:
-    station, sign, factor = text.partition("=")
+    station, _, factor = text.partition("=")
     try:
         return {"kind": "slowdown", "station": station, "factor": float(factor)}
     except ValueError:
@@ -68,7 +68,8 @@ def header(scenario: Scenario, seed: int, engine: str) -> dict[str, Any]:
     """Say what is about to run; returns the same as fields for JSON."""
     state = commit()
     say(
-        f"seed={seed} scenario={scenario.name}#{scenario.digest[:12]} engine={engine} commit={state}"
+        f"seed={seed} scenario={scenario.name}#{scenario.digest[:12]} "
+        f"engine={engine} commit={state}"
     )
     return {
         "seed": seed,

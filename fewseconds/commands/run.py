@@ -65,10 +65,15 @@ def _print(record: Record, folder: Path) -> None:
             table.add_column(column, justify=side)  # type: ignore[arg-type]
         for verdict in record.verdicts:
             if verdict.gate is gate:
+                side = "≥ " if verdict.at_least else "≤ "
                 table.add_row(
-                    MARKS[verdict.word], verdict.name, verdict.engine, _number(verdict, verdict.observed),
-                    ("≥ " if verdict.at_least else "≤ ") + _number(verdict, verdict.limit), str(verdict.count),
-                )  # fmt: skip
+                    MARKS[verdict.word],
+                    verdict.name,
+                    verdict.engine,
+                    _number(verdict, verdict.observed),
+                    side + _number(verdict, verdict.limit),
+                    str(verdict.count),
+                )
         if table.row_count:
             console.err.print(table)
     broken = [check for check in record.checks if not check.passed]
