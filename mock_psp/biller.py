@@ -1,0 +1,242 @@
+"""The biller as a service: what is owed, may it be paid, it has been paid.
+
+This is the system under test: it works at its own speed, unless the scenario slows it down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from litestar import get, post
+from sqlalchemy.exc import SQLAlchemyError
+
+from fewseconds import journey as j
+from fewseconds.contracts import (
+    BILLER_AUTHORISE,
+    BILLER_CALLBACK,
+    BILLER_RECEIPTS,
+    BILLER_RESOLVE,
+    Acknowledged,
+    Authorisation,
+    Authorised,
+    BillDetails,
+    BillQuery,
+    Callback,
+    Receipt,
+)  # fmt: skip
+from fewseconds.errors import MalformedError
+from fewseconds.identity import TRANSACTION_ID_LENGTH, masked
+from fixtures import bills, consumers, qr
+from mock_psp.clock import wall_s
+from mock_psp.ledger import Ledger
+from mock_psp.outbox import Relay
+from mock_psp.outgoing import Outgoing
+from mock_psp.posting import Conflict, Notice
+from mock_psp.station import Answer, Duty
+from mock_psp.web import HttpRequest, Refusal, refused, trace_of
+from mock_psp.web import application as service
+from mock_psp.webhook import NotAuthenticError, checked_id
+from mock_psp.world import World, call_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from litestar import Litestar
+
+    from fewseconds.contracts import Trace
+    from fewseconds.identity import Bill
+
+GRACE_DAYS: Final = qr.DAYS_VALID_AFTER_DUE
+"""Bills are accepted this long after the due date, as long as their code is valid."""
+_TRANSACTION: Final = re.compile(rf"[A-Za-z0-9]{{{TRANSACTION_ID_LENGTH}}}")
+_RRN: Final = re.compile(r"[0-9]{12}")
+_CALLBACK: Final = msgspec.json.Decoder(Callback)
+
+log = logging.getLogger(__name__)
+
+
+class Biller:
+    """The parts of the service."""
+
+    def __init__(self, world: World) -> None:
+        """The ledger is opened when the event loop runs."""
+        self.world = world
+        self.station = world.station("biller")
+        self._keys = world.secrets.keys()
+
+    async def start(self) -> None:
+        """Open the ledger and send what was left unsent."""
+        consumers.consumer(self.world.seed, 0)  # The pools of names take half a second to fill.
+        self.ledger = Ledger(self.world.folder.ledger)
+        self.outgoing = Outgoing()
+        self.relay = Relay(self.world, self.ledger, self.outgoing)
+        self.relay.wake()
+
+    async def stop(self) -> None:
+        """Leave nothing half written."""
+        await self.relay.walk.close()
+        await self.outgoing.close()
+        self.ledger.close()
+
+    async def visit(
+        self, trace: Trace | None, work: Callable[[], Answer | Awaitable[Answer]]
+    ) -> Answer:
+        """Do some work as one visit of the station; without a trace, nobody keeps a row of it."""
+        if trace is None:
+            result = work()
+            return result if isinstance(result, Answer) else await result
+        route = self.world.route(trace.kind)
+        after = route.steps[route.index(trace.step)].after if route is not None else None
+        call = call_of(trace, "main" if after is None else trace.step)
+        return await self.station.visit(call, Duty(do=work))
+
+    def bill(self, number: str) -> Bill | None:
+        """The bill with that number, None if there is none."""
+        try:
+            if bills.index_of(number) < self.world.scenario.consumers:
+                return bills.bill_numbered(self.world.seed, number)
+        except MalformedError:
+            pass
+        return None
+
+    def details(self, query: BillQuery) -> Answer:
+        """What the payer is shown before paying."""
+        seed = self.world.seed
+        bill = None
+        if query.bill_number:
+            bill = self.bill(query.bill_number)
+        elif query.consumer_number:
+            index = consumers.index_of(query.consumer_number)
+            if index < self.world.scenario.consumers:
+                bill = bills.bill(seed, index)
+        if bill is None:
+            problem = Refusal(404, "No such bill", "check the number on the bill", code="ZD")
+            return Answer(j.DECLINED, "ZD", problem.problem)
+        name = masked(consumers.consumer(seed, bill.index).name)
+        shown = BillDetails(
+            bill.number, bill.consumer, name, bill.amount_paise, bill.due_on, qr.PAYEE,
+            qr.PAYEE_NAME,
+        )  # fmt: skip
+        return Answer(j.OK, "", shown)
+
+    def authorisation(self, asked: Authorisation) -> Answer:
+        """May this payment go ahead? The codes are those of UPI's response-code lists."""
+        bill = self.bill(asked.bill_number)
+        refusal = None
+        if bill is None:
+            refusal = "ZD", "unknown bill"
+        elif asked.amount_paise != bill.amount_paise:
+            refusal = "B6", "wrong amount"
+        elif (self.world.clock.today() - bill.due_on).days > GRACE_DAYS:
+            refusal = "PE", "expired bill"
+        elif self.ledger.paid_by(bill.number) not in (None, asked.transaction_id):
+            refusal = "YG", "already paid"
+        if refusal is not None:
+            return Answer(
+                j.DECLINED,
+                refusal[0],
+                Authorised(approved=False, code=refusal[0], reason=refusal[1]),
+            )
+        return Answer(j.OK, "", Authorised(approved=True))
+
+    async def call_back(self, request: HttpRequest, body: bytes) -> Answer:
+        """Authenticate, read and post a callback; returns when the posting is durable."""
+        try:
+            message_id = checked_id(request.headers, body, self._keys, wall_s())
+        except NotAuthenticError as error:
+            log.warning("a callback was refused: %s", error)
+            return _declined(Refusal(401, "Not authentic", str(error)))
+        try:
+            callback = _CALLBACK.decode(body)
+            _check(callback, message_id)
+        except (msgspec.DecodeError, MalformedError) as error:
+            return _declined(Refusal(400, "Malformed", str(error)))
+        bill = self.bill(callback.bill_number)
+        phone = "" if bill is None else consumers.consumer(self.world.seed, bill.index).phone
+        trace = trace_of(request)
+        notice = Notice(
+            callback, hashlib.sha256(body).hexdigest(), bill, phone,
+            "" if trace is None else trace.header(), self.world.clock.now_us(),
+        )  # fmt: skip
+        try:
+            result = await self.ledger.post(notice)
+        except SQLAlchemyError as error:
+            log.exception("the ledger did not take a posting")
+            refusal = Refusal(503, "Ledger unavailable", type(error).__name__, outcome="error")
+            return Answer(j.ERROR, "ledger", refusal.problem)
+        if isinstance(result, Conflict):
+            log.warning("a callback contradicts an earlier one: %s", result.reason)
+            return _declined(Refusal(409, "Conflict", result.reason))
+        if not result.duplicate:
+            self.relay.wake()
+        return Answer(j.OK, "", result)
+
+
+def _check(callback: Callback, message_id: str) -> None:
+    """Raise MalformedError for a field that no payment can have."""
+    if callback.event_id != message_id:
+        raise MalformedError("event_id", "differs from the signed webhook-id; send one id")
+    if _TRANSACTION.fullmatch(callback.transaction_id) is None:
+        raise MalformedError("transaction_id", f"is not {TRANSACTION_ID_LENGTH} letters and digits")
+    if callback.amount_paise <= 0:
+        raise MalformedError("amount_paise", f"{callback.amount_paise!r} is not above 0")
+    if _RRN.fullmatch(callback.rrn) is None and (callback.rrn or callback.status == "SUCCESS"):
+        raise MalformedError("rrn", f"{callback.rrn!r} is not 12 digits")
+
+
+def _declined(refusal: Refusal) -> Answer:
+    return Answer(j.DECLINED, f"http_{refusal.problem.status}", refusal.problem)
+
+
+@post(BILLER_RESOLVE, status_code=200)
+async def resolve(request: HttpRequest, data: BillQuery) -> BillDetails:
+    """What is owed on a bill, or by a consumer."""
+    biller: Biller = request.app.state.biller
+    answer = await biller.visit(trace_of(request), lambda: biller.details(data))
+    if answer.outcome != j.OK:
+        raise refused(answer)
+    details: BillDetails = answer.value
+    return details
+
+
+@post(BILLER_AUTHORISE, status_code=200)
+async def authorise(request: HttpRequest, data: Authorisation) -> Authorised:
+    """May this payment of this bill go ahead?"""
+    biller: Biller = request.app.state.biller
+    answer = await biller.visit(trace_of(request), lambda: biller.authorisation(data))
+    if isinstance(answer.value, Authorised):
+        return answer.value
+    raise refused(answer)
+
+
+@post(BILLER_CALLBACK, status_code=200)
+async def callback(request: HttpRequest) -> Acknowledged:
+    """A signed callback: a payment reached its end. Answered when it is on durable storage."""
+    biller: Biller = request.app.state.biller
+    body = await request.body()
+    answer = await biller.visit(trace_of(request), lambda: biller.call_back(request, body))
+    if answer.outcome != j.OK:
+        raise refused(answer)
+    acknowledged: Acknowledged = answer.value
+    return acknowledged
+
+
+@get(BILLER_RECEIPTS + "/{transaction_id:str}")
+async def receipt(request: HttpRequest, transaction_id: str) -> Receipt:
+    """The receipt of a payment."""
+    biller: Biller = request.app.state.biller
+    found = biller.ledger.receipt(transaction_id)
+    if found is None:
+        raise Refusal(404, "No such receipt", "no payment of that name has been posted")
+    return found
+
+
+def application(world: World) -> Litestar:
+    """The biller as an ASGI application."""
+    biller = Biller(world)
+    handlers: list[Any] = [resolve, authorise, callback, receipt]
+    return service(world, "biller", handlers, {"biller": biller}, biller.start, biller.stop)

@@ -1,0 +1,46 @@
+"""The clock of the plan, read by every service: real time, told as the plan tells it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+
+from fewseconds.identity import IST
+
+
+class PlanClock:
+    """CLOCK_MONOTONIC, moved so that it shows the plan's microseconds.
+
+    Processes of one host share CLOCK_MONOTONIC, so one pair of numbers makes their times
+    comparable without any exchange.
+    """
+
+    def __init__(self, epoch_monotonic_us: int, plan_origin_us: int, first_day: dt.date) -> None:
+        """At ``epoch_monotonic_us`` the plan's clock showed ``plan_origin_us``.
+
+        The plan counts microseconds from the midnight (IST) that begins ``first_day``.
+        """
+        self._offset_us = plan_origin_us - epoch_monotonic_us
+        self._midnight = dt.datetime.combine(first_day, dt.time(), IST)
+
+    def now_us(self) -> int:
+        """Microseconds since the plan's first midnight."""
+        return time.monotonic_ns() // 1000 + self._offset_us
+
+    def moment(self) -> dt.datetime:
+        """The date and time of day, in India, that the plan has reached."""
+        return self._midnight + dt.timedelta(microseconds=self.now_us())
+
+    def today(self) -> dt.date:
+        """The day that the plan has reached."""
+        return self.moment().date()
+
+
+def wall_s() -> int:
+    """Seconds since 1970 by the wall clock: what signatures of callbacks are dated with."""
+    return int(time.time())
+
+
+def monotonic_us() -> int:
+    """CLOCK_MONOTONIC in microseconds."""
+    return time.monotonic_ns() // 1000

@@ -1,0 +1,242 @@
+"""The biller's ledger on a database: one writer thread, and one transaction for all that waits.
+
+Whatever callbacks are queued when the writer wakes are decided together (see ``posting``) and
+written in one durable transaction by a handful of statements over sets of rows. A callback is
+answered only after that commit. If the batch fails, it is rolled back and its callbacks are tried
+one by one, so that one bad callback cannot harm its neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from fewseconds.contracts import Receipt
+from mock_psp import schema as t
+from mock_psp.posting import Decided, Known, Notice, decide, receipt_number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from fewseconds.contracts import Acknowledged
+    from mock_psp.posting import Conflict
+
+BATCH_MAX: Final = 256
+PRAGMAS: Final = (
+    "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000",
+    "temp_store=MEMORY", "cache_size=-65536",
+)  # fmt: skip
+_CALLBACKS = sa.select(t.callbacks.c.event_id, t.callbacks.c.body_sha256)
+_CALLBACKS = _CALLBACKS.where(t.callbacks.c.event_id.in_(sa.bindparam("events", expanding=True)))
+_PAYMENTS = sa.select(t.payments).where(
+    t.payments.c.transaction_id.in_(sa.bindparam("names", expanding=True))
+    | t.payments.c.rrn.in_(sa.bindparam("references", expanding=True))
+)
+_BILLS = sa.select(t.bills.c.bill_number).where(
+    t.bills.c.bill_number.in_(sa.bindparam("bills", expanding=True))
+)
+_LATE = (
+    sa.update(t.payments)
+    .where(t.payments.c.transaction_id == sa.bindparam("name"))
+    .values({name: sa.bindparam(name) for name in ("rrn", "status", "reason", "posted_us")})
+)
+_SENT = (
+    sa.update(t.outbox)
+    .where(t.outbox.c.sequence == sa.bindparam("message"), t.outbox.c.sent_us.is_(None))
+    .values(sent_us=sa.bindparam("at_us"))
+)
+_UNSENT = (
+    sa.select(t.outbox)
+    .where(t.outbox.c.sent_us.is_(None), t.outbox.c.sequence > sa.bindparam("after"))
+    .order_by(t.outbox.c.sequence)
+)
+_PAID = sa.select(t.bills.c.transaction_id).where(t.bills.c.bill_number == sa.bindparam("number"))
+_PAYMENT = sa.select(t.payments).where(
+    t.payments.c.transaction_id == sa.bindparam("name"), t.payments.c.status != "FAILED"
+)
+
+
+class Sent(NamedTuple):
+    """The gateway has taken over message ``sequence`` of the outbox."""
+
+    sequence: int
+    at_us: int
+
+
+class _Entry(NamedTuple):
+    order: Notice | Sent
+    answered: asyncio.Future[Any]
+
+
+def engine(path: Path) -> sa.Engine:
+    """A SQLite database in WAL mode whose commits are durable (``synchronous=FULL``)."""
+    made = sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.NullPool)
+
+    @event.listens_for(made, "connect")
+    def _(connection: Any, _record: Any) -> None:  # noqa: ANN401 - DBAPI objects
+        for pragma in PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    return made
+
+
+class Ledger:
+    """The ledger of one biller process, which is the only one that writes to it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the database, made if need be, and start the writer."""
+        self._engine = engine(path)
+        t.LEDGER.create_all(self._engine)
+        self._reader = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self.batches = self.orders = 0
+        self._writer = threading.Thread(target=self._write, name="ledger", daemon=True)
+        self._writer.start()
+
+    async def post(self, notice: Notice) -> Acknowledged | Conflict:
+        """Post a callback exactly once; returns when the result is on durable storage.
+
+        Raises SQLAlchemyError when the database cannot take it: nothing has been written then.
+        """
+        answer: Acknowledged | Conflict = await self._ordered(notice)
+        return answer
+
+    async def sent(self, sequence: int, at_us: int) -> None:
+        """Note that a message of the outbox is the gateway's now."""
+        await self._ordered(Sent(sequence, at_us))
+
+    def unsent(self, after: int) -> Sequence[sa.Row[Any]]:
+        """Messages of the outbox, later than number ``after``, that nobody has sent."""
+        return self._reader.execute(_UNSENT, {"after": after}).all()
+
+    def paid_by(self, bill_number: str) -> str | None:
+        """The transaction that paid a bill, None while it is open."""
+        found = self._reader.execute(_PAID, {"number": bill_number}).scalar()
+        return None if found is None else str(found)
+
+    def receipt(self, transaction_id: str) -> Receipt | None:
+        """The receipt of a payment; None if no money has been posted under that name."""
+        row = self._reader.execute(_PAYMENT, {"name": transaction_id}).one_or_none()
+        if row is None:
+            return None
+        posting: Any = row.status.lower()
+        return Receipt(
+            receipt_number(row.rrn), transaction_id, row.rrn, row.bill_number, row.amount_paise,
+            posting,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Write what is queued, fold the log into the database, and close it."""
+        self._reader.close()
+        self._queue.put(None)
+        self._writer.join()
+        self._engine.dispose()
+
+    def _ordered(self, order: Notice | Sent) -> asyncio.Future[Any]:
+        answered = self._loop.create_future()
+        self._queue.put(_Entry(order, answered))
+        return answered
+
+    def _write(self) -> None:
+        connection = self._engine.connect()
+        going_on = True
+        while going_on:
+            batch: list[_Entry] = []
+            entry = self._queue.get()
+            while entry is not None:
+                batch.append(entry)
+                if len(batch) == BATCH_MAX or self._queue.empty():
+                    break
+                entry = self._queue.get()
+            going_on = entry is not None
+            if batch:
+                self._commit(connection, batch)
+        # All writing and checkpointing is on this one connection: SQLite before 3.51.3 could
+        # lose the log of a database that two of them reset (sqlite.org, WAL-reset bug).
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+
+    def _commit(self, connection: sa.Connection, batch: list[_Entry]) -> None:
+        results: list[tuple[asyncio.Future[Any], Any]]
+        try:
+            answers = write(connection, [entry.order for entry in batch])
+            results = [(e.answered, answer) for e, answer in zip(batch, answers, strict=True)]
+        except sa.exc.SQLAlchemyError:
+            results = [(entry.answered, _alone(connection, entry.order)) for entry in batch]
+        self.batches += 1
+        self.orders += len(batch)
+        self._loop.call_soon_threadsafe(_resolve, results)
+
+
+def write(connection: sa.Connection, orders: Sequence[Notice | Sent]) -> list[Any]:
+    """Carry out orders in one transaction; one answer each, None for a :class:`Sent`.
+
+    Raises SQLAlchemyError after rolling everything back.
+    """
+    notices = [order for order in orders if isinstance(order, Notice)]
+    messages = [
+        {"message": order.sequence, "at_us": order.at_us}
+        for order in orders
+        if isinstance(order, Sent)
+    ]
+    with connection.begin():
+        decided = Decided()
+        known = _known(connection, notices) if notices else Known()
+        answers = [
+            decide(known, order, decided) if isinstance(order, Notice) else None for order in orders
+        ]
+        for table, rows in (
+            (t.callbacks, decided.callbacks), (t.payments, decided.payments),
+            (t.bills, decided.bills), (t.lines, decided.lines), (t.receipts, decided.receipts),
+            (t.outbox, decided.outbox), (t.alarms, decided.alarms),
+        ):  # fmt: skip
+            if table is t.bills and decided.late:
+                late = [{**row, "name": row["transaction_id"]} for row in decided.late]
+                connection.execute(_LATE, late)
+            if rows:
+                connection.execute(sa.insert(table), rows)
+        if messages:
+            connection.execute(_SENT, messages)
+    return answers
+
+
+def _known(connection: sa.Connection, notices: list[Notice]) -> Known:
+    """What the ledger knows about the keys of these callbacks."""
+    told = [notice.callback for notice in notices]
+    events = {"events": [callback.event_id for callback in told]}
+    keys = {
+        "names": [callback.transaction_id for callback in told],
+        "references": [callback.rrn for callback in told if callback.rrn],
+    }
+    numbers = {"bills": [callback.bill_number for callback in told]}
+    rows = [dict(row) for row in connection.execute(_PAYMENTS, keys).mappings()]
+    return Known(
+        bodies={row[0]: row[1] for row in connection.execute(_CALLBACKS, events)},
+        payments={row["transaction_id"]: row for row in rows},
+        references={row["rrn"]: row["transaction_id"] for row in rows if row["rrn"]},
+        paid=set(connection.execute(_BILLS, numbers).scalars()),
+    )
+
+
+def _alone(connection: sa.Connection, order: Notice | Sent) -> Any:  # noqa: ANN401 - any answer
+    try:
+        return write(connection, [order])[0]
+    except sa.exc.SQLAlchemyError as error:
+        return error
+
+
+def _resolve(results: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for answered, answer in results:
+        if answered.done():
+            continue
+        if isinstance(answer, Exception):
+            answered.set_exception(answer)
+        else:
+            answered.set_result(answer)

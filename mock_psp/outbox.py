@@ -1,0 +1,86 @@
+"""From the ledger's outbox to the SMS gateway, as soon as a posting is durable.
+
+Nobody polls: a posting wakes the relay, which reads every unsent message once. After a restart it
+finds what the process before it left unsent. A message may be sent twice (the process died between
+the gateway's answer and the note of it); its reference lets the gateway make one of the two.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from fewseconds import journey as j
+from fewseconds.contracts import SMS_SEND, SmsAccepted, SmsRequest, Trace
+from mock_psp.walk import Journey, Walk
+from mock_psp.world import traits
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from mock_psp.ledger import Ledger
+    from mock_psp.outgoing import Outgoing
+    from mock_psp.station import Answer, Call
+    from mock_psp.world import World
+
+SENDER: Final = "BESTMU-S"
+"""DLT header of a service message: six letters, and the suffix that is shown since May 2025."""
+ENTITY_ID: Final = "1101000000000099999"
+TEMPLATE_RECEIPT: Final = "1107000000000000001"
+TEMPLATE_REFUND: Final = "1107000000000000002"
+STEP: Final = "sms"
+
+log = logging.getLogger(__name__)
+
+
+class Relay:
+    """Sends what the outbox holds."""
+
+    def __init__(self, world: World, ledger: Ledger, outgoing: Outgoing) -> None:
+        """Nothing is sent before :meth:`wake`."""
+        self._world, self._ledger, self._outgoing = world, ledger, outgoing
+        self._last = 0
+        self._station = world.station("sms_outbox")
+        self._url = world.spec.url("sms") + SMS_SEND
+        self.walk = Walk(world, {}, {"sms_outbox": self._take, "sms_gateway": self._send}, {})
+
+    def wake(self) -> None:
+        """Send every message that has come since the last time."""
+        for message in self._ledger.unsent(self._last):
+            self._last = message.sequence
+            self.walk.start(self._deliver(message))
+
+    async def _deliver(self, message: sa.Row[Any]) -> None:
+        """Pass the legs of the step, again if need be, as the journey's rules say."""
+        trace = Trace.read(message.trace)
+        route = self._world.route(trace.kind) if trace is not None else None
+        if trace is None or route is None:
+            route = self._world.route_through(STEP)
+            trace = Trace(route.kind, (1 << 41) + message.sequence, STEP, 0, 1)
+        journey = Journey(route, trace.journey_id, traits(trace))
+        first = next(branch for branch in route.branches if branch.name == STEP)
+        answer = await self.walk.branch(journey, first, message)
+        if answer.outcome == j.OK:
+            await self._ledger.sent(message.sequence, self._world.clock.now_us())
+        else:
+            # It stays in the outbox; the next start of the biller tries again.
+            log.warning("message %d of the outbox is unsent", message.sequence)
+
+    async def _take(self, call: Call, message: sa.Row[Any]) -> Answer:
+        """The outbox's own part: from the posting until the gateway is called."""
+        posted_us = message.created_us if call.attempt == 1 else None
+        return await self._station.visit(call, arrived_us=posted_us)
+
+    async def _send(self, call: Call, message: sa.Row[Any]) -> Answer:
+        receipt = "Receipt" in message.text
+        request = SmsRequest(
+            to=message.phone,
+            sender=SENDER,
+            entity_id=ENTITY_ID,
+            template_id=TEMPLATE_RECEIPT if receipt else TEMPLATE_REFUND,
+            text=message.text,
+            reference=message.transaction_id,
+        )
+        return await self._outgoing.post(self._url, call, msgspec.json.encode(request), SmsAccepted)

@@ -1,0 +1,84 @@
+"""Calls from one service to another: JSON over kept-alive connections, with the journey's trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import msgspec
+
+from fewseconds.contracts import TRACE_HEADER, Problem, Trace
+from fewseconds.journey import DECLINED, ERROR, OK, OUTCOMES, REJECTED, TIMED_OUT
+from mock_psp.station import QUEUE_FULL, Answer, Call
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+IDLE_S: Final = 15
+"""Shorter than the servers keep a connection, so that no request meets one that just closed."""
+GIVE_UP_S: Final = 120
+"""No call outlives this, whatever the scenario lets its caller wait."""
+BY_STATUS: Final = {503: REJECTED, 504: TIMED_OUT}
+
+
+class Outgoing:
+    """The HTTP client of one service."""
+
+    def __init__(self) -> None:
+        """Must be made where the event loop runs."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
+            timeout=aiohttp.ClientTimeout(total=GIVE_UP_S),
+            headers={"content-type": "application/json"},
+            auto_decompress=False,
+        )
+
+    async def post(
+        self, url: str, call: Call, body: bytes, answer_type: Any, headers: Mapping[str, str] = {}
+    ) -> Answer:
+        """Post ``body``; a 2xx answer is read as ``answer_type`` and becomes the answer's value.
+
+        A problem with an ``outcome`` has that outcome; else 503 is ``rejected``, 504 ``timed_out``,
+        other 4xx are ``declined`` (asking again would not help), the rest is an ``error``.
+        """
+        sent = {**headers, TRACE_HEADER: trace_of(call).header()}
+        try:
+            async with self._session.post(url, data=body, headers=sent) as response:
+                content = await response.read()
+                status = response.status
+        except TimeoutError:
+            return Answer(TIMED_OUT)
+        except aiohttp.ClientError as error:
+            return Answer(ERROR, "connection", type(error).__name__)
+        if status < 300:  # noqa: PLR2004 - the 2xx statuses
+            try:
+                return Answer(OK, "", msgspec.json.decode(content, type=answer_type))
+            except msgspec.DecodeError as error:
+                return Answer(ERROR, "malformed", str(error))
+        return _negative(status, content)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+
+def trace_of(call: Call) -> Trace:
+    """The trace that tells the other side which visit this is."""
+    told = call.traits
+    return Trace(
+        call.kind, call.journey_id, call.step, call.leg, call.attempt, told.app, told.bank,
+        told.medium, told.scanner, told.operator,
+    )  # fmt: skip
+
+
+def _negative(status: int, content: bytes) -> Answer:
+    try:
+        problem = msgspec.json.decode(content, type=Problem)
+    except msgspec.DecodeError:
+        problem = Problem("about:blank", "", status)
+    if problem.outcome in OUTCOMES:
+        return Answer(OUTCOMES.index(problem.outcome), problem.code, problem)
+    client_fault = 400 <= status < 500  # noqa: PLR2004 - the 4xx statuses
+    outcome = BY_STATUS.get(status, DECLINED if client_fault else ERROR)
+    code = problem.code or (QUEUE_FULL if outcome == REJECTED else f"http_{status}")
+    return Answer(outcome, code, problem)

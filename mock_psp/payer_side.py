@@ -1,0 +1,243 @@
+"""The payer side as a service: resolve, pay, ask what became of it.
+
+It is the payer's PSP with the switch, the banks and the payee's PSP behind it; which of them an
+attempt passes, and how long each takes, is the scenario's affair (see ``walk``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from litestar import get, post
+
+from fewseconds import chance, identity
+from fewseconds import journey as j
+from fewseconds.contracts import (
+    BILLER_RESOLVE,
+    PAY,
+    PAYMENTS,
+    RESOLVE,
+    BillDetails,
+    BillQuery,
+    Payment,
+    PayRequest,
+    ResolveRequest,
+    Trace,
+)  # fmt: skip
+from fewseconds.errors import MalformedError
+from fixtures import consumers, keys, qr
+from mock_psp.journal import Journal, entries
+from mock_psp.outgoing import Outgoing
+from mock_psp.payments import PREFIX, Banks, PayeeSide, Transaction
+from mock_psp.station import Answer, Call, Duty
+from mock_psp.walk import Journey, Walk
+from mock_psp.web import HttpRequest, Refusal, refused, trace_of
+from mock_psp.web import application as service
+from mock_psp.world import World, traits
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+
+KEPT_MAX: Final = 500_000
+"""Journeys and payments that are remembered; older ones can no longer be asked about."""
+PIN: Final = re.compile(r"[0-9]{4}|[0-9]{6}")
+ELSEWHERE: Final = ("biller", "sms_outbox", "sms_gateway", "operator")
+
+
+class Scan:
+    """The parcel of a resolve attempt: what was scanned or typed, then the question it became."""
+
+    __slots__ = ("query", "request", "verified")
+
+    def __init__(self, request: ResolveRequest) -> None:
+        """Nothing is verified yet."""
+        self.request, self.query, self.verified = request, BillQuery(), False
+
+
+class PayerSide:
+    """The parts of the service and what it remembers."""
+
+    def __init__(self, world: World) -> None:
+        """Stations and keys are made ready; connections when the event loop runs."""
+        self.world = world
+        self.journeys: dict[tuple[str, int], Journey] = {}
+        self.transactions: dict[str, Transaction] = {}
+        self.answers: dict[str, asyncio.Future[None]] = {}
+        self.checks: dict[str, int] = {}
+        self._keys = keys.registry(world.seed)
+
+    async def start(self) -> None:
+        """Open the journal and build the walk."""
+        world = self.world
+        debits = sum(entry.entry == "debit" for entry in entries(world.folder.journal))
+        self.journal = Journal(world.folder.journal)
+        self.outgoing = Outgoing()
+        self.banks = Banks(world, self.journal, debits)
+        payee = PayeeSide(world, self.outgoing, self.banks)
+        by_step = {"resolve": self._ask_biller, "pay": payee.authorise, "callback": payee.call_back}
+
+        async def biller(call: Call, parcel: Any) -> Answer:  # noqa: ANN401 - of the step
+            return await by_step[call.step](call, parcel)
+
+        stations = {
+            name: world.station(name)
+            for name, table in world.scenario.stations.items()
+            if table.role == "mocked" and name not in ELSEWHERE
+        }
+        duties = {("resolve", "payer_psp"): lambda _, scan: Duty(do=lambda: self._read(scan))}
+        self.walk = Walk(world, stations, {"biller": biller}, {**duties, **self.banks.duties})
+
+    async def stop(self) -> None:
+        """Break off what is on its way and close what is open."""
+        await self.walk.close()
+        await self.outgoing.close()
+        self.journal.close()
+
+    def journey(self, trace: Trace) -> Journey:
+        """The journey of a trace, remembered from its earlier requests."""
+        place = (trace.kind, trace.journey_id)
+        found = self.journeys.get(place)
+        if found is None:
+            route = self.world.route(trace.kind)
+            if route is None:
+                raise Refusal(400, "Malformed", f"{trace.kind!r} is not a kind of journey here")
+            found = self.journeys[place] = Journey(route, trace.journey_id, traits(trace))
+            _forget_oldest(self.journeys)
+        return found
+
+    def trace(self, request: HttpRequest, step: str, body: object) -> Trace:
+        """The trace of a request; for a caller without one, a trace that follows from the body."""
+        found = trace_of(request)
+        if found is not None:
+            return found
+        route = self.world.route_through("resolve", "pay", "check_status")
+        digest = chance.stream(msgspec.json.encode(body).decode())
+        # Above every journey of a plan, so that a curious caller never meets one.
+        return Trace(route.kind, (1 << 40) + digest, step, 0, 1)
+
+    def _read(self, scan: Scan) -> Answer | None:
+        """The payer PSP's work: verify what was scanned, or check what was typed."""
+        request = scan.request
+        try:
+            if not request.scanned:
+                consumers.index_of(request.consumer_number)
+                scan.query = BillQuery(consumer_number=request.consumer_number)
+                return None
+            payload = qr.verify(request.scanned, self._keys)
+            if payload.expires_at is not None and payload.expires_at < self.world.clock.moment():
+                raise MalformedError("QRexpire", "is over; ask the biller for a new code")
+            if payload.reference is None:
+                raise MalformedError("tr", "is missing; only the code of a bill can be paid here")
+        except MalformedError as error:
+            problem = Refusal(400, "Malformed", str(error), code="U05", outcome="declined").problem
+            return Answer(j.DECLINED, "U05", problem)
+        scan.query, scan.verified = BillQuery(bill_number=payload.reference), True
+        return None
+
+    async def _ask_biller(self, call: Call, scan: Scan) -> Answer:
+        url = self.world.spec.url("biller") + BILLER_RESOLVE
+        return await self.outgoing.post(url, call, msgspec.json.encode(scan.query), BillDetails)
+
+    async def resolve(self, data: ResolveRequest, trace: Trace) -> BillDetails:
+        """Bill details for a scanned link or a typed consumer number."""
+        journey, scan = self.journey(trace), Scan(data)
+        step = journey.route.index(trace.step)
+        answer = await self.walk.attempt(journey, step, trace.attempt, scan)
+        if answer.outcome != j.OK:
+            raise refused(answer)
+        details: BillDetails = answer.value
+        return msgspec.structs.replace(details, verified=scan.verified)
+
+    async def pay(self, data: PayRequest, trace: Trace) -> Payment:
+        """One payment attempt; asked again with the same body, the same payment."""
+        _check(data)
+        journey = self.journey(trace)
+        seed = self.world.seed
+        name = identity.transaction_id(PREFIX, seed, trace.journey_id, trace.attempt)
+        known = self.transactions.get(name)
+        if known is not None:
+            if known.request != data:
+                raise Refusal(409, "Conflict", "this attempt was made with another body")
+            await asyncio.shield(self.answers[name])
+            return known.payment()
+        transaction = Transaction(name, data, journey, trace.attempt)
+        self.transactions[name] = transaction
+        answered = self.answers[name] = asyncio.get_running_loop().create_future()
+        _forget_oldest(self.transactions)
+        _forget_oldest(self.answers)
+        try:
+            step = journey.route.index(trace.step)
+            answer = await self.walk.attempt(journey, step, trace.attempt, transaction)
+            transaction.end(answer)
+            self.banks.write("shown", transaction, transaction.status)
+        finally:
+            answered.set_result(None)
+        if answer.outcome in (j.REJECTED, j.RENEGED):
+            raise refused(answer)
+        return transaction.payment()
+
+    async def status(self, transaction_id: str, trace: Trace | None) -> Payment:
+        """What has become of a payment, as far as the payer PSP knows."""
+        transaction = self.transactions.get(transaction_id)
+        if transaction is None:
+            raise Refusal(404, "No such payment", f"no payment {transaction_id!r} is known here")
+        journey = transaction.journey
+        step, attempt = "check_status", 0
+        if trace is not None:
+            step, attempt = trace.step, trace.attempt
+        else:
+            attempt = self.checks[transaction_id] = self.checks.get(transaction_id, 0) + 1
+        answer = await self.walk.attempt(journey, journey.route.index(step), attempt, transaction)
+        if answer.outcome not in (j.OK, j.UNFINISHED):
+            raise refused(answer)
+        if answer.outcome == j.OK and transaction.status == "PENDING":
+            transaction.end(answer)
+            self.banks.write("shown", transaction, transaction.status)
+        return transaction.payment()
+
+
+def _check(data: PayRequest) -> None:
+    """Refuse what is not a payment before any party hears of it; names the parameter at fault."""
+    if PIN.fullmatch(data.pin) is None:
+        raise MalformedError("pin", "is not a PIN; send 4 or 6 digits")
+    if data.amount_paise <= 0:
+        raise MalformedError("amount_paise", f"{data.amount_paise!r} is not above 0")
+    identity.checked_vpa(data.payer_vpa)
+    if data.payee_vpa != qr.PAYEE:
+        raise MalformedError("payee_vpa", f"{data.payee_vpa!r} is not an address of this biller")
+
+
+def _forget_oldest(kept: dict[Any, Any]) -> None:
+    if len(kept) > KEPT_MAX:
+        del kept[next(iter(kept))]
+
+
+@post(RESOLVE, status_code=200)
+async def resolve(request: HttpRequest, data: ResolveRequest) -> BillDetails:
+    """Read a scanned link (or a typed consumer number) and show the bill behind it."""
+    payer: PayerSide = request.app.state.payer
+    return await payer.resolve(data, payer.trace(request, "resolve", data))
+
+
+@post(PAY, status_code=200)
+async def pay(request: HttpRequest, data: PayRequest) -> Payment:
+    """Pay a bill: SUCCESS, FAILURE, or PENDING when its fate is not known yet."""
+    payer: PayerSide = request.app.state.payer
+    return await payer.pay(data, payer.trace(request, "pay", data))
+
+
+@get(PAYMENTS + "/{transaction_id:str}")
+async def payment_status(request: HttpRequest, transaction_id: str) -> Payment:
+    """Tell what has become of a payment."""
+    payer: PayerSide = request.app.state.payer
+    return await payer.status(transaction_id, trace_of(request))
+
+
+def application(world: World) -> Litestar:
+    """The payer side as an ASGI application."""
+    payer = PayerSide(world)
+    handlers = [resolve, pay, payment_status]
+    return service(world, "payer side", handlers, {"payer": payer}, payer.start, payer.stop)

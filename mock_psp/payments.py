@@ -1,0 +1,169 @@
+"""Payments as the payer side and the banks know them, and the real work of their stations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+
+from fewseconds import journey as j
+from fewseconds.contracts import (
+    BILLER_AUTHORISE,
+    BILLER_CALLBACK,
+    Acknowledged,
+    Authorisation,
+    Authorised,
+    Callback,
+    Payment,
+    PayRequest,
+    signature,
+)
+from mock_psp.clock import wall_s
+from mock_psp.journal import Entry
+from mock_psp.station import Answer, Call, Duty
+
+if TYPE_CHECKING:
+    from mock_psp.journal import Journal
+    from mock_psp.outgoing import Outgoing
+    from mock_psp.walk import Journey
+    from mock_psp.world import World
+
+PREFIX: Final = "FWS"
+"""First letters of a transaction id: whose it is."""
+MESSAGES: Final = {
+    "SUCCESS": "Payment successful", "FAILURE": "Payment failed", "PENDING": "Payment processing",
+}  # fmt: skip
+
+
+class Transaction:
+    """One payment attempt on its way: the parcel that the legs of ``pay`` pass on."""
+
+    __slots__ = (
+        "attempt", "callback", "code", "credited", "debited", "journey", "outcome", "request",
+        "reversed", "rrn", "status", "transaction_id",
+    )  # fmt: skip
+
+    def __init__(
+        self, transaction_id: str, request: PayRequest, journey: Journey, attempt: int
+    ) -> None:
+        """Nothing has been debited yet."""
+        self.transaction_id, self.request = transaction_id, request
+        self.journey, self.attempt = journey, attempt
+        self.status: Literal["SUCCESS", "FAILURE", "PENDING"] = "PENDING"
+        self.code, self.outcome, self.rrn = j.PENDING_CODE, "unfinished", ""
+        self.debited = self.credited = self.reversed = False
+        self.callback = b""
+        """The bytes of the callback, the same in every attempt to deliver it."""
+
+    def end(self, answer: Answer) -> None:
+        """Note what the payer will be told."""
+        self.outcome = j.OUTCOMES[answer.outcome]
+        self.code = "00" if answer.outcome == j.OK else answer.code
+        if answer.outcome == j.OK:
+            self.status = "SUCCESS"
+        elif answer.outcome != j.UNFINISHED:
+            self.status = "FAILURE"
+
+    def payment(self) -> Payment:
+        """What the payer's app is told."""
+        return Payment(
+            self.transaction_id, self.status, self.code, self.request.amount_paise,
+            self.request.bill_number, self.rrn, MESSAGES[self.status], self.outcome,
+        )  # fmt: skip
+
+
+class Banks:
+    """The remitter bank and the beneficiary bank: they move the money and keep the journal."""
+
+    def __init__(self, world: World, journal: Journal, debits: int) -> None:
+        """``debits`` is how many the journal already holds: reference numbers go on from there."""
+        self._clock, self._journal, self._debits = world.clock, journal, debits
+        self.duties = {
+            ("pay", "remitter_bank"): self._effect(self._debit),
+            ("pay", "beneficiary_bank"): self._effect(self._credit),
+            ("reversal", "remitter_bank"): self._effect(self._reverse),
+        }
+
+    def write(
+        self,
+        entry: Literal["debit", "credit", "reversal", "shown", "acknowledged"],
+        transaction: Transaction,
+        status: str = "",
+    ) -> None:
+        """Put something that happened to a payment into the journal."""
+        self._journal.write(
+            Entry(
+                self._clock.now_us(), entry, transaction.transaction_id,
+                transaction.journey.journey_id, transaction.attempt,
+                transaction.request.amount_paise, transaction.request.bill_number,
+                transaction.rrn, status,
+            )
+        )  # fmt: skip
+
+    def _debit(self, transaction: Transaction) -> None:
+        # A reversal that overtook its debit in the queue has cancelled it.
+        if not transaction.reversed:
+            self._debits += 1
+            moment = self._clock.moment()
+            # Twelve digits: year, day of the year and hour, then a running number.
+            hour = f"{moment:%y}"[-1] + f"{moment:%j%H}"
+            transaction.rrn = f"{hour}{self._debits % 1_000_000:06d}"
+            transaction.debited = True
+            self.write("debit", transaction)
+
+    def _credit(self, transaction: Transaction) -> None:
+        transaction.credited = True
+        self.write("credit", transaction)
+
+    def _reverse(self, transaction: Transaction) -> None:
+        if transaction.debited and not transaction.reversed:
+            self.write("reversal", transaction)
+        transaction.reversed = True
+
+    @staticmethod
+    def _effect(act: Any) -> Any:  # noqa: ANN401 - a duty by (call, parcel)
+        """Money moves when the work at the bank is done, not when it begins."""
+        return lambda _, transaction: Duty(done=lambda: act(transaction))
+
+
+class PayeeSide:
+    """What the switch and the payee PSP ask of the biller and tell it."""
+
+    def __init__(self, world: World, outgoing: Outgoing, banks: Banks) -> None:
+        """The biller's address and the key of the callbacks come from the run."""
+        self._world, self._outgoing, self._banks = world, outgoing, banks
+        self._biller = world.spec.url("biller")
+        self._key = world.secrets.keys()[0]
+
+    async def authorise(self, call: Call, transaction: Transaction) -> Answer:
+        """ReqAuthDetails: the biller may decline before anything is debited."""
+        request = transaction.request
+        asked = Authorisation(transaction.transaction_id, request.bill_number, request.amount_paise)
+        url = self._biller + BILLER_AUTHORISE
+        answer = await self._outgoing.post(url, call, msgspec.json.encode(asked), Authorised)
+        if answer.outcome == j.OK and not answer.value.approved:
+            return Answer(j.DECLINED, answer.value.code, answer.value.reason)
+        return answer
+
+    async def call_back(self, call: Call, transaction: Transaction) -> Answer:
+        """Tell the biller that a payment was credited, signed; the same event in every attempt."""
+        event_id = f"evt_{transaction.transaction_id}"
+        request = transaction.request
+        if not transaction.callback:
+            transaction.callback = msgspec.json.encode(
+                Callback(
+                    event_id, transaction.transaction_id, transaction.rrn, "SUCCESS", "00",
+                    request.bill_number, request.amount_paise, request.payer_vpa,
+                )
+            )  # fmt: skip
+        body, timestamp_s = transaction.callback, wall_s()
+        headers = {
+            "webhook-id": event_id,
+            "webhook-timestamp": str(timestamp_s),
+            "webhook-signature": signature(self._key, event_id, timestamp_s, body),
+        }
+        url = self._biller + BILLER_CALLBACK
+        answer = await self._outgoing.post(url, call, body, Acknowledged, headers)
+        if answer.outcome == j.OK:
+            self._banks.write("acknowledged", transaction, answer.value.posting)
+        return answer

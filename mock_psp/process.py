@@ -1,0 +1,152 @@
+"""One service as a process: ``python -m mock_psp.process --spec FILE --service NAME --socket FD``.
+
+The socket is bound by whoever starts the process, so a busy port is noticed there. The process
+ends when it is told to (SIGTERM, SIGINT) or when its standard input closes, which happens at the
+latest when its parent dies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import socket
+import sys
+import threading
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from mock_psp.spec import SERVICES, read_secrets, read_spec
+from mock_psp.world import World
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from litestar import Litestar
+
+MODULES: Final = {"psp": "payer_side", "biller": "biller", "sms": "sms", "portal": "portal"}
+RECEIVE_LIMIT_S: Final = 10
+"""A request that has not arrived in full by then is cut off: *assumption*, generous for 64 KiB."""
+HEADER_BYTES_MAX: Final = 16 * 1024
+"""Uvicorn leaves the size of headers unbounded with httptools; 16 KiB is what other servers take."""
+KEEP_ALIVE_S: Final = 75
+DRAIN_S: Final = 2
+BACKLOG: Final = 4096
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """HTTP with a deadline for receiving a request and a bound on its headers."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection that never says anything is cut off as well."""
+        super().connection_made(transport)
+        self._await_request()
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request has come."""
+        self._header_bytes = 0
+        self._await_request()
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count what the headers take."""
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > HEADER_BYTES_MAX:
+            self.transport.abort()
+        super().on_header(name, value)
+
+    def on_message_complete(self) -> None:
+        """The whole request is here."""
+        self._received()
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more will come."""
+        self._received()
+        super().connection_lost(exc)
+
+    def _await_request(self) -> None:
+        self._received()
+        self._deadline = self.loop.call_later(RECEIVE_LIMIT_S, self.transport.abort)
+
+    def _received(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that tells the service when it has to stop, and then ends with status 0."""
+
+    def __init__(self, config: uvicorn.Config, world: World) -> None:
+        """``world.closing`` is set as soon as the process is told to stop."""
+        super().__init__(config)
+        self._world = world
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Watch the parent from now on."""
+        self._loop = asyncio.get_running_loop()
+        threading.Thread(target=self._watch_parent, daemon=True).start()
+        await super().startup(sockets=sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Begin to stop; unlike the original, do not raise the signal again at the end."""
+        self.should_exit = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._world.closing.set)
+
+    def _watch_parent(self) -> None:
+        while os.read(0, 1024):
+            pass
+        self.handle_exit(0, None)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve until told to stop."""
+    parser = argparse.ArgumentParser(prog="mock_psp.process")
+    parser.add_argument("--spec", type=Path, required=True)
+    parser.add_argument("--service", choices=SERVICES, required=True)
+    parser.add_argument("--socket", type=int, required=True)
+    parser.add_argument("--process", default="")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
+    )
+    spec = read_spec(given.spec)
+    world = World(spec, read_secrets(spec), given.process or given.service)
+    module = import_module(f"mock_psp.{MODULES[given.service]}")
+    serve(module.application(world), world, socket.socket(fileno=given.socket))
+
+
+def serve(app: Litestar, world: World, listening: socket.socket) -> None:
+    """Answer on a bound socket until told to stop, then drain within :data:`DRAIN_S`."""
+    asgi: Any = app
+    config = uvicorn.Config(
+        asgi,
+        http=BoundedProtocol,
+        loop="uvloop",
+        lifespan="on",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    Server(config, world).run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    main()

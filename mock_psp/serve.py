@@ -1,0 +1,245 @@
+"""Starting the services as processes, watching them, and stopping them together."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
+
+from fewseconds.contracts import READY
+from fewseconds.errors import HarnessError
+from mock_psp.clock import monotonic_us
+from mock_psp.spec import HOST, SERVICES, Folder, RunSpec, make_secrets, write_private
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from fewseconds.scenario import Scenario
+
+READY_S: Final = 15
+STOP_S: Final = 5
+"""Services drain within 2 s; one that has not ended after this long is killed."""
+TAIL_LINES: Final = 15
+REPOSITORY: Final = Path(__file__).resolve().parent.parent
+
+
+class Died(msgspec.Struct, frozen=True):
+    """A service that has ended by itself."""
+
+    service: str
+    exit_code: int
+    """Negative: the number of the signal that killed it."""
+    log_tail: str
+
+
+class Services:
+    """The running services of one run; a context manager that stops them all at its end."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        seed: int,
+        run_folder: Path,
+        *,
+        ports: Mapping[str, int] = {},
+        epoch_monotonic_us: int | None = None,
+        plan_origin_us: int = 0,
+    ) -> None:
+        """Nothing is started yet.
+
+        ``ports`` gives services their port; 0 or nothing means a free one. At CLOCK_MONOTONIC
+        ``epoch_monotonic_us`` (now, if it is not given) the plan's clock shows ``plan_origin_us``.
+        """
+        self.scenario, self.seed = scenario, seed
+        self.folder = Folder(Path(run_folder).resolve())
+        self._wanted = dict(ports)
+        self._epoch_us = monotonic_us() if epoch_monotonic_us is None else epoch_monotonic_us
+        self._origin_us = plan_origin_us
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._starts = dict.fromkeys(SERVICES, 0)
+        self.spec: RunSpec
+        self.token = ""
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where each service answers."""
+        return {service: self.spec.url(service) for service in SERVICES}
+
+    def pid(self, service: str) -> int:
+        """Process id of a service."""
+        return self._running[service].pid
+
+    def __enter__(self) -> Self:
+        """Start all services; raises HarnessError, with none left running, if one is not ready."""
+        sockets: dict[str, socket.socket] = {}
+        try:
+            for service in SERVICES:
+                sockets[service] = bound(service, self._wanted.get(service, 0))
+            self._write_spec({name: one.getsockname()[1] for name, one in sockets.items()})
+            for service in SERVICES:
+                self._start(service, sockets.pop(service))
+            self._await_ready(SERVICES)
+        except BaseException:
+            for left in sockets.values():
+                left.close()
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop all services."""
+        self.stop()
+
+    def poll(self) -> Died | None:
+        """The first service that has ended without being told to, if any has."""
+        for service, process in self._running.items():
+            if process.poll() is not None:
+                return Died(service, process.returncode, self.log_tail(service))
+        return None
+
+    def kill(self, service: str) -> None:
+        """End a service as a crash does: at once, with nothing put in order."""
+        process = self._running.pop(service)
+        process.kill()
+        process.wait()
+        _close(process)
+
+    def restart(self, service: str) -> None:
+        """Start a service that has ended again, on its port; returns when it is ready."""
+        old = self._running.pop(service, None)
+        if old is not None:
+            old.wait()
+            _close(old)
+        self._start(service, bound(service, self.spec.ports[service]))
+        self._await_ready((service,))
+
+    def stop(self) -> None:
+        """Tell all services to stop and wait until they have; kill those that do not."""
+        processes = list(self._running.values())
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        deadline_s = time.monotonic() + STOP_S
+        for process in processes:
+            try:
+                process.wait(max(deadline_s - time.monotonic(), 0.01))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            _close(process)
+        self._running.clear()
+
+    def log_tail(self, service: str) -> str:
+        """The last lines of what a service has said."""
+        path = self.folder.logs / f"{service}.log"
+        if not path.exists():
+            return ""
+        return "\n".join(path.read_text("utf-8", "replace").splitlines()[-TAIL_LINES:])
+
+    def _write_spec(self, ports: dict[str, int]) -> None:
+        folder = self.folder
+        try:
+            folder.logs.mkdir(parents=True, exist_ok=True)
+            secrets, secrets_file = make_secrets(), folder.root / "secrets.json"
+            write_private(secrets_file, msgspec.json.encode(secrets))
+            self.token = secrets.token
+            self.spec = RunSpec(
+                scenario=self.scenario,
+                seed=self.seed,
+                run_folder=str(folder.root),
+                ports=ports,
+                epoch_monotonic_us=self._epoch_us,
+                plan_origin_us=self._origin_us,
+                secrets_file=str(secrets_file),
+            )
+            folder.spec.write_bytes(msgspec.json.encode(self.spec))
+        except OSError as error:
+            message = f"{folder.root}: cannot be written: {error.strerror}; choose another folder"
+            raise HarnessError(message) from None
+
+    def _start(self, service: str, listening: socket.socket) -> None:
+        self._starts[service] += 1
+        count = self._starts[service]
+        name = service if count == 1 else f"{service}.{count}"
+        descriptor = listening.fileno()
+        command = [
+            sys.executable, "-m", "mock_psp.process", "--spec", str(self.folder.spec),
+            "--service", service, "--socket", str(descriptor), "--process", name,
+        ]  # fmt: skip
+        with listening, (self.folder.logs / f"{service}.log").open("ab") as log:
+            # Its standard input is a pipe that only we hold: it closes when we are gone, however
+            # we went, and the service then stops too.
+            self._running[service] = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=REPOSITORY,
+                pass_fds=(descriptor,),
+                start_new_session=True,
+                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            )
+
+    def _await_ready(self, services: tuple[str, ...]) -> None:
+        deadline_s = time.monotonic() + READY_S
+        waiting = list(services)
+        while waiting:
+            died = self.poll()
+            if died is not None:
+                raise HarnessError(
+                    f"{died.service} (port {self.spec.ports[died.service]}): ended with "
+                    f"{died.exit_code} instead of getting ready; see its log:\n{died.log_tail}"
+                )
+            waiting = [service for service in waiting if not is_ready(self.spec.ports[service])]
+            if waiting and time.monotonic() > deadline_s:
+                raise HarnessError(
+                    f"{waiting[0]} (port {self.spec.ports[waiting[0]]}): not ready within "
+                    f"{READY_S} s; see its log:\n{self.log_tail(waiting[0])}"
+                )
+            if waiting:
+                time.sleep(0.02)
+
+
+def bound(service: str, port: int) -> socket.socket:
+    """A socket bound to a port of 127.0.0.1 (0: a free one); raises HarnessError if it is busy."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((HOST, port))
+    except OSError as error:
+        made.close()
+        raise HarnessError(
+            f"{service} (port {port}): {error.strerror}; stop what uses the port, or choose another"
+        ) from None
+    return made
+
+
+def is_ready(port: int) -> bool:
+    """Whether the service on this port says that it is ready."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", READY)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()

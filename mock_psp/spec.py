@@ -1,0 +1,101 @@
+"""What a service is told when it starts, and where in the run's folder things are."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from fewseconds.errors import HarnessError
+from fewseconds.scenario import Scenario
+
+SERVICES: Final = ("sms", "biller", "psp", "portal")
+"""In the order they are started: whoever is called stands before its caller."""
+T = TypeVar("T")
+HOST: Final = "127.0.0.1"
+
+
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One run of the services; written as JSON and read by each of them."""
+
+    scenario: Scenario
+    seed: int
+    run_folder: str
+    ports: dict[str, int]
+    """Port of each service of :data:`SERVICES` on 127.0.0.1."""
+    epoch_monotonic_us: int
+    """CLOCK_MONOTONIC, in microseconds, at the moment when the plan's clock shows …"""
+    plan_origin_us: int
+    """… this many microseconds since the plan's first midnight."""
+    secrets_file: str
+
+    @property
+    def folder(self) -> Folder:
+        """The folder of the run."""
+        return Folder(self.run_folder)
+
+    def url(self, service: str) -> str:
+        """Where ``service`` answers."""
+        return f"http://{HOST}:{self.ports[service]}"
+
+
+class Folder:
+    """The places inside a run's folder."""
+
+    def __init__(self, root: str | Path) -> None:
+        """Nothing is made yet."""
+        self.root = Path(root)
+        self.spec = self.root / "services.json"
+        self.outcomes = self.root / "outcomes"
+        self.ledger = self.root / "ledger.sqlite3"
+        self.journal = self.root / "journal.jsonl"
+        self.messages = self.root / "messages.jsonl"
+        self.logs = self.root / "logs"
+
+
+class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What services must know and nobody may read; made anew for every run."""
+
+    token: str
+    """Opens what only tests may see (a handset's inbox)."""
+    callback_keys: tuple[str, ...]
+    """Keys of the callback's signature, newest first, in hexadecimal: all are accepted, the first
+    one signs."""
+
+    def keys(self) -> tuple[bytes, ...]:
+        """The callback keys as bytes."""
+        return tuple(bytes.fromhex(key) for key in self.callback_keys)
+
+
+def make_secrets() -> Secrets:
+    """Fresh secrets of 256 bits."""
+    return Secrets(secrets.token_urlsafe(32), (secrets.token_hex(32),))
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that nobody but its owner may read, not even for a moment."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(content)
+
+
+def read_spec(path: Path) -> RunSpec:
+    """Read a run spec; raises HarnessError if it is not one."""
+    return _read(path, RunSpec)
+
+
+def read_secrets(spec: RunSpec) -> Secrets:
+    """Read the secrets of a run; raises HarnessError if they are not there."""
+    return _read(Path(spec.secrets_file), Secrets)
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError) as error:
+        message = f"{path}: cannot be read: {error}; start the services with `fewseconds serve`"
+        raise HarnessError(message) from None

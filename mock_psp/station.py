@@ -1,0 +1,211 @@
+"""A station in real time: the servers, the queue and the draws that the simulator has too.
+
+A mocked party does its real work as soon as a server is granted and then sleeps what is left of
+the drawn service time, so that the visit lasts as long as in virtual time and a queue builds up in
+front of it as it does there. A measured station takes as long as its work takes, unless the
+scenario slows it down: then it lasts as long as the stretched draw, the work included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from fewseconds.journey import OK, OUTCOMES, REJECTED, RENEGED, TIMED_OUT, UNFINISHED
+from fewseconds.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from fewseconds import scenario as s
+    from fewseconds.draws import Draws
+    from fewseconds.outcomes import Writer
+    from fewseconds.plan import Traits
+    from mock_psp.clock import PlanClock
+
+EARLY_US: Final = 500
+QUEUE_FULL: Final = "queue_full"
+
+
+class Call(NamedTuple):
+    """Which leg of which attempt a visit belongs to."""
+
+    kind: str
+    journey_id: int
+    branch: str
+    step: str
+    leg: int
+    attempt: int
+    traits: Traits
+
+
+class Answer(NamedTuple):
+    """What came of a visit; ``outcome`` is a number of :mod:`fewseconds.journey`."""
+
+    outcome: int
+    code: str = ""
+    value: Any = None
+
+
+DONE: Final = Answer(OK)
+Part = Callable[[], Answer | None | Awaitable[Answer | None]]
+
+
+class Duty(NamedTuple):
+    """The real work of a visit; either part may answer, and None means that all is well."""
+
+    do: Part | None = None
+    """Right after the grant; a negative answer spares the second part."""
+    done: Part | None = None
+    """At the end of the service time: what has its effect only then."""
+
+
+NOTHING: Final = Duty()
+
+
+class Station:
+    """Servers behind one first-come-first-served queue."""
+
+    def __init__(
+        self,
+        name: str,
+        table: s.Station,
+        draws: Draws,
+        clock: PlanClock,
+        writer: Writer,
+        *,
+        pooled: bool = False,
+    ) -> None:
+        """``pooled`` measured stations have real servers (threads), so their queue is real too."""
+        self.name, self.table = name, table
+        self._draws, self._clock, self._writer = draws, clock, writer
+        self.slowed = draws.scenario.slowdown(name) != 1
+        self.sleeps = table.role == "mocked" or self.slowed
+        """Whether visits last as long as the draw says."""
+        # The measured biller has as many servers as its event loop gives it; the scenario's number
+        # is what the simulator takes for them, and what a slowed biller has.
+        self.servers = table.servers if self.sleeps or pooled else 0
+        self.in_flight_max = (
+            None
+            if self.servers or table.role == "mocked" or table.queue_limit is None
+            else table.servers + table.queue_limit
+        )
+        self._busy = 0
+        self._waiting: deque[asyncio.Future[bool]] = deque()
+
+    async def visit(
+        self, call: Call, duty: Duty = NOTHING, arrived_us: int | None = None
+    ) -> Answer:
+        """Wait for a server, do the work, and write the row of the visit.
+
+        ``TIMED_OUT`` means: the work was done, but its answer gets lost on the way back, so the
+        caller has to wait until its own limit.
+        """
+        clock = self._clock
+        arrived_us = clock.now_us() if arrived_us is None else arrived_us
+        waiting, granted_us, planned_us = len(self._waiting), 0, None
+        answer = Answer(UNFINISHED)
+        try:
+            refusal = await self._enter(call)
+            granted_us = clock.now_us()
+            if refusal is not None:
+                answer = refusal
+                return answer
+            try:
+                if self.sleeps:
+                    start_us = granted_us if self.table.role == "mocked" else arrived_us
+                    planned_us = start_us + self._draw(call).service_us(
+                        call.journey_id, call.attempt
+                    )
+                answer = await self._serve(call, duty, planned_us)
+            finally:
+                self._leave()
+            return answer
+        finally:
+            # A visit that is cancelled, because the service stops, is unfinished.
+            now_us = clock.now_us()
+            overrun_us = 0 if planned_us is None else max(now_us - planned_us, 0)
+            self._writer.add(
+                Outcome(
+                    "server", self._writer.process, call.journey_id, call.branch, call.step,
+                    call.leg, call.attempt, self.name, arrived_us, arrived_us,
+                    granted_us or now_us, now_us, OUTCOMES[answer.outcome], answer.code, waiting,
+                    overrun_us,
+                )
+            )  # fmt: skip
+
+    def _draw(self, call: Call) -> Any:  # noqa: ANN401 - the draws of a visit
+        return self._draws.visit(call.step, call.leg, self.name, call.traits)
+
+    async def _enter(self, call: Call) -> Answer | None:
+        """Come to be served; an answer instead if it never comes to that."""
+        if self.in_flight_max is not None and self._busy >= self.in_flight_max:
+            return Answer(REJECTED, QUEUE_FULL)
+        if not self.servers or self._busy < self.servers:
+            self._busy += 1
+            return None
+        limit = self.table.queue_limit
+        if limit is not None and len(self._waiting) >= limit:
+            return Answer(REJECTED, QUEUE_FULL)
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append(turn)
+        patience_us = self._draw(call).patience_us(call.journey_id, call.attempt)
+        alarm = None
+        if patience_us is not None:
+            alarm = loop.call_later(patience_us / 1e6, self._renege, turn)
+        try:
+            return None if await turn else Answer(RENEGED)
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self._leave()
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
+            raise
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
+    def _renege(self, turn: asyncio.Future[bool]) -> None:
+        if not turn.done():
+            self._waiting.remove(turn)
+            turn.set_result(False)
+
+    def _leave(self) -> None:
+        """Hand the server to the next one in line, before the one who leaves moves on."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(True)
+                return
+        self._busy -= 1
+
+    async def _serve(self, call: Call, duty: Duty, planned_us: int | None) -> Answer:
+        failure = None
+        if self.table.role == "mocked":
+            failure = self._draw(call).failure(call.journey_id, call.attempt)
+        lost = failure is not None and failure.outcome == "timed_out"
+        answer = DONE
+        if failure is not None and not lost:
+            answer = Answer(OUTCOMES.index(failure.outcome), failure.code)
+        elif duty.do is not None:
+            answer = await _answered(duty.do)
+        if planned_us is not None:
+            # The loop's timers count whole milliseconds from a moment a little before now, so one
+            # of them may go off early.
+            while (rest_us := planned_us - self._clock.now_us()) > EARLY_US:
+                await asyncio.sleep(rest_us / 1e6)
+        if answer.outcome == OK and duty.done is not None:
+            after = await _answered(duty.done)
+            answer = answer if after is DONE else after
+        if answer.outcome == OK and lost and failure is not None:
+            return Answer(TIMED_OUT, failure.code)
+        return answer
+
+
+async def _answered(part: Part) -> Answer:
+    result = part()
+    if isawaitable(result):
+        result = await result
+    return result or DONE

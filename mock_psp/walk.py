@@ -1,0 +1,204 @@
+"""Walking the legs of a step in real time, as the scenario says and the simulator does.
+
+A caller whose leg does not answer in time goes on without it, while the work goes on without the
+caller: its event still happens and still starts the branches that wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from fewseconds import journey as j
+from fewseconds.outcomes import Outcome
+from mock_psp.station import NOTHING, Answer, Call, Duty
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from fewseconds.plan import Traits
+    from mock_psp.station import Station
+    from mock_psp.world import World
+
+TIMED_OUT_AS: Final = {
+    "failed": Answer(j.TIMED_OUT),
+    "reversed": Answer(j.TIMED_OUT, "U67"),
+    "deemed": Answer(j.UNFINISHED, "RB"),
+}
+"""What a caller makes of a leg that did not answer in time (UPI codes: debit time-out, deemed)."""
+
+log = logging.getLogger(__name__)
+
+Remote = Callable[[Call, Any], Awaitable[Answer]]
+"""A station in another process, reached over HTTP; gets the parcel of the attempt."""
+DutyOf = Callable[[Call, Any], Duty]
+"""The real work that a station here does for an attempt's parcel."""
+
+
+class Journey:
+    """What a service knows about one journey: its kind, its traits, and what has happened."""
+
+    __slots__ = ("events", "journey_id", "route", "traits")
+
+    def __init__(self, route: j.Route, journey_id: int, traits: Traits) -> None:
+        """Nothing has happened yet."""
+        self.route, self.journey_id, self.traits = route, journey_id, traits
+        self.events: set[str] = set()
+
+
+class Walk:
+    """The stations that one service has or can reach, and the journeys that pass them."""
+
+    def __init__(
+        self,
+        world: World,
+        stations: Mapping[str, Station],
+        remotes: Mapping[str, Remote],
+        duties: Mapping[tuple[str, str], DutyOf],
+    ) -> None:
+        """``duties`` is the real work by (step, station); where there is none, only time passes."""
+        self.world = world
+        self.stations, self.remotes, self.duties = stations, remotes, duties
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def attempt(
+        self,
+        journey: Journey,
+        step: int,
+        attempt: int,
+        parcel: object,
+        *,
+        branch: str = "main",
+        first_leg: int = 0,
+    ) -> Answer:
+        """Pass the legs of a step until one does not succeed; the last answer.
+
+        Legs from the first one that is neither here nor reachable on belong to whoever took the
+        parcel over before it; their fate is not known here.
+        """
+        told = journey.route.steps[step]
+        answer = Answer(j.OK)
+        for index in range(first_leg, len(told.legs)):
+            leg = told.legs[index]
+            if leg.station not in self.stations and leg.station not in self.remotes:
+                return answer
+            call = Call(
+                journey.route.kind, journey.journey_id, branch, told.name, index, attempt,
+                journey.traits,
+            )  # fmt: skip
+            answer = await self._in_time(journey, leg, call, parcel)
+            if answer.outcome != j.OK:
+                return answer
+        self.happen(journey, f"{told.name}.ok", parcel)
+        return answer
+
+    def happen(self, journey: Journey, event: str, parcel: object) -> None:
+        """Note an event; the first time, start the branches that wait for it and begin here."""
+        if event in journey.events:
+            return
+        journey.events.add(event)
+        for branch in journey.route.followers(event):
+            first = journey.route.steps[branch.first_step].legs[0].station
+            if first in self.stations:
+                self.start(self.branch(journey, branch, parcel))
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run something in the background, until it ends or the service stops."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def close(self) -> None:
+        """Break off what still runs; its rows say that it is unfinished."""
+        while self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def branch(
+        self, journey: Journey, branch: j.Branch, parcel: object, first_attempt: int = 1
+    ) -> Answer:
+        """Walk a branch from its first step to its end; the answer of its last attempt."""
+        clock, route = self.world.clock, journey.route
+        step, attempt, begun_us = branch.first_step, first_attempt, 0
+        delay_us = route.rules[step * j.WIDTH + j.DELAY_US]
+        answer = Answer(j.UNFINISHED)
+        while step != j.END:
+            intended_us = start_us = clock.now_us()
+            answer = Answer(j.UNFINISHED)
+            try:
+                if delay_us > 0:
+                    await asyncio.sleep(delay_us / 1e6)
+                    start_us = clock.now_us()
+                if attempt == first_attempt:
+                    begun_us = start_us
+                answer = await self.attempt(journey, step, attempt, parcel, branch=branch.name)
+            finally:
+                name = route.steps[step].name
+                if answer.outcome != j.OK or self._ends_here(route, step):
+                    self.world.writer.add(
+                        Outcome(
+                            "server", self.world.writer.process, journey.journey_id, branch.name,
+                            name, j.STEP_ROW, attempt, "", intended_us, start_us, start_us,
+                            clock.now_us(), j.OUTCOMES[answer.outcome], answer.code,
+                        )
+                    )  # fmt: skip
+            draws = self.world.draws
+            draw = draws.move_draw(route.move_streams, step, attempt, journey.journey_id)
+            following, delay_us = j.next_move(
+                route.rules, step, attempt, answer.outcome, clock.now_us() - begun_us, draw
+            )
+            attempt, first_attempt = (attempt + 1, first_attempt) if following == step else (1, 1)
+            step = following
+        return answer
+
+    def _ends_here(self, route: j.Route, step: int) -> bool:
+        """Whether this service sees the last leg of a step, and so its end."""
+        last = route.steps[step].legs[-1].station
+        return last in self.stations or last in self.remotes
+
+    async def _in_time(self, journey: Journey, leg: j.Leg, call: Call, parcel: object) -> Answer:
+        """The answer of one leg, or what its absence means."""
+        if leg.timeout_ms is None:
+            return await self._work(journey, leg, call, parcel)
+        limit_s = leg.timeout_ms / 1000
+        task = self.start(self._work(journey, leg, call, parcel))
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + limit_s
+        await asyncio.wait((task,), timeout=limit_s)
+        if task.done():
+            answer: Answer = task.result()
+            if answer.outcome != j.TIMED_OUT:
+                return answer
+            # The work was done, the answer is lost: the caller does not know, and waits.
+            await asyncio.sleep(max(deadline_s - loop.time(), 0))
+        self.happen(journey, f"{call.step}.{leg.on_timeout}", parcel)
+        return TIMED_OUT_AS[leg.on_timeout]
+
+    async def _work(self, journey: Journey, leg: j.Leg, call: Call, parcel: object) -> Answer:
+        """One leg's visit, and the event of its success."""
+        station = self.stations.get(leg.station)
+        if station is None:
+            answer = await self.remotes[leg.station](call, parcel)
+        else:
+            duty_of = self.duties.get((call.step, leg.station))
+            duty = NOTHING if duty_of is None else duty_of(call, parcel)
+            if leg.asks:
+                duty = Duty(duty.do, lambda: self._asked(journey, leg.asks))
+            answer = await station.visit(call, duty)
+        if leg.emits and answer.outcome in (j.OK, j.TIMED_OUT):
+            self.happen(journey, f"{call.step}.{leg.emits}", parcel)
+        return answer
+
+    @staticmethod
+    def _asked(journey: Journey, event: str) -> Answer | None:
+        return None if event in journey.events else Answer(j.UNFINISHED, j.PENDING_CODE)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a branch broke off", exc_info=error)

@@ -1,0 +1,174 @@
+"""What all services have in common at the edge: problems, limits, health and the trace."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from fewseconds.contracts import HEALTH, READY, TOKEN_HEADER, TRACE_HEADER, Problem, Trace
+from fewseconds.errors import MalformedError
+from fewseconds.journey import DECLINED, ERROR, OUTCOMES, REJECTED, RENEGED, TIMED_OUT, UNFINISHED
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from litestar.types import ControllerRouterHandler
+
+    from mock_psp.station import Answer
+    from mock_psp.world import World
+
+BODY_BYTES_MAX: Final = 64 * 1024
+RECORD_S: Final = 2
+PROBLEM: Final = "application/problem+json"
+STATUS: Final = {
+    DECLINED: 422, ERROR: 502, TIMED_OUT: 504, REJECTED: 503, RENEGED: 503, UNFINISHED: 503,
+}  # fmt: skip
+"""HTTP status of an attempt that did not succeed and has no answer of its own."""
+TITLES: Final = {
+    DECLINED: "Declined", ERROR: "A party failed", TIMED_OUT: "A party did not answer in time",
+    REJECTED: "Too busy", RENEGED: "Left the queue", UNFINISHED: "Not known yet",
+}  # fmt: skip
+
+HttpRequest = Request[Any, Any, State]
+log = logging.getLogger(__name__)
+
+
+class Refusal(Exception):  # noqa: N818 - what the caller gets, not something that went wrong here
+    """A request that is answered with a problem."""
+
+    def __init__(
+        self, status: int, title: str, detail: str = "", *, code: str = "", outcome: str = ""
+    ) -> None:
+        """The words of RFC 9457, and a UPI response code where there is one."""
+        super().__init__(title)
+        self.problem = Problem(
+            type=f"urn:fewseconds:problem:{title.lower().replace(' ', '-')}",
+            title=title,
+            status=status,
+            detail=detail,
+            code=code,
+            outcome=outcome,
+        )
+
+
+def refused(answer: Answer, detail: str = "") -> Refusal:
+    """The problem that stands for a negative answer; a problem of another service is passed on."""
+    if isinstance(answer.value, Problem):
+        problem = answer.value
+        return Refusal(
+            problem.status, problem.title, problem.detail, code=problem.code,
+            outcome=OUTCOMES[answer.outcome],
+        )  # fmt: skip
+    return Refusal(
+        STATUS[answer.outcome], TITLES[answer.outcome], detail or str(answer.value or ""),
+        code=answer.code, outcome=OUTCOMES[answer.outcome],
+    )  # fmt: skip
+
+
+def trace_of(request: HttpRequest) -> Trace | None:
+    """The journey's trace in the header, if there is one."""
+    return Trace.read(request.headers.get(TRACE_HEADER))
+
+
+def check_token(request: HttpRequest, token: str) -> None:
+    """Refuse a caller who does not know the run's token, without telling how far off it was."""
+    given = request.headers.get(TOKEN_HEADER, "")
+    if not hmac.compare_digest(given.encode(), token.encode()):
+        raise Refusal(401, "Token missing", f"send the run's token in the header {TOKEN_HEADER}")
+
+
+def application(
+    world: World,
+    title: str,
+    handlers: Sequence[ControllerRouterHandler],
+    state: dict[str, Any],
+    start: Callable[[], Awaitable[None]],
+    stop: Callable[[], Awaitable[None]],
+) -> Litestar:
+    """A service: its handlers find their parts in ``request.app.state``.
+
+    ``start`` runs before the service is ready, ``stop`` when no request is open any more.
+    """
+
+    async def started(app: Litestar) -> None:
+        await start()
+        app.state.recording = asyncio.create_task(_record(world))
+        app.state.ready = True
+
+    async def stopped(app: Litestar) -> None:
+        app.state.ready = False
+        await stop()
+        app.state.recording.cancel()
+        world.writer.close()
+
+    return Litestar(
+        [*handlers, health, ready],
+        state=State({**state, "ready": False, "service": title}),
+        on_startup=[started],
+        on_shutdown=[stopped],
+        exception_handlers={Exception: problem},
+        request_max_body_size=BODY_BYTES_MAX,
+        logging_config=None,
+        openapi_config=OpenAPIConfig(
+            title=f"fewseconds {title}",
+            version=world.scenario.name,
+            render_plugins=[JsonRenderPlugin()],
+            use_handler_docstrings=True,
+        ),
+    )
+
+
+async def _record(world: World) -> None:
+    """Put outcomes on disk every now and then, so that a crash loses little of them."""
+    while True:
+        await asyncio.sleep(RECORD_S)
+        await asyncio.to_thread(world.writer.flush)
+
+
+@get(HEALTH, media_type=MediaType.TEXT, sync_to_thread=False)
+def health() -> str:
+    """Say that the process answers."""
+    return "ok"
+
+
+@get(READY, media_type=MediaType.TEXT, sync_to_thread=False)
+def ready(request: HttpRequest) -> str:
+    """Say that the service can do its work."""
+    if not request.app.state.ready:
+        raise Refusal(503, "Not ready yet")
+    return "ready"
+
+
+def problem(_: HttpRequest, error: Exception) -> Response[bytes]:
+    """Every error as a problem; what went wrong inside is for the log, not for the caller."""
+    if isinstance(error, Refusal):
+        told = error.problem
+    elif isinstance(error, MalformedError):
+        told = Refusal(400, "Malformed", str(error), outcome="declined").problem
+    elif isinstance(error, HTTPException):
+        told = Refusal(error.status_code, _title(error), _detail(error)).problem
+    else:
+        log.error("a request failed", exc_info=error)
+        told = Refusal(500, "Internal error").problem
+    return Response(msgspec.json.encode(told), media_type=PROBLEM, status_code=told.status)
+
+
+def _title(error: HTTPException) -> str:
+    return (
+        "Malformed" if error.status_code == 400 else type(error).__name__.removesuffix("Exception")
+    )  # noqa: PLR2004, E501
+
+
+def _detail(error: HTTPException) -> str:
+    extra = error.extra if isinstance(error.extra, list) else []
+    places = [f"{item.get('key', '')}: {item.get('message', '')}" for item in extra]
+    return "; ".join(places) or str(error.detail)

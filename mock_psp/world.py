@@ -1,0 +1,72 @@
+"""What all parts of one service share: the scenario, its draws, the clock and the record."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from fewseconds.contracts import Trace
+from fewseconds.draws import Draws
+from fewseconds.outcomes import Writer
+from fewseconds.plan import Traits
+from mock_psp.clock import PlanClock
+from mock_psp.station import Call, Station
+
+if TYPE_CHECKING:
+    from fewseconds.journey import Route
+    from mock_psp.spec import RunSpec, Secrets
+
+
+class World:
+    """One service's view of the run."""
+
+    def __init__(self, spec: RunSpec, secrets: Secrets, process: str) -> None:
+        """``process`` names the file of outcomes; a service that is started again has a new one."""
+        self.spec, self.secrets, self.folder = spec, secrets, spec.folder
+        self.scenario, self.seed = spec.scenario, spec.seed
+        self.clock = PlanClock(
+            spec.epoch_monotonic_us, spec.plan_origin_us, spec.scenario.arrivals.first_day
+        )
+        self.draws = Draws(spec.scenario, spec.seed)
+        self.writer = Writer(self.folder.outcomes, process)
+        self.closing = asyncio.Event()
+        """Set when the service has been told to stop: long polls answer at once."""
+        self._routes = {
+            kind: spec.scenario.route(kind)
+            for kind, table in spec.scenario.journeys.items()
+            if table.real_time
+        }
+
+    def route(self, kind: str) -> Route | None:
+        """A kind of journey, or None if there is no such kind in real time."""
+        return self._routes.get(kind)
+
+    def route_through(self, *steps: str) -> Route:
+        """The first kind of journey that has all these steps: for callers without a trace."""
+        for route in self._routes.values():
+            if set(steps) <= {step.name for step in route.steps}:
+                return route
+        raise LookupError(steps)
+
+    def station(self, name: str, *, pooled: bool = False) -> Station:
+        """A station of the scenario, idle."""
+        table = self.scenario.stations[name]
+        return Station(name, table, self.draws, self.clock, self.writer, pooled=pooled)
+
+
+@lru_cache(maxsize=4096)
+def _traits(app: str, bank: str, medium: str, scanner: str, operator: str) -> Traits:
+    return Traits(app, bank, medium, scanner, operator)
+
+
+def traits(trace: Trace) -> Traits:
+    """The traits that a trace carries."""
+    return _traits(trace.app, trace.bank, trace.medium, trace.scanner, trace.operator)
+
+
+def call_of(trace: Trace, branch: str = "main") -> Call:
+    """The visit that a trace announces."""
+    return Call(
+        trace.kind, trace.journey_id, branch, trace.step, trace.leg, trace.attempt, traits(trace)
+    )
