@@ -43,6 +43,9 @@ class Visit:
         other = station.variants.get(variant)
         law = other.service_time if other and other.service_time else station.service_time
         failures = station.failures if other is None or other.failures is None else other.failures
+        persistence = station.persistence
+        if other is not None and other.persistence is not None:
+            persistence = other.persistence
         self._seed = seed
         self._table = law.table()
         self._service_key = chance.key(seed, chance.stream("service", *place))
@@ -54,7 +57,7 @@ class Visit:
         for failure in failures:
             self.failure_share += failure.share
             self._edges.append(chance.threshold(self.failure_share))
-        self._persistence = chance.threshold(station.persistence)
+        self._persistence = chance.threshold(persistence)
         self._slowdown = slowdown
         self.patience = station.patience.table() if station.patience else None
 

@@ -84,6 +84,7 @@ class Variant(_Table, frozen=True, kw_only=True):
 
     service_time: Law | None = None
     failures: tuple[Failure, ...] | None = None
+    persistence: float | None = None
 
 
 class Station(_Table, frozen=True, kw_only=True):

@@ -135,6 +135,9 @@ def _station_problems(name: str, station: Station) -> Iterator[str]:
         if trait not in TRAITS:
             yield f"{place}.by: unknown trait {trait!r}; {closest(trait, TRAITS)}"
     for value, variant in station.variants.items():
+        if variant.persistence is not None and not 0 <= variant.persistence <= 1:
+            what = f"{variant.persistence!r} is not between 0 and 1"
+            yield f"{place}.variants.{value}.persistence: {what}"
         yield from _law_problems(f"{place}.variants.{value}.service_time", variant.service_time)
         yield from _failure_problems(f"{place}.variants.{value}", variant.failures)
 
