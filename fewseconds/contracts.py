@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from fewseconds import chance
+from fewseconds import identity
 
 RESOLVE: Final = "/upi/v1/resolve"
 PAY: Final = "/upi/v1/pay"
@@ -117,9 +117,8 @@ class Payment(msgspec.Struct, frozen=True):
     bill_number: str
     rrn: str = ""
     message: str = ""
-    outcome: str = ""
-    """What the attempt came to, in the words of ``journey.OUTCOMES`` (a technical failure is an
-    ``error``, a business one ``declined``)."""
+    outcome: Literal["", "ok", "declined", "timed_out", "error", "unfinished"] = ""
+    """What the attempt came to, in the words of ``journey.OUTCOMES``, if the payer side says so."""
 
 
 class BillQuery(msgspec.Struct, frozen=True):
@@ -254,14 +253,11 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def portal_password(seed: int, consumer: int) -> str:
-    """What consumer ``consumer`` typed as password when it registered at the portal, long ago.
+    """What consumer ``consumer`` has as password at the portal; its login is its consumer number.
 
-    Its login is its consumer number. Four groups of five hexadecimal digits, drawn so that both
-    sides know them.
+    Drawn, so that both sides know it; an account of that name needs no registration in the run.
     """
-    stream = chance.stream("portal", "password")
-    words = (chance.uniform(seed, stream, consumer, block) for block in range(4))
-    return "-".join(f"{word:08x}"[:5] for word in words)
+    return identity.transaction_id("pw", seed, consumer, 1)
 
 
 def signature(secret: bytes, message_id: str, timestamp_s: int, body: bytes) -> str:
@@ -282,9 +278,12 @@ technical declines of the public tables of HDFC SmartGateway, Juspay and NPCI's 
 def outcome_of(payment: Payment) -> Literal["ok", "declined", "timed_out", "error", "unfinished"]:
     """What a payment's state means as the outcome of a step.
 
-    A debit that timed out (U67) and was reversed is a time-out; any other technical code is an
-    error; everything else that failed was declined.
+    A payer side that says ``outcome`` itself is believed. Else, a debit that timed out (U67) and
+    was reversed is a time-out; any other technical code is an error; everything else that failed
+    was declined.
     """
+    if payment.outcome:
+        return payment.outcome
     if payment.status == "SUCCESS":
         return "ok"
     if payment.status == "PENDING":

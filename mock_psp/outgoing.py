@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 import msgspec
@@ -34,7 +34,12 @@ class Outgoing:
         )
 
     async def post(
-        self, url: str, call: Call, body: bytes, answer_type: Any, headers: Mapping[str, str] = {}
+        self,
+        url: str,
+        call: Call,
+        body: bytes,
+        answer_type: type[msgspec.Struct],
+        headers: Mapping[str, str] = {},
     ) -> Answer:
         """Post ``body``; a 2xx answer is read as ``answer_type`` and becomes the answer's value.
 

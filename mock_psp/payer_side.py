@@ -33,7 +33,7 @@ from mock_psp.journal import Journal, entries
 from mock_psp.outgoing import Outgoing
 from mock_psp.payments import PREFIX, Banks, PayeeSide, Transaction
 from mock_psp.station import Answer, Call, Duty
-from mock_psp.walk import Journey, Walk
+from mock_psp.walk import Journey, Remote, Walk
 from mock_psp.web import HttpRequest, Refusal, refused, trace_of
 from mock_psp.web import application as service
 from mock_psp.world import World, traits
@@ -77,7 +77,9 @@ class PayerSide:
         self.outgoing = Outgoing()
         self.banks = Banks(world, self.journal, debits)
         payee = PayeeSide(world, self.outgoing, self.banks)
-        by_step = {"resolve": self._ask_biller, "pay": payee.authorise, "callback": payee.call_back}
+        by_step: dict[str, Remote] = {
+            "resolve": self._ask_biller, "pay": payee.authorise, "callback": payee.call_back,
+        }  # fmt: skip
 
         async def biller(call: Call, parcel: Any) -> Answer:  # noqa: ANN401 - of the step
             return await by_step[call.step](call, parcel)

@@ -35,6 +35,12 @@ MESSAGES: Final = {
 }  # fmt: skip
 
 
+PaymentOutcome = Literal["ok", "declined", "timed_out", "error", "unfinished"]
+TOLD: Final[dict[int, PaymentOutcome]] = {
+    j.OK: "ok", j.DECLINED: "declined", j.TIMED_OUT: "timed_out", j.UNFINISHED: "unfinished",
+}  # fmt: skip
+
+
 class Transaction:
     """One payment attempt on its way: the parcel that the legs of ``pay`` pass on."""
 
@@ -50,14 +56,15 @@ class Transaction:
         self.transaction_id, self.request = transaction_id, request
         self.journey, self.attempt = journey, attempt
         self.status: Literal["SUCCESS", "FAILURE", "PENDING"] = "PENDING"
-        self.code, self.outcome, self.rrn = j.PENDING_CODE, "unfinished", ""
+        self.code, self.rrn = j.PENDING_CODE, ""
+        self.outcome: PaymentOutcome = "unfinished"
         self.debited = self.credited = self.reversed = False
         self.callback = b""
         """The bytes of the callback, the same in every attempt to deliver it."""
 
     def end(self, answer: Answer) -> None:
         """Note what the payer will be told."""
-        self.outcome = j.OUTCOMES[answer.outcome]
+        self.outcome = TOLD.get(answer.outcome, "error")
         self.code = "00" if answer.outcome == j.OK else answer.code
         if answer.outcome == j.OK:
             self.status = "SUCCESS"

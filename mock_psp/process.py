@@ -33,7 +33,7 @@ MODULES: Final = {"psp": "payer_side", "biller": "biller", "sms": "sms", "portal
 RECEIVE_LIMIT_S: Final = 10
 """A request that has not arrived in full by then is cut off: *assumption*, generous for 64 KiB."""
 HEADER_BYTES_MAX: Final = 16 * 1024
-"""Uvicorn leaves the size of headers unbounded with httptools; 16 KiB is what other servers take."""
+"""Uvicorn sets no bound with httptools; 16 KiB is what other servers take."""
 KEEP_ALIVE_S: Final = 75
 DRAIN_S: Final = 2
 BACKLOG: Final = 4096

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -21,6 +20,7 @@ from mock_psp.clock import monotonic_us
 from mock_psp.spec import HOST, SERVICES, Folder, RunSpec, make_secrets, write_private
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from fewseconds.scenario import Scenario
@@ -212,6 +212,26 @@ class Services:
                 )
             if waiting:
                 time.sleep(0.02)
+
+
+def start(
+    scenario: Scenario,
+    seed: int,
+    run_folder: Path,
+    *,
+    ports: Mapping[str, int] = {},
+    epoch_monotonic_us: int | None = None,
+    plan_origin_us: int = 0,
+) -> Services:
+    """The services of a run, started by entering them; arguments as :class:`Services` has them."""
+    return Services(
+        scenario,
+        seed,
+        run_folder,
+        ports=ports,
+        epoch_monotonic_us=epoch_monotonic_us,
+        plan_origin_us=plan_origin_us,
+    )
 
 
 def bound(service: str, port: int) -> socket.socket:

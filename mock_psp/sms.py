@@ -7,11 +7,9 @@ same message: it is answered and not sent again.
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-import msgspec
 from litestar import get, post
 from litestar.params import Parameter
 
@@ -26,6 +24,7 @@ from fewseconds.contracts import (
     Trace,
 )
 from mock_psp.handset import Handsets
+from mock_psp.message_log import LogEntry, MessageLog, log_entries
 from mock_psp.outbox import ENTITY_ID, SENDER, TEMPLATE_RECEIPT, TEMPLATE_REFUND
 from mock_psp.station import Answer, Duty
 from mock_psp.walk import Journey, Walk
@@ -34,9 +33,6 @@ from mock_psp.web import application as service
 from mock_psp.world import World, call_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from litestar import Litestar
 
     from mock_psp.station import Call
@@ -55,43 +51,6 @@ _PATTERNS: Final = {
     name: re.compile(re.escape(text).replace(re.escape("{#var#}"), r".{1,40}"))
     for name, text in TEMPLATES.items()
 }
-
-
-class LogEntry(msgspec.Struct, frozen=True):
-    """What became of a message; the number is masked, the text is not kept."""
-
-    at_us: int
-    entry: Literal["accepted", "duplicate", "delivered"]
-    message_id: str
-    reference: str
-    to: str
-
-
-class MessageLog:
-    """The gateway's append-only log."""
-
-    def __init__(self, path: Path) -> None:
-        """Open the log, or go on with it after a crash."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        self._descriptor = os.open(path, flags, 0o600)
-
-    def write(self, entry: LogEntry) -> None:
-        """Add one line."""
-        os.write(self._descriptor, msgspec.json.encode(entry) + b"\n")
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
-
-
-def log_entries(path: Path) -> Iterator[LogEntry]:
-    """What a log holds; a last line that a kill has cut short is left out."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield msgspec.json.decode(line, type=LogEntry)
 
 
 class Gateway:

@@ -49,7 +49,7 @@ class Answer(NamedTuple):
 
 
 DONE: Final = Answer(OK)
-Part = Callable[[], Answer | None | Awaitable[Answer | None]]
+Part = Callable[[], Answer | Awaitable[Answer | None] | None]
 
 
 class Duty(NamedTuple):
@@ -194,7 +194,7 @@ class Station:
         if planned_us is not None:
             # The loop's timers count whole milliseconds from a moment a little before now, so one
             # of them may go off early.
-            while (rest_us := planned_us - self._clock.now_us()) > EARLY_US:
+            while (rest_us := planned_us - self._clock.now_us()) > EARLY_US:  # noqa: ASYNC110
                 await asyncio.sleep(rest_us / 1e6)
         if answer.outcome == OK and duty.done is not None:
             after = await _answered(duty.done)

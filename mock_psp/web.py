@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -163,9 +164,9 @@ def problem(_: HttpRequest, error: Exception) -> Response[bytes]:
 
 
 def _title(error: HTTPException) -> str:
-    return (
-        "Malformed" if error.status_code == 400 else type(error).__name__.removesuffix("Exception")
-    )  # noqa: PLR2004, E501
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        return "Malformed"
+    return HTTPStatus(error.status_code).phrase.capitalize()
 
 
 def _detail(error: HTTPException) -> str:

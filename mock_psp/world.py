@@ -6,7 +6,6 @@ import asyncio
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from fewseconds.contracts import Trace
 from fewseconds.draws import Draws
 from fewseconds.outcomes import Writer
 from fewseconds.plan import Traits
@@ -14,6 +13,7 @@ from mock_psp.clock import PlanClock
 from mock_psp.station import Call, Station
 
 if TYPE_CHECKING:
+    from fewseconds.contracts import Trace
     from fewseconds.journey import Route
     from mock_psp.spec import RunSpec, Secrets
 
@@ -66,7 +66,6 @@ def traits(trace: Trace) -> Traits:
 
 
 def call_of(trace: Trace, branch: str = "main") -> Call:
-    """The visit that a trace announces."""
-    return Call(
-        trace.kind, trace.journey_id, branch, trace.step, trace.leg, trace.attempt, traits(trace)
-    )
+    """The visit that a trace announces; a client speaks of the step, whose first leg is meant."""
+    leg = max(trace.leg, 0)
+    return Call(trace.kind, trace.journey_id, branch, trace.step, leg, trace.attempt, traits(trace))

@@ -1,0 +1,187 @@
+"""The invariants of a run as SQL, apart from the code that they judge.
+
+Tables: those of the ledger (``schema``), and beside them
+
+* ``journal``: what the payer's PSP and the banks did (``debit``, ``credit``, ``reversal``), what
+  the screen showed (``shown``) and what the biller acknowledged (``acknowledged``);
+* ``messages``: the SMS gateway's log;
+* ``seen``: journeys whose consumer saw a confirmation (the load generator's rows);
+* ``open``: journeys with something still under way when the services stopped;
+* ``printed``: what the bills that were paid say, made anew from their numbers.
+
+Each rule counts what it looks at and lists what breaks it, one text a violation.
+"""
+# ruff: noqa: S608 - the statements are put together from the constants below and from nothing else
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Rule(NamedTuple):
+    """One invariant."""
+
+    name: str
+    counted: str
+    broken: str
+
+
+POSTED: Final = "(SELECT * FROM payments WHERE status IN ('CREDITED', 'REFUND_DUE'))"
+MONEY: Final = """(
+    SELECT transaction_id, min(journey_id) AS journey_id, min(amount_paise) AS least,
+           max(amount_paise) AS most,
+           sum(entry = 'debit') AS debits, sum(entry = 'credit') AS credits,
+           sum(entry = 'reversal') AS reversals
+    FROM journal WHERE entry IN ('debit', 'credit', 'reversal') GROUP BY transaction_id)"""
+
+RULES: Final = (
+    Rule(
+        "every posting has two lines that balance",
+        f"SELECT count(*) FROM {POSTED}",
+        f"""SELECT p.transaction_id || ': ' || count(l.account) || ' lines, sum '
+                   || coalesce(sum(l.amount_paise), 0)
+            FROM {POSTED} p LEFT JOIN lines l USING (transaction_id)
+            GROUP BY p.transaction_id
+            HAVING count(l.account) <> 2 OR sum(l.amount_paise) <> 0
+                OR max(l.amount_paise) <> p.amount_paise""",
+    ),
+    Rule(
+        "every line belongs to a posted payment",
+        "SELECT count(*) FROM lines",
+        f"""SELECT transaction_id || ': line in ' || account FROM lines
+            WHERE transaction_id NOT IN (SELECT transaction_id FROM {POSTED})""",
+    ),
+    Rule(
+        "a bill is credited at most once",
+        "SELECT count(DISTINCT bill_number) FROM payments WHERE status = 'CREDITED'",
+        """SELECT bill_number || ': credited ' || count(*) || ' times' FROM payments
+           WHERE status = 'CREDITED' GROUP BY bill_number HAVING count(*) > 1""",
+    ),
+    Rule(
+        "a bill is paid exactly when a payment is credited to it",
+        "SELECT count(*) FROM bills",
+        """SELECT p.transaction_id || ': credited, but its bill is not paid by it' FROM payments p
+           LEFT JOIN bills b ON b.transaction_id = p.transaction_id
+           WHERE p.status = 'CREDITED' AND b.bill_number IS NOT p.bill_number
+           UNION ALL
+           SELECT b.bill_number || ': paid, but by no credited payment' FROM bills b
+           LEFT JOIN payments p USING (transaction_id) WHERE p.status IS NOT 'CREDITED'""",
+    ),
+    Rule(
+        "the amount on the bill is the amount credited",
+        "SELECT count(*) FROM bills",
+        """SELECT b.bill_number || ': printed ' || coalesce(o.amount_paise, 'nothing')
+                  || ', credited ' || coalesce(p.amount_paise, 'nothing')
+           FROM bills b LEFT JOIN printed o USING (bill_number)
+           LEFT JOIN payments p USING (transaction_id)
+           WHERE o.amount_paise IS NOT p.amount_paise OR b.amount_paise IS NOT p.amount_paise
+              OR b.paid_paise IS NOT p.amount_paise""",
+    ),
+    Rule(
+        "every posted payment has exactly one receipt, and nothing else has one",
+        f"SELECT count(*) FROM {POSTED}",
+        f"""SELECT p.transaction_id || ': ' || count(r.receipt_number) || ' receipts'
+            FROM {POSTED} p LEFT JOIN receipts r USING (transaction_id)
+            GROUP BY p.transaction_id HAVING count(r.receipt_number) <> 1
+            UNION ALL
+            SELECT receipt_number || ': receipt for no posted payment' FROM receipts
+            WHERE transaction_id NOT IN (SELECT transaction_id FROM {POSTED})""",
+    ),
+    Rule(
+        "every reference number and every event is unique",
+        "SELECT count(*) FROM callbacks",
+        """SELECT rrn || ': reference of ' || count(*) || ' payments' FROM payments
+           WHERE rrn IS NOT NULL GROUP BY rrn HAVING count(*) > 1
+           UNION ALL
+           SELECT event_id || ': taken ' || count(*) || ' times' FROM callbacks
+           GROUP BY event_id HAVING count(*) > 1""",
+    ),
+    Rule(
+        "a payment only moves forward",
+        "SELECT count(*) FROM callbacks",
+        """WITH moves AS (
+               SELECT transaction_id, effect, lag(effect) OVER (
+                   PARTITION BY transaction_id ORDER BY sequence) AS before
+               FROM callbacks WHERE effect <> 'none')
+           SELECT transaction_id || ': ' || effect || ' after ' || before FROM moves
+           WHERE before IS NOT NULL AND NOT (before = 'failed' AND effect <> 'failed')
+           UNION ALL
+           SELECT p.transaction_id || ': is ' || p.status || ', its callbacks say '
+                  || coalesce(upper(c.effect), 'nothing')
+           FROM payments p LEFT JOIN callbacks c ON c.transaction_id = p.transaction_id
+            AND c.sequence = (SELECT max(sequence) FROM callbacks l
+                              WHERE l.transaction_id = p.transaction_id AND l.effect <> 'none')
+           WHERE p.status IS NOT upper(c.effect)""",
+    ),
+    Rule(
+        "money is conserved: what was debited was credited, reversed, or is under way",
+        f"SELECT count(*) FROM {MONEY}",
+        f"""SELECT m.transaction_id || ': ' || debits || ' debits, ' || credits || ' credits, '
+                   || reversals || ' reversals'
+            FROM {MONEY} m LEFT JOIN open o USING (journey_id)
+            WHERE least <> most OR debits <> 1 OR credits + reversals > 1
+               OR (credits + reversals = 0 AND o.journey_id IS NULL)""",
+    ),
+    Rule(
+        "what was credited at the bank is posted at the biller, rupee for rupee",
+        "SELECT count(*) FROM journal WHERE entry = 'credit'",
+        f"""SELECT j.transaction_id || ': credited ' || j.amount_paise || ', posted '
+                   || coalesce(p.amount_paise, 'nothing')
+            FROM journal j LEFT JOIN {POSTED} p USING (transaction_id)
+            LEFT JOIN open o USING (journey_id)
+            WHERE j.entry = 'credit' AND j.amount_paise IS NOT p.amount_paise
+              AND NOT (p.amount_paise IS NULL AND o.journey_id IS NOT NULL)
+            UNION ALL
+            SELECT transaction_id || ': posted, but never credited' FROM {POSTED}
+            WHERE transaction_id NOT IN (SELECT transaction_id FROM journal WHERE entry = 'credit')
+        """,
+    ),
+    Rule(
+        "every acknowledged payment is posted",
+        "SELECT count(*) FROM journal WHERE entry = 'acknowledged'",
+        """SELECT j.transaction_id || ': acknowledged as ' || j.status || ', is '
+                  || coalesce(p.status, 'not there')
+           FROM journal j LEFT JOIN payments p USING (transaction_id)
+           WHERE j.entry = 'acknowledged' AND upper(j.status) IS NOT p.status""",
+    ),
+    Rule(
+        "every payment that a payer saw succeed was credited once",
+        "SELECT (SELECT count(*) FROM seen)"
+        " + (SELECT count(*) FROM journal WHERE entry = 'shown' AND status = 'SUCCESS')",
+        """SELECT s.transaction_id || ': shown as paid, credited '
+                  || count(c.transaction_id) || ' times'
+           FROM (SELECT DISTINCT transaction_id FROM journal
+                 WHERE entry = 'shown' AND status = 'SUCCESS') s
+           LEFT JOIN journal c ON c.transaction_id = s.transaction_id AND c.entry = 'credit'
+           GROUP BY s.transaction_id HAVING count(c.transaction_id) <> 1
+           UNION ALL
+           SELECT 'journey ' || journey_id || ': its payer saw a confirmation, but no credit'
+           FROM seen WHERE journey_id NOT IN (SELECT journey_id FROM journal WHERE entry = 'credit')
+        """,
+    ),
+    Rule(
+        "every posted payment has exactly one SMS accepted by the gateway",
+        f"SELECT count(*) FROM {POSTED}",
+        f"""SELECT p.transaction_id || ': ' || count(m.message_id) || ' SMS accepted'
+            FROM {POSTED} p
+            LEFT JOIN messages m ON m.reference = p.transaction_id AND m.entry = 'accepted'
+            LEFT JOIN (SELECT DISTINCT transaction_id, journey_id FROM journal) j
+              ON j.transaction_id = p.transaction_id
+            LEFT JOIN open o ON o.journey_id = j.journey_id
+            WHERE EXISTS (SELECT 1 FROM printed WHERE printed.bill_number = p.bill_number)
+            GROUP BY p.transaction_id
+            HAVING count(m.message_id) > 1
+                OR (count(m.message_id) = 0 AND max(o.journey_id) IS NULL)
+            UNION ALL
+            SELECT reference || ': SMS for no posted payment' FROM messages
+            WHERE entry = 'accepted'
+              AND reference NOT IN (SELECT transaction_id FROM {POSTED})""",
+    ),
+    Rule(
+        "an SMS is marked as sent exactly when the gateway has accepted it",
+        "SELECT count(*) FROM outbox WHERE sent_us IS NOT NULL",
+        """SELECT transaction_id || ': marked as sent, but never accepted' FROM outbox
+           WHERE sent_us IS NOT NULL
+             AND transaction_id NOT IN (SELECT reference FROM messages WHERE entry = 'accepted')""",
+    ),
+)  # fmt: skip

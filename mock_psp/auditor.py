@@ -1,0 +1,132 @@
+"""The auditor: does the ledger of a run agree with everything else that was written down?
+
+It shares no code with the ledger's writer. It reads the database, the payer side's journal, the
+gateway's log and the outcomes, puts them side by side in one SQLite session and asks the questions
+of ``audit_rules``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fewseconds import outcomes
+from fewseconds.errors import HarnessError, MalformedError
+from fixtures import bills
+from mock_psp.audit_rules import RULES
+from mock_psp.journal import entries
+from mock_psp.message_log import log_entries
+from mock_psp.spec import Folder, read_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FIRST: Final = 5
+"""How many violations of a rule are named."""
+TABLES: Final = {
+    "journal": "at_us, entry, transaction_id, journey_id, attempt, amount_paise, bill_number, "
+    "rrn, status",
+    "messages": "at_us, entry, message_id, reference, recipient",
+    "seen": "journey_id",
+    "open": "journey_id PRIMARY KEY",
+    "printed": "bill_number PRIMARY KEY, amount_paise",
+}
+CONFIRMING_STEPS: Final = ("pay", "check_status")
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One rule, judged."""
+
+    name: str
+    checked: int
+    violations: int
+    first: tuple[str, ...]
+    """The first violations, in words."""
+    passed: bool
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """All rules, judged."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no rule is broken."""
+        return all(check.passed for check in self.checks)
+
+
+def audit(run_folder: Path) -> Audit:
+    """Judge the run in a folder; raises HarnessError if it holds no ledger."""
+    folder = Folder(Path(run_folder).resolve())
+    if not folder.ledger.exists():
+        message = f"{run_folder}: holds no ledger; give the folder of a run that had services"
+        raise HarnessError(message)
+    session = sqlite3.connect(":memory:", uri=True)
+    try:
+        session.execute(f"ATTACH 'file:{folder.ledger}?mode=ro' AS ledger")
+        _gather(session, folder)
+        return Audit(tuple(_judged(session, *rule) for rule in RULES))
+    except sqlite3.Error as error:
+        message = f"{folder.ledger}: cannot be read: {error}; is it the ledger of a run?"
+        raise HarnessError(message) from None
+    finally:
+        session.close()
+
+
+def _gather(session: sqlite3.Connection, folder: Folder) -> None:
+    """Put what is not in the ledger beside it."""
+    for name, columns in TABLES.items():
+        session.execute(f"CREATE TABLE main.{name} ({columns})")
+    _fill(session, "journal", (msgspec.structs.astuple(one) for one in entries(folder.journal)))
+    _fill(
+        session, "messages", (msgspec.structs.astuple(one) for one in log_entries(folder.messages))
+    )
+    session.execute("CREATE INDEX main.by_transaction ON journal (transaction_id, entry)")
+    session.execute("CREATE INDEX main.by_reference ON messages (reference, entry)")
+    rows = outcomes.read(folder.outcomes) if folder.outcomes.exists() else None
+    if rows is not None:
+        _fill(session, "seen", _journeys(rows, "client", "ok", CONFIRMING_STEPS))
+        _fill(session, "open", _journeys(rows, "server", "unfinished", None))
+    seed = read_spec(folder.spec).seed
+    numbers = session.execute("SELECT DISTINCT bill_number FROM payments").fetchall()
+    _fill(session, "printed", _printed(seed, [number for (number,) in numbers]))
+
+
+def _fill(session: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    width = TABLES[table].count(",") + 1
+    marks = ", ".join("?" * width)
+    session.executemany(f"INSERT INTO main.{table} VALUES ({marks})", rows)  # noqa: S608 - our names
+
+
+def _journeys(
+    rows: pa.Table, observer: str, outcome: str, steps: tuple[str, ...] | None
+) -> list[tuple[int]]:
+    """Journeys that have a row like that."""
+    mask = pc.and_(_is(rows, "observer", (observer,)), _is(rows, "outcome", (outcome,)))
+    if steps is not None:
+        mask = pc.and_(mask, _is(rows, "step", steps))
+    return [(one,) for one in pc.unique(rows.filter(mask)["journey_id"]).to_pylist()]
+
+
+def _is(rows: pa.Table, column: str, values: tuple[str, ...]) -> Any:  # noqa: ANN401 - Arrow mask
+    return pc.is_in(rows[column].cast(pa.string()), pa.array(values, pa.string()))
+
+
+def _printed(seed: int, numbers: list[str]) -> Iterable[tuple[str, int]]:
+    for number in numbers:
+        try:
+            yield number, bills.bill_numbered(seed, number).amount_paise
+        except MalformedError:
+            continue
+
+
+def _judged(session: sqlite3.Connection, name: str, counted: str, broken: str) -> Check:
+    (checked,) = session.execute(counted).fetchone()
+    violations = [str(text) for (text,) in session.execute(broken)]
+    return Check(name, checked, len(violations), tuple(violations[:FIRST]), not violations)
