@@ -13,7 +13,7 @@ import msgspec
 from fewseconds import chance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Z95: Final = NormalDist().inv_cdf(0.95)
 PARAMETERS: Final = {
@@ -23,6 +23,8 @@ PARAMETERS: Final = {
     "lognormal": ("median_ms", "p95_ms"),
     "quantiles": ("points",),
 }
+LONGEST_MS: Final = chance.VALUE_MAX / 1000
+"""Largest duration that can be drawn: 12.7 days."""
 
 
 class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,12 +55,20 @@ class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     found.append(f"{name}: missing; law {self.law!r} needs {', '.join(wanted)}")
                 elif name not in wanted and value is not None:
                     found.append(f"{name}: not a parameter of law {self.law!r}; remove it")
-                elif isinstance(value, int | float) and not 0 <= value < math.inf:
-                    found.append(f"{name}: {value!r} is not a duration; write 0 or more")
+        for name, value in self._durations():
+            if not 0 <= value <= LONGEST_MS:
+                found.append(f"{name}: {value!r} is not a duration; write 0 ms to 12 days")
         return found or self._shape_problems()
 
+    def _durations(self) -> Iterator[tuple[str, float]]:
+        """Every number of this law that is a time, with the name of its parameter."""
+        for name in ("value_ms", "low_ms", "high_ms", "mean_ms", "median_ms", "p95_ms", "max_ms"):
+            if (value := getattr(self, name)) is not None:
+                yield name, value
+        yield from (("points", value) for _, value in self.points or ())
+
     def _shape_problems(self) -> list[str]:
-        if self.max_ms is not None and self.max_ms <= 0:
+        if self.max_ms == 0:
             return [f"max_ms: {self.max_ms!r} cuts everything away; write a duration above 0"]
         if self.law == "uniform":
             low_ms, high_ms = self._numbers()
@@ -78,7 +88,7 @@ class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def inverse(self) -> Callable[[float], float]:
         """The quantile function: probability in (0, 1) → microseconds."""
-        cut = math.inf if self.max_ms is None else self.max_ms
+        cut = LONGEST_MS if self.max_ms is None else self.max_ms
         return lambda probability: 1000.0 * min(self._quantile_ms(probability), cut)
 
     def _numbers(self) -> list[float]:
@@ -94,8 +104,10 @@ class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.law == "exponential":
             return -first * math.log1p(-probability)
         if self.law == "lognormal":
-            sigma = math.log(rest[0] / first) / Z95
-            return first * math.exp(sigma * NormalDist().inv_cdf(probability))
+            # In logarithms, because the tail of a very wide law leaves the range of a float.
+            sigma = (math.log(rest[0]) - math.log(first)) / Z95
+            exponent = math.log(first) + sigma * NormalDist().inv_cdf(probability)
+            return math.exp(min(exponent, math.log(LONGEST_MS) + 1))
         return first
 
     def _interpolated_ms(self, probability: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import polars as pl
@@ -61,7 +61,7 @@ class Stage:
         self.say("starting the services", 0.0)
         epoch_us = time.monotonic_ns() // 1000
         try:
-            with serve.start(
+            with serve.Services(
                 self.scenario,
                 self.seed,
                 self.folder,
@@ -87,16 +87,20 @@ class Stage:
             rows = rows.with_columns(moved)
         return rows, summary, troubles
 
-    def _load(self, services: Any) -> LoadSummary:  # noqa: ANN401 - mock_psp.serve.Services
+    def _load(self, services: serve.Services) -> LoadSummary:
         urls = services.urls
-        targets = Targets(psp=urls["psp"], sms=urls["sms"], portal=urls.get("portal", urls["psp"]))
+        targets = Targets(psp=urls["psp"], sms=urls["sms"], portal=urls["portal"])
         length_s = (self.window_us[1] - self.window_us[0]) / 1e6 + 20.0
         begun = time.monotonic()
 
         def look() -> None:
-            dead = services.poll()
-            if dead is not None:
-                raise HarnessError(dead)
+            died = services.poll()
+            if died is not None:
+                message = (
+                    f"{died.service}: ended by itself with {died.exit_code} in the middle of the "
+                    f"run; its log ends\n{died.log_tail}"
+                )
+                raise HarnessError(message)
             self.say("paying for real", min((time.monotonic() - begun) / length_s, 0.99))
 
         with LoadProcess(self.folder, self.window, self.window_us, targets, services.token) as load:

@@ -76,7 +76,7 @@ class Client:
             error = RuntimeError(f"{answer.outcome} {answer.code}")
         self._heard(
             request_type=method,
-            name=path.split("?", maxsplit=1)[0] if len(path) < 40 else path[:24] + "…",  # noqa: PLR2004 - names for the web page
+            name=trace.step,
             response_time=(time.perf_counter() - begun) * 1e3,
             response_length=size,
             exception=error,
@@ -96,6 +96,8 @@ class Client:
         except (msgspec.ValidationError, msgspec.DecodeError):
             problem = c.Problem("", "", status)
         code = problem.code or str(status)
+        if problem.outcome:
+            return Answer(problem.outcome, code)
         if status in (SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS):
             return Answer("rejected", code)
         return Answer("declined" if status < SERVER_ERROR else "error", code)

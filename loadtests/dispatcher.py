@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Final
 import gevent
 from gevent.pool import Pool
 
-from fewseconds.journey import STEP_ROW
-from fewseconds.outcomes import Outcome
-from loadtests.phone import PROCESS, Phone
+from loadtests.phone import Phone
 
 if TYPE_CHECKING:
     from fewseconds.plan import Row
@@ -64,38 +62,16 @@ class Dispatcher:
         try:
             phone.journey(row, self.cut_off_us)
         except gevent.GreenletExit:
-            self._write(row, phone.at, "unfinished", "cut_off")
+            phone.stop("unfinished", "cut_off")
         finally:
             self.in_flight -= 1
             self.idle.append(phone)
 
     def _drop(self, row: Row) -> None:
         self.dropped += 1
-        first = self.world.routes[row.kind].steps[0].name
-        self._write(row, ("main", first, 1), "dropped", "in_flight_max")
-
-    def _write(self, row: Row, at: tuple[str, str, int], outcome: str, code: str) -> None:
-        now_us = self.world.clock.now_us()
-        start_us = row.intended_start_us
-        branch, step, attempt = at
-        self.world.writer.add(
-            Outcome(
-                "client",
-                PROCESS,
-                row.journey_id,
-                branch,
-                step,
-                STEP_ROW,
-                attempt,
-                "",
-                start_us,
-                start_us,
-                start_us,
-                max(now_us, start_us),
-                outcome,
-                code,
-            )
-        )
+        phone = Phone(self.world)
+        phone.take(row)
+        phone.stop("dropped", "in_flight_max")
 
     def _sample(self) -> None:
         last_us = self.world.clock.now_us()

@@ -46,20 +46,20 @@ class Generator:
         self.folder = folder.resolve()
         self.log = self.folder / "load.log"
         self.spec = LoadSpec(
-            scenario=self.folder / "scenario.json",
-            plan=self.folder / "plan.parquet",
+            scenario=str(self.folder / "scenario.json"),
+            plan=str(self.folder / "plan.parquet"),
             seed=window.seed,
             window_us=window_us,
             targets=targets,
             token=token,
-            outcomes=self.folder / "outcomes",
-            summary=self.folder / "load.json",
-            strip=self.folder / "strip",
+            outcomes=str(self.folder / "outcomes"),
+            summary=str(self.folder / "load.json"),
+            strip=str(self.folder / "strip"),
         )
         self.limit_s = (
             (window_us[1] - window_us[0]) / 1e6 + window.scenario.load.drain_s + LATE_END_S
         )
-        self.spec.scenario.write_bytes(msgspec.json.encode(window.scenario))
+        Path(self.spec.scenario).write_bytes(msgspec.json.encode(window.scenario))
         pq.write_table(window.table, self.spec.plan)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -98,14 +98,15 @@ class Generator:
                 )
                 raise HarnessError(message)
             time.sleep(POLL_S)
-        if not self.spec.summary.exists():
+        summary = Path(self.spec.summary)
+        if not summary.exists():
             code = self._process.returncode
             message = (
                 f"load generator: ended with code {code} before it had finished; its log ends\n"
                 f"{tail(self.log)}"
             )
             raise HarnessError(message)
-        return msgspec.json.decode(self.spec.summary.read_bytes(), type=LoadSummary)
+        return msgspec.json.decode(summary.read_bytes(), type=LoadSummary)
 
     def __exit__(self, *_: object) -> None:
         """End the process and whatever it started."""

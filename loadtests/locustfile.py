@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -17,7 +18,6 @@ from loadtests.phone import PROCESS, World
 from loadtests.scans import Scans
 from loadtests.spec import SPEC_VARIABLE, Clock, LoadSummary, read_spec
 
-SCANS_AHEAD = 40
 LEAD_US = 300_000
 """Between having everything ready and the beginning of the window."""
 
@@ -42,11 +42,12 @@ def play(environment: Any) -> None:  # noqa: ANN401 - Locust's environment is un
         name: Client(getattr(spec.targets, name), connections, heard)
         for name in ("psp", "sms", "portal")
     }
-    writer = Writer(spec.outcomes, PROCESS)
-    scans = Scans(plan, spec.strip, spec.strip_count)
-    scans.wait_for_first(SCANS_AHEAD)
-    clock = Clock(time.monotonic_ns() // 1000 + LEAD_US - spec.window_us[0])
+    writer = Writer(Path(spec.outcomes), PROCESS)
+    scans = Scans(plan, Path(spec.strip), spec.strip_count)
+    clock = Clock(0)
     world = World(plan, clock, clients, scans, writer, spec.token)
+    scans.wait_until_ahead((spec.window_us[1] - spec.window_us[0]) / 1e6)
+    clock.epoch_us = time.monotonic_ns() // 1000 + LEAD_US - spec.window_us[0]
     dispatcher = Dispatcher(world, spec.window_us)
     try:
         cpu_s, wall_s = time.process_time(), time.monotonic()
@@ -68,7 +69,7 @@ def play(environment: Any) -> None:  # noqa: ANN401 - Locust's environment is un
         misreads=scans.misreads,
         typed=scans.typed,
     )
-    spec.summary.write_bytes(msgspec.json.encode(summary))
+    Path(spec.summary).write_bytes(msgspec.json.encode(summary))
     environment.runner.quit()
 
 

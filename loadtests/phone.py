@@ -15,7 +15,6 @@ import gevent
 from fewseconds import contracts as c
 from fewseconds import journey as j
 from fewseconds.draws import Draws
-from fewseconds.identity import transaction_id
 from fewseconds.outcomes import Outcome
 from fewseconds.plan import traits
 from fixtures.bills import bill
@@ -43,6 +42,16 @@ class Done(NamedTuple):
     end_us: int
 
 
+class Place(NamedTuple):
+    """The attempt that is under way."""
+
+    branch: str
+    step: str
+    attempt: int
+    due_us: int
+    start_us: int
+
+
 class World:
     """What all consumers of one generator share."""
 
@@ -68,6 +77,10 @@ class World:
         self.routes = {kind: plan.scenario.route(kind) for kind in plan.scenario.journeys}
         sms = plan.scenario.steps.get("sms")
         limits_ms = [leg.timeout_ms or 0 for leg in sms.legs] if sms else []
+        # What is built at first use must not be built while journeys are timed.
+        consumer(plan.seed, 0)
+        for station in plan.scenario.stations.values():
+            station.service_time.table()
         self.sms_wait_us = 1000 * (sum(limits_ms) or 60_000)
 
 
@@ -86,7 +99,8 @@ class Phone:
         self.details: c.BillDetails | None = None
         self.transaction = ""
         self.session = ""
-        self.at = ("main", self.world.routes[row.kind].steps[0].name, 1)
+        first = self.world.routes[row.kind].steps[0].name
+        self.at = Place("main", first, 1, row.intended_start_us, row.intended_start_us)
 
     def journey(self, row: Row, cut_off_us: int) -> None:
         """Walk one journey to its end, or to the cut-off, and write what happened."""
@@ -108,14 +122,12 @@ class Phone:
             if attempt == 1:
                 first_start_us = start_us
             name = route.steps[step].name
-            self.at = ("main", name, attempt)
+            self.at = Place("main", name, attempt, due_us, start_us)
             if start_us >= cut_off_us:
-                self.write(
-                    "main", name, attempt, due_us, start_us, Done("unfinished", "cut_off", start_us)
-                )
+                self.write(Done("unfinished", "cut_off", start_us))
                 return None
             done = self.attempt(route, step, attempt, start_us)
-            self.write("main", name, attempt, due_us, start_us, done)
+            self.write(done)
             draw = world.draws.move_draw(route.move_streams, step, attempt, row.journey_id)
             outcome = j.OUTCOMES.index(done.outcome)
             following, delay_us = j.next_move(
@@ -200,13 +212,17 @@ class Phone:
     def register(self, attempt: int) -> Answer:
         """Open an account at the old portal."""
         who = consumer(self.world.seed, self.row.consumer)
-        account = c.PortalAccount(who.number, self.password(), who.number)
+        account = c.PortalAccount(
+            who.number, c.portal_password(self.world.seed, self.row.consumer), who.number
+        )
         return self.ask("portal", "POST", c.PORTAL_REGISTER, Any, "register", attempt, account)
 
     def log_in(self, attempt: int) -> Answer:
         """Log in at the old portal."""
         who = consumer(self.world.seed, self.row.consumer)
-        credentials = c.PortalLogIn(who.number, self.password())
+        credentials = c.PortalLogIn(
+            who.number, c.portal_password(self.world.seed, self.row.consumer)
+        )
         answer = self.ask(
             "portal", "POST", c.PORTAL_LOG_IN, c.PortalSession, "log_in", attempt, credentials
         )
@@ -224,16 +240,12 @@ class Phone:
             self.details = answer.message
         return answer
 
-    def password(self) -> str:
-        """The password that this consumer uses at the portal."""
-        return transaction_id("pw", self.world.seed, self.row.consumer, 1)
-
     def wait_for_sms(self, confirmed_us: int, cut_off_us: int) -> None:
         """Hold the phone until the SMS is there, or until nobody would wait any longer."""
         world, number = self.world, bill(self.world.seed, self.row.bill).number
         phone = consumer(world.seed, self.row.consumer).phone
         reference = self.transaction or number
-        self.at = ("sms", "sms", 1)
+        self.at = Place("sms", "sms", 1, confirmed_us, confirmed_us)
         give_up_us = min(confirmed_us + world.sms_wait_us, cut_off_us)
         outcome, code = "timed_out", "no_sms"
         while (left_us := give_up_us - world.clock.now_us()) > 0:
@@ -250,9 +262,7 @@ class Phone:
         else:
             if give_up_us == cut_off_us:
                 outcome, code = "unfinished", "cut_off"
-        self.write(
-            "sms", "sms", 1, confirmed_us, confirmed_us, Done(outcome, code, world.clock.now_us())
-        )
+        self.write(Done(outcome, code, world.clock.now_us()))
 
     # --- tools -------------------------------------------------------------------------------
 
@@ -283,25 +293,28 @@ class Phone:
         if left_us > 0:
             gevent.sleep(left_us / 1e6)
 
-    def write(
-        self, branch: str, step: str, attempt: int, due_us: int, start_us: int, done: Done
-    ) -> None:
-        """Write the row of one attempt."""
+    def write(self, done: Done) -> None:
+        """Write the row of the attempt that is under way."""
+        at = self.at
         self.world.writer.add(
             Outcome(
-                "client",
-                PROCESS,
-                self.row.journey_id,
-                branch,
-                step,
-                j.STEP_ROW,
-                attempt,
-                "",
-                due_us,
-                start_us,
-                start_us,
-                done.end_us,
-                done.outcome,
-                done.code,
+                observer="client",
+                process=PROCESS,
+                journey_id=self.row.journey_id,
+                branch=at.branch,
+                step=at.step,
+                leg=j.STEP_ROW,
+                attempt=at.attempt,
+                station="",
+                intended_us=at.due_us,
+                start_us=at.start_us,
+                service_start_us=at.start_us,
+                end_us=max(done.end_us, at.start_us),
+                outcome=done.outcome,
+                code=done.code,
             )
         )
+
+    def stop(self, outcome: str, code: str) -> None:
+        """Write that the attempt under way came to nothing."""
+        self.write(Done(outcome, code, self.world.clock.now_us()))

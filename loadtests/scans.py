@@ -1,14 +1,15 @@
-"""Scans made ahead, in a process of their own: decoding never runs where requests are timed.
+"""Scans made ahead, in processes of their own: decoding never runs where requests are timed.
 
-The process photographs and decodes each consumer's own bill in the order of the plan and streams
-its results through a pipe; the pipe's size bounds how far ahead it gets.
+The processes photograph and decode each consumer's own bill in the order of the plan and stream
+their results through pipes.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 import gevent
 import msgspec
@@ -23,70 +24,94 @@ if TYPE_CHECKING:
 
     from fewseconds.plan import Plan
 
-PATIENCE_S = 60.0
+PATIENCE_S: Final = 60.0
+WORKERS: Final = 2
+SPEED_UNDER_LOAD: Final = 0.3
+"""Share of their speed that the processes keep, at worst, once the services have work to do."""
+AHEAD_MIN: Final = 20
 
 
 class Scans:
     """The scans of a plan, each ready when its consumer needs it."""
 
     def __init__(self, plan: Plan, strip: Path, strip_count: int) -> None:
-        """Start the process that makes them."""
-        scan = plan.scenario.steps.get("scan")
-        rows = [row for row in plan.rows() if row.medium]
-        self._results: dict[int, AsyncResult] = {row.journey_id: AsyncResult() for row in rows}
-        self.typed = self.misreads = 0
-        spec = {
-            "seed": plan.seed,
-            "frames_max": scan.attempts_max if scan else 1,
-            "rows": [
-                [
-                    row.journey_id,
-                    row.bill,
-                    row.medium,
-                    traits(plan.scenario, plan.seed, row).scanner,
-                    row.kind == "qr_counter",
-                ]
-                for row in rows
-            ],
-            "strip": strip_count,
-            "strip_dir": str(strip),
-        }
-        self._process = subprocess.Popen(
+        """Start the processes that make them."""
+        step = plan.scenario.steps.get("scan")
+        self._begun_s = time.monotonic()
+        self._results: dict[int, AsyncResult] = {}
+        self.typed = self.misreads = self._done = 0
+        rows = []
+        for row in plan.rows():
+            if row.medium:
+                self._results[row.journey_id] = AsyncResult()
+                scanner = traits(plan.scenario, plan.seed, row).scanner
+                counter = row.kind == "qr_counter"
+                rows.append([row.journey_id, row.bill, row.medium, scanner, counter])
+        self._processes = []
+        for worker in range(WORKERS):
+            spec = {
+                "seed": plan.seed,
+                "frames_max": step.attempts_max if step else 1,
+                "rows": rows[worker::WORKERS],
+                # One of them keeps pictures for the report; its rows are as good as any.
+                "strip": strip_count if worker == 0 else 0,
+                "strip_dir": str(strip),
+            }
+            self._processes.append(self._start(spec))
+        self._readers = [gevent.spawn(self._read, process) for process in self._processes]
+
+    @staticmethod
+    def _start(spec: dict[str, object]) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
             [sys.executable, "-m", "fixtures.scanning"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        assert self._process.stdin is not None  # noqa: S101 - PIPE was asked for
-        self._process.stdin.write(msgspec.json.encode(spec) + b"\n")
-        self._process.stdin.close()
-        self._reader = gevent.spawn(self._read)
+        if process.stdin is not None:
+            process.stdin.write(msgspec.json.encode(spec) + b"\n")
+            process.stdin.close()
+        return process
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None  # noqa: S101 - PIPE was asked for
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
         decoder = msgspec.json.Decoder(Scan)
-        for line in self._process.stdout:
+        for line in process.stdout or ():
             scan = decoder.decode(line)
             self.typed += scan.text is None
             self.misreads += scan.misread
+            self._done += 1
             self._results[scan.journey_id].set(scan)
-        error = HarnessError("scans: the decoding process ended early; see its messages in the log")
-        for result in self._results.values():
-            if not result.ready():
-                result.set_exception(error)
+        if process.wait() != 0:
+            message = "scans: a decoding process ended early; see load.log for what it said"
+            for result in self._results.values():
+                if not result.ready():
+                    result.set_exception(HarnessError(message))
 
-    def wait_for_first(self, count: int) -> None:
-        """Wait until the first ``count`` scans are there: a window must not begin behind."""
-        for journey_id in list(self._results)[:count]:
-            self._results[journey_id].get(timeout=PATIENCE_S)
+    def wait_until_ahead(self, window_s: float) -> None:
+        """Wait until so many scans are there that the window will not catch up with the rest.
+
+        The scans that are left must take less than the window at the speed seen so far, slowed
+        down as it may be while the services work. Raises HarnessError if the processes fail.
+        """
+        wanted = len(self._results)
+        while self._done < wanted:
+            speed = self._done / (time.monotonic() - self._begun_s) * SPEED_UNDER_LOAD
+            if self._done >= min(AHEAD_MIN, wanted) and wanted - self._done < speed * window_s:
+                return
+            if all(reader.dead for reader in self._readers):
+                break
+            gevent.sleep(0.05)
+        for result in self._results.values():
+            if result.exception is not None:
+                raise result.exception
 
     def of(self, journey_id: int) -> Scan:
-        """The scan of one journey; waits for it if the process is behind."""
-        scan = self._results[journey_id].get(timeout=PATIENCE_S)
-        assert isinstance(scan, Scan)  # noqa: S101 - set by _read
+        """The scan of one journey; waits for it if the processes are behind."""
+        scan: Scan = self._results[journey_id].get(timeout=PATIENCE_S)
         return scan
 
     def close(self) -> None:
-        """End the process."""
-        if self._process.poll() is None:
-            self._process.terminate()
-        self._process.wait()
+        """End the processes."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.terminate()
+            process.wait()

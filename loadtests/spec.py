@@ -27,23 +27,23 @@ class Targets(msgspec.Struct, frozen=True):
 class LoadSpec(msgspec.Struct, frozen=True):
     """A load run. Paths are absolute."""
 
-    scenario: Path
-    plan: Path
+    scenario: str
+    plan: str
     """Parquet: the rows to play, in order."""
     seed: int
     window_us: tuple[int, int]
     targets: Targets
     token: str
     """Opens the handsets' inboxes, which only tests may read."""
-    outcomes: Path
-    summary: Path
+    outcomes: str
+    summary: str
     """Where the generator writes its :class:`LoadSummary` at the end."""
-    strip: Path
+    strip: str
     strip_count: int = 12
 
     def load_plan(self) -> Plan:
         """The rows to play with the scenario they come from."""
-        scenario = msgspec.json.decode(self.scenario.read_bytes(), type=Scenario)
+        scenario = msgspec.json.decode(Path(self.scenario).read_bytes(), type=Scenario)
         return Plan(scenario, self.seed, pq.read_table(self.plan))
 
 
@@ -78,7 +78,10 @@ class Clock:
     """The plan's clock in real time: microseconds since the plan's time 0."""
 
     def __init__(self, epoch_us: int) -> None:
-        """Plan time 0 is at ``epoch_us`` of CLOCK_MONOTONIC, which all processes share."""
+        """Plan time 0 is at ``epoch_us`` of CLOCK_MONOTONIC, which all processes share.
+
+        The epoch may be set once everything is ready and before the clock is first read.
+        """
         self.epoch_us = epoch_us
 
     def now_us(self) -> int:
