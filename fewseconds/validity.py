@@ -20,9 +20,12 @@ from fewseconds.slo import Validity
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LATE_MS: Final = 10.0
+LATE_MS: Final = 50.0
+"""A journey that starts this much later than intended is late: 1 % of the tightest time limit that
+is shipped. Latency runs from the intended start, so the lag is charged to the system all the same;
+beyond this it would begin to matter."""
 LATE_SHARE_MAX: Final = 0.05
-LAG_MS_P99_MAX: Final = 50.0
+LAG_MS_P99_MAX: Final = 100.0
 LITTLE_SHARE_MAX: Final = 0.02
 CPU_SHARE_MAX: Final = 0.8
 OVERRUN_MS: Final = 20.0
