@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import numpy as np
 import polars as pl
 
 from fewseconds import journey as j
@@ -15,6 +14,7 @@ from fewseconds.report import words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from fewseconds.scenario import Scenario
@@ -92,10 +92,6 @@ class Waterfall(msgspec.Struct, frozen=True):
     start: float
     """Where the axis begins: what people do before the clock starts lies below zero."""
     end: float
-    people: float
-    """Sum of the medians of the human steps after the clock started."""
-    machine: float
-    """As above, of the machine steps on the way to the confirmation."""
 
 
 def waterfall(
@@ -112,7 +108,9 @@ def waterfall(
         seconds=(pl.col("pay_us") + pl.col("sms_us") - pl.col("ended_us")).clip(0) / 1e6
     )
     order = _order(scenario, kinds)
-    clock, bars, detours = 0.0, [], []
+    clock = 0.0
+    bars: list[Bar] = []
+    detours: list[Bar] = []
     for name in order:
         step = scenario.steps[name]
         own = after_confirmation if name == "sms" else taken.filter(pl.col("step") == name)
@@ -143,13 +141,4 @@ def _finished(journeys: int, bars: list[Bar], detours: list[Bar]) -> Waterfall:
     main = [bar for bar in moved if bar.step not in {"callback", "sms"}]
     reach = [bar.offset + (bar.times.p95 or bar.times.longest or 0.0) for bar in main]
     reach += [bar.offset + (bar.times.p50 or 0.0) * 1.1 for bar in moved]
-    on_clock = [bar for bar in main if bar.offset >= 0]
-    return Waterfall(
-        journeys,
-        moved,
-        tuple(detours),
-        moved[0].offset,
-        max(reach),
-        sum(bar.times.p50 or 0.0 for bar in on_clock if bar.human),
-        sum(bar.times.p50 or 0.0 for bar in on_clock if not bar.human),
-    )
+    return Waterfall(journeys, moved, tuple(detours), moved[0].offset, max(reach))

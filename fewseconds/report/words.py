@@ -17,9 +17,9 @@ IST: Final = dt.timezone(dt.timedelta(hours=5, minutes=30), "IST")
 
 MEASURES: Final = {
     "machine_time": "scan, resolve and pay, with every retry; people's own time left out",
-    "end_to_end": "camera pointed at the QR until the confirmation is on the screen, people included",
+    "end_to_end": "camera pointed at the QR until the confirmation on the screen, people included",
     "sms_time": "Pay pressed until the SMS is on the handset",
-    "portal_time": "portal opened until the confirmation is on the screen",
+    "portal_time": "portal opened until the confirmation on the screen",
     "error_rate": "share of the journeys that the system failed",
     "biller_time": "one visit at the biller",
     "faster_than_portal": "share of consumers whom the QR serves faster than the portal would",
@@ -148,9 +148,12 @@ def seconds(value: float | None) -> str:
 
 def change(value: float | None) -> str:
     """A difference of durations in seconds, with its sign."""
-    if value is None or math.isnan(value):
+    if value is None or not math.isfinite(value):
         return NOTHING
-    return ("+" if value > 0 else "−" if value < 0 else "±") + seconds(abs(value))
+    size = seconds(abs(value))
+    if not any(digit in size for digit in "123456789"):
+        return f"±0{NBSP}ms"
+    return ("+" if value > 0 else "−") + size
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -168,10 +171,7 @@ def quantity(measure: str, value: float | None) -> str:
 
 def limit(verdict: Verdict) -> str:
     """The limit of an objective: ``at most 5 s``."""
-    if verdict.measure in SHARES:
-        text = percent(verdict.limit)
-    else:
-        text = f"{verdict.limit:g}{NBSP}s"
+    text = percent(verdict.limit) if verdict.measure in SHARES else f"{verdict.limit:g}{NBSP}s"
     return f"{'at least' if verdict.at_least else 'at most'} {text}"
 
 

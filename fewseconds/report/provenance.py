@@ -1,0 +1,125 @@
+"""What a run rests on: the assumptions of its scenario, in words, each with its source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from fewseconds.report import words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fewseconds.scenario import Scenario, Station
+
+ROLES: Final = {
+    "human": "a person",
+    "device": "a phone",
+    "mocked": "modelled, not ours",
+    "measured": "ours, measured",
+}
+
+
+class Assumption(msgspec.Struct, frozen=True):
+    """One number, or a few that belong together."""
+
+    subject: str
+    detail: str
+    value: str
+    source: str
+
+    @property
+    def assumed(self) -> bool:
+        """Whether the source says that this is an assumption."""
+        return self.source.strip().lower().startswith("assumption")
+
+
+def stations(scenario: Scenario) -> tuple[Assumption, ...]:
+    """How long everything takes and how it fails, for the stations that journeys visit."""
+    shares = scenario.channel_shares()
+    kinds = [kind for kind in scenario.journeys if shares.get(kind, 0) > 0]
+    visited = {
+        leg.station: None
+        for kind in kinds
+        for step in scenario.journeys[kind].steps
+        for leg in scenario.steps[step].legs
+    }
+    return tuple(row for name in visited for row in _station(scenario, name))
+
+
+def _station(scenario: Scenario, name: str) -> Iterator[Assumption]:
+    table, factor = scenario.stations[name], scenario.slowdown(name)
+    subject = words.label(name, {})
+    detail = ROLES[table.role] + _servers(table)
+    law = table.service_time
+    yield Assumption(subject, detail, words.law(law, factor), law.source or table.source)
+    for failure in table.failures:
+        yield Assumption(subject, "fails", words.failure(failure), failure.source)
+    if table.persistence:
+        value = f"{words.percent(table.persistence, 0)} of the attempts share the luck of the last"
+        yield Assumption(subject, "persistence", value, table.source)
+    for variant, own in table.variants.items():
+        if own.service_time is not None:
+            value = words.law(own.service_time, factor)
+            yield Assumption(subject, variant, value, own.service_time.source)
+        for failure in own.failures or ():
+            yield Assumption(subject, f"{variant}, fails", words.failure(failure), failure.source)
+
+
+def _servers(table: Station) -> str:
+    if table.servers == 0:
+        return ", nobody waits"
+    text = f", {words.counted(table.servers, 'server')}"
+    return (
+        text if table.queue_limit is None else text + f", queue of {words.whole(table.queue_limit)}"
+    )
+
+
+def _mix(shares: dict[str, float], known: dict[str, str]) -> str:
+    total = sum(shares.values()) or 1.0
+    shown = [(name, share / total) for name, share in shares.items() if share > 0]
+    return ", ".join(f"{words.label(name, known)} {words.percent(share)}" for name, share in shown)
+
+
+def general(scenario: Scenario) -> tuple[Assumption, ...]:
+    """Who pays, when and how, and what is run."""
+    arrivals, load = scenario.arrivals, scenario.load
+    rows = [
+        Assumption("consumers", "", words.whole(scenario.consumers), scenario.consumers_source),
+        Assumption(
+            "digital payments", "", words.percent(scenario.digital_share),
+            scenario.digital_share_source,
+        ),
+        Assumption(
+            "arrivals", "",
+            f"{arrivals.payments_per_consumer_month:g} payments a consumer and month over "
+            f"{words.counted(arrivals.days, 'day')}, "
+            f"{words.counted(arrivals.cycles, 'billing cycle')}",
+            arrivals.source,
+        ),
+        Assumption(
+            "load window", "",
+            f"the busiest {words.seconds(load.duration_s)} of the {load.day} day, then up to "
+            f"{words.seconds(load.drain_s)} to finish",
+            load.source,
+        ),
+        Assumption(
+            "apps", "", _mix({name: app.share for name, app in scenario.apps.items()}, {}),
+            scenario.apps_source,
+        ),
+        Assumption("banks", "", _mix(scenario.banks, {}), scenario.banks_source),
+        Assumption("operators", "", _mix(scenario.operators, {}), scenario.operators_source),
+    ]  # fmt: skip
+    for kind, share in scenario.channel_shares().items():
+        if share > 0:
+            channel = scenario.channels[kind]
+            media = f"; {_mix(channel.media, words.MEDIA)}" if channel.media else ""
+            value = f"{words.percent(share)} of all payments{media}"
+            rows.append(
+                Assumption("channel", words.label(kind, words.KINDS), value, channel.source)
+            )
+    for fault in scenario.fault:
+        value = f"{words.label(fault.station, {})} {fault.factor:g} times as slow"
+        rows.append(Assumption("fault", fault.kind, value, fault.source))
+    return tuple(rows)
