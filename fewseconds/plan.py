@@ -139,7 +139,10 @@ class Plan:
 
 
 def plan(scenario: Scenario, seed: int | None = None) -> Plan:
-    """Make the plan of the whole month. Raises UsageError if nobody pays."""
+    """Make the plan of the whole month.
+
+    Raises UsageError if nobody pays, or if a billing cycle leaves no day to pay on.
+    """
     seed = scenario.seed if seed is None else seed
     everyone = np.arange(scenario.consumers, dtype=np.int64)
     payers = _payers(scenario, seed, everyone)
@@ -157,7 +160,7 @@ def plan(scenario: Scenario, seed: int | None = None) -> Plan:
             pa.string()
         )
 
-    kinds = column(scenario.channel_shares(), "kind")
+    kinds = _kinds(scenario, draws("digital"), draws("kind"))
     columns: dict[str, Any] = {
         "journey_id": consumers,
         "consumer": consumers,
@@ -169,6 +172,21 @@ def plan(scenario: Scenario, seed: int | None = None) -> Plan:
         "intended_start_us": starts_us[order],
     }
     return Plan(scenario, seed, pa.table(columns, schema=SCHEMA))
+
+
+def _kinds(
+    scenario: Scenario, luck: NDArray[np.int64], channel_luck: NDArray[np.int64]
+) -> pa.Array:
+    """Who pays digitally has a draw of its own: a change of that share moves nobody else."""
+    digital = luck < chance.threshold(scenario.digital_share)
+    kinds = np.full(len(luck), "", dtype=object)
+    for side in (True, False):
+        shares = {k: c.share for k, c in scenario.channels.items() if c.digital is side}
+        mine = digital == side
+        if mine.any():
+            picked = chance.pick_array(chance.cumulative(list(shares.values())), channel_luck[mine])
+            kinds[mine] = np.asarray(list(shares), object)[picked]
+    return pa.array(kinds, pa.string())
 
 
 def _payers(scenario: Scenario, seed: int, everyone: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -210,6 +228,12 @@ def _day_edges(arrivals: Arrivals) -> Iterator[list[int]]:
         for offset, weight in enumerate(arrivals.days_after_bill):
             day = (billed + offset) % arrivals.days
             weights[day] += weight * arrivals.weekdays[(first_weekday + day) % 7]
+        if not any(weights):
+            message = (
+                f"arrivals: bills of day {billed} are paid on days of weight 0 only; "
+                "give one of their weekdays a weight above 0"
+            )
+            raise UsageError(message)
         yield chance.cumulative(weights)
 
 

@@ -172,11 +172,11 @@ def test_camera_frames_stay_on_their_grid(cadence_ms: int, decodes_us: list[int]
 
 
 @pytest.fixture(scope="module")
-def compiled() -> Move:
+def compiled() -> Any:  # noqa: ANN401 - numba has no type for it
     """The rule as numba compiles it; the module itself stays plain Python."""
     move = j.next_move
     copy = types.FunctionType(move.__code__, dict(vars(j)), "next_move")
-    return numba.njit(copy)  # type: ignore[no-any-return]
+    return numba.njit(copy)
 
 
 def cases(count: int) -> list[tuple[tuple[int, ...], int, int, int, int, int]]:
