@@ -61,7 +61,7 @@ class Stage:
         self.say("starting the services", 0.0)
         epoch_us = time.monotonic_ns() // 1000
         try:
-            with serve.Services(
+            with serve.start(
                 self.scenario,
                 self.seed,
                 self.folder,
