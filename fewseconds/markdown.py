@@ -41,7 +41,7 @@ def summary(record: Record) -> str:
         *_objectives(record),
         *_checks(record),
         *_generator(record),
-        *(f"> {_text(note)}" for note in record.notes),
+        *(f"- {_text(note)}" for note in record.notes),
         *([""] if record.notes else []),
         _provenance(record),
         "",

@@ -173,7 +173,7 @@ def load_panels(load: Load) -> tuple[Panel, ...]:
         shapes=(Shape(levels, "line", "in flight", f"At most {load.in_flight_max} at once"),),
         x_ticks=(),
         y_ticks=axis(0, peak, "", 3),
-        rules=window,
+        rules=tuple(msgspec.structs.replace(rule, text="") for rule in window),
     )
     panels = [rates, flight]
     if max(load.lag_ms) > 0 or any(load.dropped):

@@ -11,7 +11,7 @@ from fewseconds import slo
 from fewseconds.measures import QR_KINDS
 from fewseconds.report import words
 from fewseconds.report.parts import flip_point, parts
-from fewseconds.slo import Verdict, Word  # noqa: TC001 - msgspec reads the annotations at run time
+from fewseconds.slo import Verdict, Word
 
 if TYPE_CHECKING:
     from fewseconds.record import Evidence, Record
@@ -45,6 +45,8 @@ class Objective(msgspec.Struct, frozen=True):
     scale: Scale
     hint: str
     """What a failed objective rests on; empty if it did not fail."""
+    reasons: tuple[str, ...]
+    """Why there is no answer, as far as it is not the same for the whole run."""
     source: str
 
 
@@ -72,10 +74,21 @@ def objectives(scenario: Scenario, record: Record, evidence: Evidence) -> tuple[
                 simulated,
                 _scale(measured, simulated, first.limit),
                 _hint(scenario, failed, evidence) if failed else "",
+                _reasons(pair, record.validity.reasons),
                 first.source,
             )
         )
     return tuple(sorted(found, key=lambda row: not row.gate))
+
+
+def _reasons(pair: dict[str, Verdict], known: tuple[str, ...]) -> tuple[str, ...]:
+    engines: dict[str, list[str]] = {}
+    for engine, verdict in pair.items():
+        if verdict.reason and verdict.reason not in known:
+            engines.setdefault(verdict.reason.rstrip("."), []).append(engine)
+    return tuple(
+        f"{' and '.join(names).capitalize()}: {reason}." for reason, names in engines.items()
+    )
 
 
 def _scale(measured: Verdict | None, simulated: Verdict | None, limit: float) -> Scale:
@@ -110,7 +123,8 @@ def _hint(scenario: Scenario, failed: Verdict, evidence: Evidence) -> str:
     split = parts(scenario, failed.measure, journeys, outcomes)
     if split and failed.statistic in slo.QUANTILES and not failed.at_least:
         told.append(flip_point(failed, split))
-        told.append(_people(scenario) if failed.measure == "end_to_end" else "")
+        if failed.measure == "end_to_end" and failed.margin is not None:
+            told.append(_people(scenario))
     return " ".join(text for text in told if text)
 
 

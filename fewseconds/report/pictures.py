@@ -93,7 +93,7 @@ def _shown(path: Path, entry: Entry, picture: Picture) -> Shown:
     return Shown(
         f"data:{TYPES[path.suffix]};base64,{data}",
         f"QR code of a bill as a phone saw it: {medium}, frame {picture.frame}",
-        f"frame {picture.frame} of {entry.frames}" if entry.frames > 1 else "only frame needed",
+        f"frame {picture.frame} of {entry.frames}" if entry.frames > 1 else "first frame",
         f"readable by {readers}",
     )
 

@@ -179,7 +179,9 @@ def interval(verdict: Verdict) -> str:
     """The 95 % interval of an observation; an open end is said to be open."""
     if verdict.observed is None or (verdict.low is None and verdict.high is None):
         return ""
-    if verdict.high is None:
+    if verdict.low is not None and math.isinf(verdict.low):
+        return ""
+    if verdict.high is None or math.isinf(verdict.high):
         return f"{quantity(verdict.measure, verdict.low)} or more"
     if verdict.low is None:
         return f"up to {quantity(verdict.measure, verdict.high)}"
@@ -191,9 +193,11 @@ def interval(verdict: Verdict) -> str:
 
 
 def margin(verdict: Verdict) -> str:
-    """How far an observation lies from its limit."""
+    """How far an observation lies from its limit: ``36 % inside`` or ``10 % beyond``."""
     if verdict.margin is None:
         return ""
+    if verdict.margin < -2:  # noqa: PLR2004 - from thrice the limit on, per cent tell nothing
+        return f"{1 - verdict.margin:.0f} times"
     side = "inside" if verdict.margin >= 0 else "beyond"
     return f"{abs(verdict.margin) * 100:.0f}{NBSP}% {side}"
 
