@@ -32,7 +32,7 @@ class Generator(msgspec.Struct, frozen=True):
     intended: int
     started: int
     late: int
-    """Started more than ``validity.LATE_MS`` after their intended start."""
+    """Journeys of which a step began more than ``validity.LATE_MS`` too late."""
     dropped: int
     lag_ms_p50: float
     lag_ms_p99: float

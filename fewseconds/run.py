@@ -183,7 +183,7 @@ def _evidence(
     walked = measures.journeys(client, stage.window)
     facts, valid = None, slo.Validity(valid=False, reasons=tuple(troubles))
     if summary is not None:
-        facts = validity.generator(client, server, walked, msgspec.structs.asdict(summary))
+        facts = validity.generator(stage.scenario, client, server, msgspec.structs.asdict(summary))
         mocked = [name for name, s in stage.scenario.stations.items() if s.role == "mocked"]
         judged = validity.validity(facts, server.filter(pl.col("station").is_in(mocked)).height)
         valid = slo.Validity(not troubles and judged.valid, (*troubles, *judged.reasons))

@@ -19,10 +19,15 @@ SHARES_TOLERANCE: Final = 1e-6
 def closest(word: str, known: Iterable[str]) -> str:
     """``; did you mean …?`` when something known resembles ``word``, else the known words."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1)
+    near = nearest(word, known)
     if near:
-        return f"did you mean {near[0]!r}?"
+        return f"did you mean {near!r}?"
     return f"use one of {', '.join(map(repr, known))}" if known else "remove it"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that ``word`` was probably meant to be, or nothing."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), n=1)), "")
 
 
 def problems(scenario: Scenario) -> list[str]:
@@ -80,8 +85,14 @@ def _shares(place: str, shares: Mapping[str, float]) -> Iterator[str]:
         if not 0 <= share <= 1:
             yield f"{place}.{name}: share {share!r} is not between 0 and 1"
     total = sum(shares.values())
-    if shares and abs(total - 1) > SHARES_TOLERANCE:
+    if not shares:
+        yield f"{place}: has no shares; write at least one"
+    elif abs(total - 1) > SHARES_TOLERANCE:
         yield f"{place}: shares sum to {total:.6g}; make them sum to 1"
+
+
+def _is_used(digital_share: float, *, digital: bool) -> bool:
+    return digital_share > 0 if digital else digital_share < 1
 
 
 def _share_problems(scenario: Scenario) -> Iterator[str]:
@@ -89,11 +100,13 @@ def _share_problems(scenario: Scenario) -> Iterator[str]:
         yield f"digital_share: {scenario.digital_share!r} is not between 0 and 1"
     for digital, word in ((True, "digital"), (False, "other")):
         members = {k: c.share for k, c in scenario.channels.items() if c.digital is digital}
-        yield from _shares(f"channels ({word})", members)
+        if members or _is_used(scenario.digital_share, digital=digital):
+            yield from _shares(f"channels ({word})", members)
     for kind, channel in scenario.channels.items():
         if kind not in scenario.journeys:
             yield f"channels.{kind}: no such journey; {closest(kind, scenario.journeys)}"
-        yield from _shares(f"channels.{kind}.media", channel.media)
+        if channel.media:
+            yield from _shares(f"channels.{kind}.media", channel.media)
         for medium in channel.media:
             if medium not in MEDIA:
                 yield f"channels.{kind}.media: unknown medium {medium!r}; {closest(medium, MEDIA)}"

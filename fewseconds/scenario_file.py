@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
+import reprlib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import inspect
 
 from fewseconds.errors import ScenarioError, UsageError
 from fewseconds.scenario import Scenario
-from fewseconds.scenario_checks import closest, problems
+from fewseconds.scenario_checks import closest, nearest, problems
 
 SHIPPED = Path(__file__).resolve().parent.parent / "fixtures" / "scenarios"
+LARGEST: Final = 2**63 - 1
+NEUTRAL: Final = "\0"
+"""A text that no TOML file can hold."""
 
 
 def shipped() -> list[str]:
@@ -26,17 +30,24 @@ def find(name: str) -> Path:
     """Path of a scenario given by name or by path; raises UsageError with a suggestion."""
     path = Path(name)
     if path.suffix == ".toml" or "/" in name:
-        if path.is_file():
+        if _is_file(path):
             return path
         message = (
             f"{name}: no such scenario file; give a path that exists or a name that is shipped"
         )
         raise UsageError(message)
     path = SHIPPED / f"{name}.toml"
-    if not path.is_file():
+    if not _is_file(path):
         message = f"scenario {name!r}: not found; {closest(name, shipped())}"
         raise UsageError(message)
     return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # A name that no file can have: too long, or with a NUL.
+        return False
 
 
 def load(name: str, overrides: dict[str, Any] | None = None) -> Scenario:
@@ -48,11 +59,9 @@ def load(name: str, overrides: dict[str, Any] | None = None) -> Scenario:
     path = find(name)
     tree = merged(_tree(path, ()), overrides or {})
     tree.setdefault("name", path.stem)
-    found = _shape_problems(tree, inspect.type_info(Scenario), "")
-    if found:
-        raise ScenarioError([f"{path.name}: {line}" for line in found])
-    scenario = msgspec.convert(tree, Scenario)
-    found = problems(scenario)
+    fitting = _Fitting()
+    scenario = msgspec.convert(fitting.value(tree, inspect.type_info(Scenario), ""), Scenario)
+    found = fitting.lines + [line for line in problems(scenario) if not fitting.explains(line)]
     if found:
         raise ScenarioError([f"{path.name}: {line}" for line in found])
     return scenario
@@ -80,7 +89,7 @@ def _tree(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise UsageError(message)
     try:
         tree = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"{path.name}: not valid TOML: {error}; mend it there"
         raise UsageError(message) from None
     except OSError as error:
@@ -92,52 +101,121 @@ def _tree(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if not isinstance(parent, str):
         message = f'{path.name}: extends: {parent!r} is not a name; write extends = "mumbai"'
         raise UsageError(message)
-    beside = path.parent / f"{parent}.toml"
-    base = _tree(beside if beside.is_file() else find(parent), (*seen, path))
+    beside = path.parent / (parent if parent.endswith(".toml") else f"{parent}.toml")
+    try:
+        base = _tree(beside if _is_file(beside) else find(parent), (*seen, path))
+    except UsageError as error:
+        if seen or str(error).startswith(f"{path.name}: "):
+            raise
+        message = f"{path.name}: extends: {error}"
+        raise UsageError(message) from None
     base.pop("name", None)
     return merged(base, tree)
 
 
-def _shape_problems(value: Any, kind: inspect.Type, place: str) -> list[str]:  # noqa: ANN401
-    """Compare a tree read from TOML with a type; one line for every key that does not fit."""
+class _Fitting:
+    """Fits a tree read from TOML to a type, and keeps one line for every key that does not fit.
+
+    What does not fit is replaced by something neutral, so that the rest can be examined as well.
+    """
+
+    def __init__(self) -> None:
+        """Begin without problems."""
+        self.lines: list[str] = []
+        self.misfits: list[str] = []
+        """Places that were replaced."""
+
+    def misfit(self, place: str, what: str, kind: inspect.Type) -> Any:  # noqa: ANN401
+        """Note a problem; returns the replacement."""
+        self.lines.append(f"{place}: {what}")
+        # Another law needs other parameters, so nothing can be said about those beside it.
+        self.misfits.append(place.removesuffix(".law"))
+        return _neutral(kind)
+
+    def value(self, value: Any, kind: inspect.Type, place: str) -> Any:  # noqa: ANN401
+        """``value`` if it fits ``kind``, else its replacement."""
+        known = kind
+        if isinstance(kind, inspect.UnionType):
+            # The only unions are "something or nothing", and TOML cannot write nothing.
+            (known,) = [one for one in kind.types if not isinstance(one, inspect.NoneType)]
+        if isinstance(known, inspect.StructType):
+            return self.table(value, known, place)
+        if isinstance(known, inspect.DictType) and isinstance(value, dict):
+            inside = f"{place}." if place else ""
+            return {k: self.value(item, known.value_type, inside + k) for k, item in value.items()}
+        if isinstance(known, inspect.VarTupleType) and isinstance(value, list):
+            item_type = known.item_type
+            return [self.value(item, item_type, f"{place}[{i}]") for i, item in enumerate(value)]
+        if isinstance(value, int | float) and not -LARGEST <= value <= LARGEST:
+            return self.misfit(place, f"{value!r:.20} is out of range; write a number", kind)
+        try:
+            msgspec.convert(value, _python_type(known))
+        except msgspec.ValidationError as error:
+            what = f"{reprlib.repr(value)}: {str(error)[0].lower()}{str(error)[1:]}; mend the value"
+            return self.misfit(place, what, kind)
+        return value
+
+    def table(self, value: Any, kind: inspect.StructType, place: str) -> Any:  # noqa: ANN401
+        """``value`` as a table of ``kind``."""
+        if not isinstance(value, dict):
+            what = f"{reprlib.repr(value)} is not a table; write [{place}] with its keys"
+            return self.misfit(place, what, kind)
+        prefix = f"{place}." if place else ""
+        fields = {field.encode_name: field for field in kind.fields}
+        given = dict(value)
+        for key in [key for key in value if key not in fields]:
+            self.lines.append(f"{prefix}{key}: unknown key; {closest(key, fields)}")
+            # Go on as if the key were written as it was probably meant.
+            meant, item = (
+                nearest(key, [name for name in fields if name not in given]),
+                given.pop(key),
+            )
+            if meant:
+                given[meant] = item
+        result = {}
+        for key, field in fields.items():
+            if key in given:
+                result[key] = self.value(given[key], field.type, f"{prefix}{key}")
+                if key.endswith("source") and not str(result[key]).strip():
+                    self.lines.append(f"{prefix}{key}: is empty; say where the numbers come from")
+            elif field.required:
+                result[key] = self.misfit(f"{prefix}{key}", "missing; add it", field.type)
+        return result
+
+    def explains(self, line: str) -> bool:
+        """Whether a problem found in the replaced tree follows from a replacement."""
+        if NEUTRAL in line or r"\x00" in line:
+            return True
+        place = line.partition(": ")[0].partition(" ")[0]
+        return any(
+            place == misfit
+            or place.startswith((f"{misfit}.", f"{misfit}["))
+            or misfit.startswith((f"{place}.", f"{place}["))
+            # Events are made by steps.
+            or ("unknown event" in line and misfit.startswith("steps"))
+            # Stations and steps are named everywhere.
+            or misfit in ("stations", "steps", "journeys")
+            for misfit in self.misfits
+        )
+
+
+def _neutral(kind: inspect.Type) -> Any:  # noqa: ANN401
+    """Something of type ``kind`` that is unlikely to be wrong."""
     if isinstance(kind, inspect.UnionType):
-        # The only unions of a scenario are "something or nothing", and TOML cannot write nothing.
-        (kind,) = [option for option in kind.types if not isinstance(option, inspect.NoneType)]
+        # A missing parameter of a law is noted where it is missing, a number would be compared.
+        whole = any(isinstance(one, inspect.IntType) for one in kind.types)
+        return 1 if whole else None
     if isinstance(kind, inspect.StructType):
-        return _struct_problems(value, kind, place)
-    if isinstance(kind, inspect.DictType) and isinstance(value, dict):
-        return [
-            line
-            for key, item in value.items()
-            for line in _shape_problems(item, kind.value_type, f"{place}.{key}".lstrip("."))
-        ]
-    if isinstance(kind, inspect.VarTupleType) and isinstance(value, list):
-        return [
-            line
-            for index, item in enumerate(value)
-            for line in _shape_problems(item, kind.item_type, f"{place}[{index}]")
-        ]
-    try:
-        msgspec.convert(value, _python_type(kind))
-    except msgspec.ValidationError as error:
-        return [f"{place}: {value!r}: {str(error)[0].lower()}{str(error)[1:]}; mend the value"]
-    return []
-
-
-def _struct_problems(value: Any, kind: inspect.StructType, place: str) -> list[str]:  # noqa: ANN401
-    if not isinstance(value, dict):
-        return [f"{place or 'file'}: {value!r} is not a table; write [{place}] with its keys"]
-    fields = {field.encode_name: field for field in kind.fields}
-    prefix = f"{place}." if place else ""
-    found = [
-        f"{prefix}{key}: unknown key; {closest(key, fields)}" for key in value if key not in fields
-    ]
-    for key, field in fields.items():
-        if key in value:
-            found += _shape_problems(value[key], field.type, f"{prefix}{key}")
-        elif field.required:
-            found.append(f"{prefix}{key}: missing; add it")
-    return found
+        return {f.encode_name: _neutral(f.type) for f in kind.fields if f.required}
+    if isinstance(kind, inspect.LiteralType):
+        return kind.values[0]
+    if isinstance(kind, inspect.VarTupleType):
+        return [_neutral(kind.item_type)]
+    neutral: dict[type, Any] = {
+        inspect.IntType: 1, inspect.FloatType: 1.0, inspect.BoolType: False,
+        inspect.StrType: NEUTRAL, inspect.DateType: dt.date(2000, 1, 1), inspect.DictType: {},
+    }  # fmt: skip
+    return neutral[type(kind)]
 
 
 def _python_type(kind: inspect.Type) -> Any:  # noqa: ANN401

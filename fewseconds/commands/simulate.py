@@ -25,7 +25,7 @@ def simulate(
         done = reference.simulate(walk, lambda count: say("simulating", count / len(walk)))
     rows = measures.frame(done.outcomes)
     walked = measures.journeys(rows, walk)
-    names: set[str] = {objective.measure for objective in scenario.slo} - {"faster_than_portal"}
+    names = {str(objective.measure) for objective in scenario.slo} - {"faster_than_portal"}
     samples = {measure: measures.samples(measure, walked, rows) for measure in sorted(names)}
     verdicts = slo.judge_all(scenario.slo, "simulated", samples, slo.Validity(valid=True))
     word = slo.overall(verdicts)
