@@ -5,15 +5,19 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Final
 
-from fewseconds.journey import OUTCOMES, Step
+from fewseconds import journey
+from fewseconds.journey import OUTCOMES, Leg, Step
+from fewseconds.law import LONGEST_MS
 from fewseconds.scenario import MEDIA, SCANNERS, TRAITS, Failure, Scenario, Station
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from fewseconds.law import Law
 
 SHARES_TOLERANCE: Final = 1e-6
+CONSUMERS_MAX: Final = 100_000_000
+"""More would not fit into memory; no electricity company has as many."""
 
 
 def closest(word: str, known: Iterable[str]) -> str:
@@ -38,7 +42,7 @@ def problems(scenario: Scenario) -> list[str]:
         *(
             line
             for name, station in scenario.stations.items()
-            for line in _station_problems(name, station)
+            for line in _station_problems(scenario, name, station)
         ),
         *_journey_problems(scenario),
         *_objective_problems(scenario),
@@ -59,6 +63,19 @@ def _population_problems(scenario: Scenario) -> Iterator[str]:
     for place, number in positive.items():
         if not number > 0:
             yield f"{place}: {number!r} is not above 0; write a positive number"
+    at_most = {
+        "consumers": (scenario.consumers, CONSUMERS_MAX),
+        "arrivals.days": (arrivals.days, 366),
+        "arrivals.cycles": (arrivals.cycles, max(arrivals.days, 1)),
+        "load.duration_s": (scenario.load.duration_s, 86_400),
+    }
+    for place, (number, limit) in at_most.items():
+        if number > limit:
+            yield f"{place}: {number!r} is too many; write at most {limit}"
+    if scenario.load.drain_s < 0:
+        yield f"load.drain_s: {scenario.load.drain_s!r} is negative; write 0 or more"
+    if "/" in scenario.name or not scenario.name.strip():
+        yield f"name: {scenario.name!r} cannot name a folder; write a plain word"
     if arrivals.payments_per_consumer_month > 1:
         yield (
             f"arrivals.payments_per_consumer_month: {arrivals.payments_per_consumer_month!r} pays "
@@ -133,7 +150,7 @@ def _failure_problems(place: str, failures: tuple[Failure, ...] | None) -> Itera
         yield f"{place}.failures: shares sum to {total:.6g}; keep them at 1 or below"
 
 
-def _station_problems(name: str, station: Station) -> Iterator[str]:
+def _station_problems(scenario: Scenario, name: str, station: Station) -> Iterator[str]:
     place = f"stations.{name}"
     yield from _law_problems(f"{place}.service_time", station.service_time)
     yield from _law_problems(f"{place}.patience", station.patience)
@@ -147,6 +164,7 @@ def _station_problems(name: str, station: Station) -> Iterator[str]:
     for trait in station.by:
         if trait not in TRAITS:
             yield f"{place}.by: unknown trait {trait!r}; {closest(trait, TRAITS)}"
+    yield from _variant_name_problems(scenario, place, station)
     for value, variant in station.variants.items():
         if variant.persistence is not None and not 0 <= variant.persistence <= 1:
             what = f"{variant.persistence!r} is not between 0 and 1"
@@ -155,8 +173,29 @@ def _station_problems(name: str, station: Station) -> Iterator[str]:
         yield from _failure_problems(f"{place}.variants.{value}", variant.failures)
 
 
+def _variant_name_problems(scenario: Scenario, place: str, station: Station) -> Iterator[str]:
+    known: dict[str, Iterable[str]] = {
+        "medium": MEDIA,
+        "scanner": SCANNERS,
+        "app": scenario.apps,
+        "bank": scenario.banks,
+        "operator": scenario.operators,
+    }
+    for name in station.variants:
+        values = name.split("/")
+        if len(values) != len(station.by):
+            wanted = "/".join(f"<{trait}>" for trait in station.by) or "none, or give 'by'"
+            yield f"{place}.variants.{name}: does not fit by = {list(station.by)!r}; write {wanted}"
+            continue
+        for trait, value in zip(station.by, values, strict=True):
+            if value not in known.get(trait, (value,)):
+                yield f"{place}.variants.{name}: no such {trait}; {closest(value, known[trait])}"
+
+
 def _journey_problems(scenario: Scenario) -> Iterator[str]:
     told: set[str] = set()
+    if "end" in scenario.steps:
+        yield "steps.end: the word means the end of a branch; choose another name"
     for kind, table in scenario.journeys.items():
         unknown = [name for name in table.steps if name not in scenario.steps]
         for name in unknown:
@@ -168,12 +207,41 @@ def _journey_problems(scenario: Scenario) -> Iterator[str]:
         if unknown:
             continue
         steps = scenario.named_steps(kind)
-        for step in steps:
-            for line in _step_problems(scenario, step, steps):
-                # A step that several journeys share is reported for the first of them only.
-                if f"{step.name}: {line}" not in told:
-                    told.add(f"{step.name}: {line}")
-                    yield f"journey {kind!r} step {step.name!r}: {line}"
+        lines = [(step, line) for step in steps for line in _step_problems(scenario, step, steps)]
+        if steps and not lines:
+            lines = list(_way_problems(steps))
+        for step, line in lines:
+            # A step that several journeys share is reported for the first of them only.
+            if f"{step.name}: {line}" not in told:
+                told.add(f"{step.name}: {line}")
+                yield f"journey {kind!r} step {step.name!r}: {line}"
+
+
+def _way_problems(steps: tuple[Step, ...]) -> Iterator[tuple[Step, str]]:
+    """What is wrong with how steps follow one another."""
+    first = steps[0]
+    if first.after is not None:
+        event = f"{first.after.step}.{first.after.event}"
+        yield first, f"comes first, so it cannot wait for {event!r}; move it further down"
+    rules = journey.route("", steps).rules
+    loop = _loop(0, (), rules)
+    for start in (index for index, step in enumerate(steps) if step.after is not None):
+        loop = loop or _loop(start, (), rules)
+    if loop:
+        # Draws belong to (journey, step, attempt): every round would repeat the first one.
+        way = " → ".join(steps[index].name for index in loop)
+        yield steps[loop[0]], f"leads back to itself ({way}); let one of them end or go on"
+
+
+def _loop(step: int, seen: tuple[int, ...], rules: Sequence[int]) -> tuple[int, ...]:
+    """The first circle of steps on any way from ``step``, or nothing."""
+    if step in seen:
+        return (*seen[seen.index(step) :], step)
+    row = step * journey.WIDTH + journey.NEXT
+    for follower in sorted(set(rules[row : row + len(OUTCOMES)]) - {journey.END}):
+        if loop := _loop(follower, (*seen, step), rules):
+            return loop
+    return ()
 
 
 def _step_problems(scenario: Scenario, step: Step, steps: tuple[Step, ...]) -> Iterator[str]:
@@ -181,14 +249,7 @@ def _step_problems(scenario: Scenario, step: Step, steps: tuple[Step, ...]) -> I
     if not step.legs:
         yield "has no legs; write at least one station"
     for leg in step.legs:
-        if leg.timeout_ms is None and _may_never_answer(scenario.stations.get(leg.station)):
-            yield f"{leg.station!r} may never answer; give the leg a timeout_ms"
-        if leg.station not in scenario.stations:
-            yield f"unknown station {leg.station!r}; {closest(leg.station, scenario.stations)}"
-        if leg.timeout_ms is not None and leg.timeout_ms <= 0:
-            yield f"timeout_ms {leg.timeout_ms!r} is not above 0; write a positive number"
-        if leg.asks and leg.asks not in known:
-            yield f"unknown event {leg.asks!r}; {closest(leg.asks, known)}"
+        yield from _leg_problems(scenario, leg, known)
     if step.after is not None and (event := f"{step.after.step}.{step.after.event}") not in known:
         yield f"unknown event {event!r}; {closest(event, known)}"
     for target in (step.then, *step.on_failure.values()):
@@ -199,10 +260,24 @@ def _step_problems(scenario: Scenario, step: Step, steps: tuple[Step, ...]) -> I
             yield f"unknown outcome {outcome!r}; {closest(outcome, OUTCOMES[1:])}"
     if step.attempts_max < 1:
         yield f"attempts_max {step.attempts_max!r} is below 1; write 1 or more"
-    if min((0, step.delay_ms, step.cadence_ms, *step.backoff_ms)) < 0:
+    waits_ms = (step.delay_ms, step.cadence_ms, *step.backoff_ms, step.give_up_after_ms or 0)
+    if min(waits_ms) < 0:
         yield "a wait is negative; write 0 ms or more"
+    if max(*waits_ms, *(leg.timeout_ms or 0 for leg in step.legs)) > LONGEST_MS:
+        yield "a wait or time-out is longer than 12 days; write less"
     if not 0 <= step.backoff_jitter <= 1:
         yield f"backoff_jitter {step.backoff_jitter!r} is not between 0 and 1"
+
+
+def _leg_problems(scenario: Scenario, leg: Leg, known: list[str]) -> Iterator[str]:
+    if leg.timeout_ms is None and _may_never_answer(scenario.stations.get(leg.station)):
+        yield f"{leg.station!r} may never answer; give the leg a timeout_ms"
+    if leg.station not in scenario.stations:
+        yield f"unknown station {leg.station!r}; {closest(leg.station, scenario.stations)}"
+    if leg.timeout_ms is not None and leg.timeout_ms <= 0:
+        yield f"timeout_ms {leg.timeout_ms!r} is not above 0; write a positive number"
+    if leg.asks and leg.asks not in known:
+        yield f"unknown event {leg.asks!r}; {closest(leg.asks, known)}"
 
 
 def _may_never_answer(station: Station | None) -> bool:

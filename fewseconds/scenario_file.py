@@ -191,12 +191,18 @@ class _Fitting:
             place == misfit
             or place.startswith((f"{misfit}.", f"{misfit}["))
             or misfit.startswith((f"{place}.", f"{place}["))
-            # Events are made by steps.
-            or ("unknown event" in line and misfit.startswith("steps"))
+            or ("unknown event" in line and _makes_events(misfit))
             # Stations and steps are named everywhere.
             or misfit in ("stations", "steps", "journeys")
             for misfit in self.misfits
         )
+
+
+def _makes_events(place: str) -> bool:
+    """Whether the events of a journey depend on what stands at ``place``: a step or its legs."""
+    top, _, rest = place.partition(".")
+    step, _, key = rest.partition(".")
+    return top == "steps" and (not step or not key or key.startswith("legs"))
 
 
 def _neutral(kind: inspect.Type) -> Any:  # noqa: ANN401
