@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -37,7 +38,7 @@ from mock_psp.outbox import Relay
 from mock_psp.outgoing import Outgoing
 from mock_psp.posting import Conflict, Notice
 from mock_psp.station import Answer, Duty
-from mock_psp.web import HttpRequest, Refusal, refused, trace_of
+from mock_psp.web import HttpRequest, Refusal, body_of, refused, taking, trace_of
 from mock_psp.web import application as service
 from mock_psp.webhook import NotAuthenticError, checked_id
 from mock_psp.world import World, call_of
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from fewseconds.contracts import Trace
     from fewseconds.identity import Bill
 
+REMEMBERED: Final = 8192
 GRACE_DAYS: Final = qr.DAYS_VALID_AFTER_DUE
 """Bills are accepted this long after the due date, as long as their code is valid."""
 _TRANSACTION: Final = re.compile(rf"[A-Za-z0-9]{{{TRANSACTION_ID_LENGTH}}}")
@@ -67,10 +69,13 @@ class Biller:
         self.world = world
         self.station = world.station("biller")
         self._keys = world.secrets.keys()
+        # The same bill is asked for three times within seconds: shown, authorised, posted.
+        self.bill = lru_cache(REMEMBERED)(self._bill)
+        self.consumer = lru_cache(REMEMBERED)(partial(consumers.consumer, world.seed))
 
     async def start(self) -> None:
         """Open the ledger and send what was left unsent."""
-        consumers.consumer(self.world.seed, 0)  # The pools of names take half a second to fill.
+        self.consumer(0)  # The pools of names take half a second to fill.
         self.ledger = Ledger(self.world.folder.ledger)
         self.outgoing = Outgoing()
         self.relay = Relay(self.world, self.ledger, self.outgoing)
@@ -94,7 +99,7 @@ class Biller:
         call = call_of(trace, "main" if after is None else trace.step)
         return await self.station.visit(call, Duty(do=work))
 
-    def bill(self, number: str) -> Bill | None:
+    def _bill(self, number: str) -> Bill | None:
         """The bill with that number, None if there is none."""
         try:
             if bills.index_of(number) < self.world.scenario.consumers:
@@ -105,18 +110,17 @@ class Biller:
 
     def details(self, query: BillQuery) -> Answer:
         """What the payer is shown before paying."""
-        seed = self.world.seed
         bill = None
         if query.bill_number:
             bill = self.bill(query.bill_number)
         elif query.consumer_number:
             index = consumers.index_of(query.consumer_number)
             if index < self.world.scenario.consumers:
-                bill = bills.bill(seed, index)
+                bill = self.bill(bills.bill_number(index, bills.DEFAULT_MONTH))
         if bill is None:
             problem = Refusal(404, "No such bill", "check the number on the bill", code="ZD")
             return Answer(j.DECLINED, "ZD", problem.problem)
-        name = masked(consumers.consumer(seed, bill.index).name)
+        name = masked(self.consumer(bill.index).name)
         shown = BillDetails(
             bill.number, bill.consumer, name, bill.amount_paise, bill.due_on, qr.PAYEE,
             qr.PAYEE_NAME,
@@ -156,7 +160,7 @@ class Biller:
         except (msgspec.DecodeError, MalformedError) as error:
             return _declined(Refusal(400, "Malformed", str(error)))
         bill = self.bill(callback.bill_number)
-        phone = "" if bill is None else consumers.consumer(self.world.seed, bill.index).phone
+        phone = "" if bill is None else self.consumer(bill.index).phone
         trace = trace_of(request)
         notice = Notice(
             callback, hashlib.sha256(body).hexdigest(), bill, phone,
@@ -192,10 +196,11 @@ def _declined(refusal: Refusal) -> Answer:
     return Answer(j.DECLINED, f"http_{refusal.problem.status}", refusal.problem)
 
 
-@post(BILLER_RESOLVE, status_code=200)
-async def resolve(request: HttpRequest, data: BillQuery) -> BillDetails:
+@post(BILLER_RESOLVE, status_code=200, operation_class=taking(BillQuery))
+async def resolve(request: HttpRequest) -> BillDetails:
     """What is owed on a bill, or by a consumer."""
     biller: Biller = request.app.state.biller
+    data = await body_of(request, BillQuery)
     answer = await biller.visit(trace_of(request), lambda: biller.details(data))
     if answer.outcome != j.OK:
         raise refused(answer)
@@ -203,17 +208,18 @@ async def resolve(request: HttpRequest, data: BillQuery) -> BillDetails:
     return details
 
 
-@post(BILLER_AUTHORISE, status_code=200)
-async def authorise(request: HttpRequest, data: Authorisation) -> Authorised:
+@post(BILLER_AUTHORISE, status_code=200, operation_class=taking(Authorisation))
+async def authorise(request: HttpRequest) -> Authorised:
     """May this payment of this bill go ahead?"""
     biller: Biller = request.app.state.biller
+    data = await body_of(request, Authorisation)
     answer = await biller.visit(trace_of(request), lambda: biller.authorisation(data))
     if isinstance(answer.value, Authorised):
         return answer.value
     raise refused(answer)
 
 
-@post(BILLER_CALLBACK, status_code=200)
+@post(BILLER_CALLBACK, status_code=200, operation_class=taking(Callback))
 async def callback(request: HttpRequest) -> Acknowledged:
     """A signed callback: a payment reached its end. Answered when it is on durable storage."""
     biller: Biller = request.app.state.biller

@@ -34,7 +34,7 @@ from mock_psp.outgoing import Outgoing
 from mock_psp.payments import PREFIX, Banks, PayeeSide, Transaction
 from mock_psp.station import Answer, Call, Duty
 from mock_psp.walk import Journey, Remote, Walk
-from mock_psp.web import HttpRequest, Refusal, refused, trace_of
+from mock_psp.web import HttpRequest, Refusal, body_of, refused, taking, trace_of
 from mock_psp.web import application as service
 from mock_psp.world import World, traits
 
@@ -217,17 +217,19 @@ def _forget_oldest(kept: dict[Any, Any]) -> None:
         del kept[next(iter(kept))]
 
 
-@post(RESOLVE, status_code=200)
-async def resolve(request: HttpRequest, data: ResolveRequest) -> BillDetails:
+@post(RESOLVE, status_code=200, operation_class=taking(ResolveRequest))
+async def resolve(request: HttpRequest) -> BillDetails:
     """Read a scanned link (or a typed consumer number) and show the bill behind it."""
     payer: PayerSide = request.app.state.payer
+    data = await body_of(request, ResolveRequest)
     return await payer.resolve(data, payer.trace(request, "resolve", data))
 
 
-@post(PAY, status_code=200)
-async def pay(request: HttpRequest, data: PayRequest) -> Payment:
+@post(PAY, status_code=200, operation_class=taking(PayRequest))
+async def pay(request: HttpRequest) -> Payment:
     """Pay a bill: SUCCESS, FAILURE, or PENDING when its fate is not known yet."""
     payer: PayerSide = request.app.state.payer
+    data = await body_of(request, PayRequest)
     return await payer.pay(data, payer.trace(request, "pay", data))
 
 

@@ -34,7 +34,7 @@ from fewseconds.errors import MalformedError
 from fewseconds.identity import masked
 from fixtures import bills, consumers, qr
 from mock_psp.station import Answer, Duty
-from mock_psp.web import HttpRequest, Refusal, refused, trace_of
+from mock_psp.web import HttpRequest, Refusal, body_of, refused, taking, trace_of
 from mock_psp.web import application as service
 from mock_psp.world import World, call_of
 
@@ -178,21 +178,21 @@ def _declined(refusal: Refusal) -> Answer:
     return Answer(j.DECLINED, f"http_{refusal.problem.status}", refusal.problem)
 
 
-@post(PORTAL_REGISTER, status_code=201)
-async def register(request: HttpRequest, data: PortalAccount) -> PortalRegistered:
+@post(PORTAL_REGISTER, status_code=201, operation_class=taking(PortalAccount))
+async def register(request: HttpRequest) -> PortalRegistered:
     """Make an account."""
     portal: Portal = request.app.state.portal
-    work = lambda: portal.register(data)  # noqa: E731 - the work of one visit
-    registered: PortalRegistered = (
-        await portal.visit(portal.password, trace_of(request), work)
-    ).value
+    data = await body_of(request, PortalAccount)
+    answer = await portal.visit(portal.password, trace_of(request), lambda: portal.register(data))
+    registered: PortalRegistered = answer.value
     return registered
 
 
-@post(PORTAL_LOG_IN, status_code=201)
-async def log_in(request: HttpRequest, data: PortalLogIn) -> PortalSession:
+@post(PORTAL_LOG_IN, status_code=201, operation_class=taking(PortalLogIn))
+async def log_in(request: HttpRequest) -> PortalSession:
     """Open a session."""
     portal: Portal = request.app.state.portal
+    data = await body_of(request, PortalLogIn)
     answer = await portal.visit(portal.password, trace_of(request), lambda: portal.log_in(data))
     session: PortalSession = answer.value
     return session

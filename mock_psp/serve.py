@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import signal
 import socket
 import subprocess
@@ -53,12 +52,15 @@ class Services:
         ports: Mapping[str, int] = {},
         epoch_monotonic_us: int | None = None,
         plan_origin_us: int = 0,
+        only: tuple[str, ...] = SERVICES,
     ) -> None:
         """Nothing is started yet.
 
         ``ports`` gives services their port; 0 or nothing means a free one. At CLOCK_MONOTONIC
         ``epoch_monotonic_us`` (now, if it is not given) the plan's clock shows ``plan_origin_us``.
+        All services have a port, and those in ``only`` are started.
         """
+        self._only = tuple(service for service in SERVICES if service in only)
         self.scenario, self.seed = scenario, seed
         self.folder = Folder(Path(run_folder).resolve())
         self._wanted = dict(ports)
@@ -85,14 +87,16 @@ class Services:
             for service in SERVICES:
                 sockets[service] = bound(service, self._wanted.get(service, 0))
             self._write_spec({name: one.getsockname()[1] for name, one in sockets.items()})
-            for service in SERVICES:
+            for service in self._only:
                 self._start(service, sockets.pop(service))
-            self._await_ready(SERVICES)
+            self._await_ready(self._only)
         except BaseException:
             for left in sockets.values():
                 left.close()
             self.stop()
             raise
+        for unused in sockets.values():
+            unused.close()
         return self
 
     def __exit__(
@@ -191,7 +195,6 @@ class Services:
                 cwd=REPOSITORY,
                 pass_fds=(descriptor,),
                 start_new_session=True,
-                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
             )
 
     def _await_ready(self, services: tuple[str, ...]) -> None:

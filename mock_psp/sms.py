@@ -28,7 +28,7 @@ from mock_psp.message_log import LogEntry, MessageLog, log_entries
 from mock_psp.outbox import ENTITY_ID, SENDER, TEMPLATE_RECEIPT, TEMPLATE_REFUND
 from mock_psp.station import Answer, Duty
 from mock_psp.walk import Journey, Walk
-from mock_psp.web import HttpRequest, Refusal, check_token, refused, trace_of
+from mock_psp.web import HttpRequest, Refusal, body_of, check_token, refused, taking, trace_of
 from mock_psp.web import application as service
 from mock_psp.world import World, call_of
 
@@ -134,10 +134,11 @@ def _scrubbed(request: SmsRequest) -> Refusal | None:
     return Refusal(422, "Not let through", found[1], code=found[0], outcome="declined")
 
 
-@post(SMS_SEND, status_code=202)
-async def send(request: HttpRequest, data: SmsRequest) -> SmsAccepted:
+@post(SMS_SEND, status_code=202, operation_class=taking(SmsRequest))
+async def send(request: HttpRequest) -> SmsAccepted:
     """Take a message over for delivery."""
     gateway: Gateway = request.app.state.gateway
+    data = await body_of(request, SmsRequest)
     answer = await gateway.send(data, trace_of(request))
     if answer.outcome != j.OK:
         raise refused(answer)

@@ -104,7 +104,8 @@ class Station:
         """
         clock = self._clock
         arrived_us = clock.now_us() if arrived_us is None else arrived_us
-        waiting, granted_us, planned_us = len(self._waiting), 0, None
+        waiting, planned_us = len(self._waiting), None
+        granted_us: int | None = None
         answer = Answer(UNFINISHED)
         try:
             refusal = await self._enter(call)
@@ -125,13 +126,13 @@ class Station:
         finally:
             # A visit that is cancelled, because the service stops, is unfinished.
             now_us = clock.now_us()
+            served_us = now_us if granted_us is None else granted_us
             overrun_us = 0 if planned_us is None else max(now_us - planned_us, 0)
             self._writer.add(
                 Outcome(
                     "server", self._writer.process, call.journey_id, call.branch, call.step,
                     call.leg, call.attempt, self.name, arrived_us, arrived_us,
-                    granted_us or now_us, now_us, OUTCOMES[answer.outcome], answer.code, waiting,
-                    overrun_us,
+                    served_us, now_us, OUTCOMES[answer.outcome], answer.code, waiting, overrun_us,
                 )
             )  # fmt: skip
 
@@ -181,6 +182,16 @@ class Station:
                 return
         self._busy -= 1
 
+    async def _sleep_until(self, planned_us: int) -> None:
+        rest_us = planned_us - self._clock.now_us()
+        if rest_us > 0:
+            await asyncio.sleep(rest_us / 1e6)
+            # The loop's timers count whole milliseconds from a moment a little before now, so one
+            # of them may go off early.
+            rest_us = planned_us - self._clock.now_us()
+            if rest_us > EARLY_US:
+                await asyncio.sleep(rest_us / 1e6)
+
     async def _serve(self, call: Call, duty: Duty, planned_us: int | None) -> Answer:
         failure = None
         if self.table.role == "mocked":
@@ -192,10 +203,7 @@ class Station:
         elif duty.do is not None:
             answer = await _answered(duty.do)
         if planned_us is not None:
-            # The loop's timers count whole milliseconds from a moment a little before now, so one
-            # of them may go off early.
-            while (rest_us := planned_us - self._clock.now_us()) > EARLY_US:  # noqa: ASYNC110
-                await asyncio.sleep(rest_us / 1e6)
+            await self._sleep_until(planned_us)
         if answer.outcome == OK and duty.done is not None:
             after = await _answered(duty.done)
             answer = answer if after is DONE else after

@@ -1,0 +1,287 @@
+"""What the tests of the services share: quick scenarios, running services, and a clock to skip."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import selectors
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+
+from fewseconds import contracts as c
+from fewseconds import scenario_file
+from fixtures import bills, consumers, qr
+from mock_psp.clock import wall_s
+from mock_psp.serve import Services
+from mock_psp.spec import read_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fewseconds.identity import Bill
+    from fewseconds.scenario import Scenario
+
+SEED = 7
+MOCKED = (
+    "mobile_network", "payer_psp", "switch", "payee_psp", "remitter_bank", "beneficiary_bank",
+    "callback_network", "sms_gateway",
+)  # fmt: skip
+
+
+class Reply(NamedTuple):
+    """What a service answered."""
+
+    status: int
+    body: Any
+    content_type: str
+
+
+def constant(milliseconds: float) -> dict[str, Any]:
+    """A service time that is always the same."""
+    return {"law": "constant", "value_ms": milliseconds, "source": "quick for a test"}
+
+
+def quick_scenario(overrides: dict[str, Any] | None = None) -> Scenario:
+    """The smoke scenario with parties that take a millisecond and never fail."""
+    stations: dict[str, Any] = {
+        name: {"service_time": constant(1), "failures": []} for name in MOCKED
+    }
+    operators = {
+        name: {"service_time": constant(1), "failures": []}
+        for name in ("jio", "airtel", "vi", "bsnl")
+    }
+    stations["operator"] = {
+        "service_time": constant(1), "failures": [], "variants": operators,
+    }  # fmt: skip
+    base = {"stations": stations}
+    return scenario_file.load("smoke", scenario_file.merged(base, overrides or {}))
+
+
+@pytest.fixture(scope="session")
+def quick() -> Callable[..., Scenario]:
+    """The maker of quick scenarios, which takes overrides."""
+    return quick_scenario
+
+
+def ask(method: str, url: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
+    """Send one request (bytes go as they are, structs as JSON) and read the whole answer."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+    content = body if isinstance(body, bytes | None) else msgspec.json.encode(body)
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
+    try:
+        sent = {"content-type": "application/json", **(headers or {})}
+        connection.request(method, target, content, sent)
+        response = connection.getresponse()
+        data = response.read()
+        kind = response.getheader("content-type", "")
+        return Reply(response.status, json.loads(data) if "json" in kind else data.decode(), kind)
+    finally:
+        connection.close()
+
+
+class World:
+    """Running services, and what a consumer or a payee PSP would send them."""
+
+    def __init__(self, services: Services) -> None:
+        """Read the secrets, as only the owner of the files can."""
+        self.services, self.seed = services, SEED
+        self.secrets = read_secrets(services.spec)
+
+    def url(self, service: str, path: str) -> str:
+        """Where to ask."""
+        return self.services.urls[service] + path
+
+    def ask(
+        self, method: str, service: str, path: str, body: object = None, **headers: str
+    ) -> Reply:
+        """Ask a service; header names are written with underscores."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return ask(method, self.url(service, path), body, sent)
+
+    @staticmethod
+    def bill(index: int) -> Bill:
+        """The bill of a consumer."""
+        return bills.bill(SEED, index)
+
+    @staticmethod
+    def trace(
+        index: int, step: str, attempt: int = 1, bank: str = "SBI", operator: str = "jio"
+    ) -> str:
+        """The trace header of a journey."""
+        marks = ("phonepe", bank, "placard", "zxing-cpp", operator)
+        return c.Trace("qr_ebill", index, step, -1, attempt, *marks).header()
+
+    def resolve(self, index: int) -> Reply:
+        """Scan the bill of a consumer."""
+        scanned = qr.bill_uri(SEED, self.bill(index))
+        trace = self.trace(index, "resolve")
+        return self.ask(
+            "POST", "psp", c.RESOLVE, c.ResolveRequest("phonepe", scanned), fewseconds_journey=trace
+        )
+
+    def pay(
+        self,
+        index: int,
+        *,
+        journey: int | None = None,
+        bank: str = "SBI",
+        operator: str = "jio",
+        attempt: int = 1,
+        **changes: object,
+    ) -> Reply:
+        """Pay the bill of a consumer, as the journey of that or another consumer."""
+        bill = self.bill(index)
+        whole = {
+            "app": "phonepe",
+            "payer_vpa": f"payer{journey or index}@examplebank",
+            "payer_bank": bank,
+            "payee_vpa": qr.PAYEE,
+            "bill_number": bill.number,
+            "amount_paise": bill.amount_paise,
+            "pin": "1234",
+            **changes,
+        }
+        whose = index if journey is None else journey
+        trace = self.trace(whose, "pay", attempt, bank, operator)
+        body = msgspec.json.encode(whole)
+        return self.ask("POST", "psp", c.PAY, body, fewseconds_journey=trace)
+
+    def status(self, transaction_id: str, index: int, attempt: int = 1) -> Reply:
+        """Ask what has become of a payment."""
+        path, trace = f"{c.PAYMENTS}/{transaction_id}", self.trace(index, "check_status", attempt)
+        return self.ask("GET", "psp", path, fewseconds_journey=trace)
+
+    def inbox(self, index: int, reference: str, wait_ms: int = 5000) -> list[dict[str, str]]:
+        """The messages about a payment on a consumer's handset."""
+        phone = consumers.consumer(SEED, index).phone
+        path = f"{c.INBOX}/{phone}?reference={reference}&wait_ms={wait_ms}"
+        reply = self.ask("GET", "sms", path, fewseconds_token=self.secrets.token)
+        messages: list[dict[str, str]] = reply.body["messages"]
+        return messages
+
+    def callback(self, index: int, name: str, **changes: object) -> c.Callback:
+        """The callback of a payment of a consumer's bill; ``name`` is its transaction id."""
+        bill = self.bill(index)
+        whole = {
+            "event_id": f"evt_{name}",
+            "transaction_id": name,
+            "rrn": f"{int.from_bytes(name.encode()[-8:], 'big') % 10**12:012d}",
+            "status": "SUCCESS",
+            "code": "00",
+            "bill_number": bill.number,
+            "amount_paise": bill.amount_paise,
+            "payer_vpa": "payer@examplebank",
+            **changes,
+        }
+        return msgspec.convert(whole, c.Callback)
+
+    def signed(
+        self, body: bytes, event_id: str, timestamp_s: int | None = None, key: bytes | None = None
+    ) -> dict[str, str]:
+        """The headers of an authentic callback."""
+        timestamp_s = wall_s() if timestamp_s is None else timestamp_s
+        signature = c.signature(key or self.secrets.keys()[0], event_id, timestamp_s, body)
+        return dict(zip(c.SIGNATURE_HEADERS, (event_id, str(timestamp_s), signature), strict=True))
+
+    def call_back(self, callback: c.Callback) -> Reply:
+        """Send a callback as the payee PSP does."""
+        body = msgspec.json.encode(callback)
+        headers = self.signed(body, callback.event_id)
+        return ask("POST", self.url("biller", c.BILLER_CALLBACK), body, headers)
+
+
+@pytest.fixture(scope="session")
+def enter() -> Callable[[Services], World]:
+    """Wrap running services for a test."""
+    return World
+
+
+def moody_scenario() -> Scenario:
+    """Quick parties, and banks that always do the same thing to their customers.
+
+    AXIS answers no credit in time, HDFC no debit, ICICI declines, PNB fails; callbacks about
+    KOTAK's customers take a while, and each second operator is deaf.
+    """
+
+    def always(outcome: str, code: str) -> dict[str, Any]:
+        failures = [{"outcome": outcome, "code": code, "share": 1.0, "source": "test"}]
+        return {"failures": failures}
+
+    stations = {
+        "beneficiary_bank": {"by": ["bank"], "variants": {"AXIS": always("timed_out", "U68")}},
+        "remitter_bank": {
+            "by": ["bank"],
+            "variants": {
+                "HDFC": always("timed_out", "U67"),
+                "ICICI": always("declined", "Z9"),
+                "PNB": always("error", "XY"),
+            },
+        },
+        "callback_network": {
+            "by": ["bank"], "variants": {"KOTAK": {"service_time": constant(500)}},
+        },
+        "operator": {"variants": {"vi": always("timed_out", "undelivered")}},
+    }  # fmt: skip
+    pay = scenario_file.load("smoke").steps["pay"]
+    legs = [msgspec.to_builtins(leg) for leg in pay.legs]
+    for leg in legs:
+        if leg["station"].endswith("_bank"):
+            leg["timeout_ms"] = 800
+    steps = {
+        "pay": {"legs": [{k: v for k, v in leg.items() if v is not None} for leg in legs]},
+        "ask_switch": {"delay_ms": 300},
+        "reversal": {"backoff_ms": [100]},
+    }
+    return quick_scenario({"stations": stations, "steps": steps})
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Services with quick parties, shared by tests that use consumers of their own."""
+    with Services(moody_scenario(), SEED, tmp_path_factory.mktemp("services")) as services:
+        yield World(services)
+
+
+class SkippingSelector(selectors.DefaultSelector):
+    """Does not wait for the time to pass: it moves the loop's clock."""
+
+    skipped_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Skip ahead if nothing is ready now."""
+        ready = super().select(0)
+        if not ready and timeout is not None:
+            self.skipped_s += timeout
+        return ready
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """An event loop in virtual time: every sleep is over at once, in the right order."""
+
+    def __init__(self) -> None:
+        """Begin at 0."""
+        self.skipping = SkippingSelector()
+        super().__init__(self.skipping)
+        # Timers that are due within the resolution go off together; a microsecond is one place.
+        self._clock_resolution = 1e-9
+
+    def time(self) -> float:
+        """Virtual seconds."""
+        return self.skipping.skipped_s
+
+    def now_us(self) -> int:
+        """Virtual microseconds: the method that tells services the plan's time."""
+        return round(self.time() * 1e6)
+
+
+@pytest.fixture
+def virtual_loop() -> Iterator[SkippingLoop]:
+    """A loop in virtual time, which also serves as the plan's clock."""
+    loop = SkippingLoop()
+    yield loop
+    loop.close()

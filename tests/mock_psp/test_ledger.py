@@ -1,0 +1,139 @@
+"""The ledger: one writer, many at once, nothing lost and nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sqlite3
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+import pytest
+from sqlalchemy.exc import SQLAlchemyError
+
+from fewseconds.contracts import Callback
+from fixtures import bills
+from mock_psp.ledger import Ledger
+from mock_psp.posting import Notice
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+T = TypeVar("T")
+SEED = 5
+
+
+def notice(index: int) -> Notice:
+    """The callback that pays the bill of consumer ``index``."""
+    bill = bills.bill(SEED, index)
+    callback = Callback(
+        f"evt{index}", f"{index:035d}", f"{index:012d}", "SUCCESS", "00", bill.number,
+        bill.amount_paise, "a@bank",
+    )  # fmt: skip
+    digest = hashlib.sha256(msgspec.json.encode(callback)).hexdigest()
+    return Notice(callback, digest, bill, "+910500000000", "", 1)
+
+
+@pytest.fixture
+def with_ledger(tmp_path: Path) -> Callable[..., Any]:
+    """Run something with a ledger on a file, then close it."""
+
+    def run(work: Callable[[Ledger], Awaitable[T]]) -> T:
+        async def whole() -> T:
+            ledger = Ledger(tmp_path / "ledger.sqlite3")
+            try:
+                return await work(ledger)
+            finally:
+                ledger.close()
+
+        return asyncio.run(whole())
+
+    return run
+
+
+def test_callbacks_that_come_together_are_each_answered(with_ledger: Callable[..., Any]) -> None:
+    """Of 200 payments that come four times each, all at once, every one is new exactly once."""
+
+    async def work(ledger: Ledger) -> list[Any]:
+        orders = [notice(index) for index in range(200)] * 4
+        return await asyncio.gather(*(ledger.post(order) for order in orders))
+
+    answers = with_ledger(work)
+    fresh = [answer.transaction_id for answer in answers if not answer.duplicate]
+    assert sorted(fresh) == [f"{index:035d}" for index in range(200)]
+    assert len({answer.receipt_number for answer in answers}) == 200
+
+
+def test_what_was_answered_is_on_the_disk(with_ledger: Callable[..., Any], tmp_path: Path) -> None:
+    """A second connection sees a posting as soon as it has been answered."""
+
+    async def work(ledger: Ledger) -> int:
+        await ledger.post(notice(1))
+        with sqlite3.connect(tmp_path / "ledger.sqlite3") as other:
+            (count,) = other.execute("SELECT count(*) FROM payments").fetchone()
+        other.close()
+        return int(count)
+
+    assert with_ledger(work) == 1
+
+
+def test_a_bad_order_does_not_harm_its_batch(with_ledger: Callable[..., Any]) -> None:
+    """When the database refuses one posting, the others of its batch are still written."""
+
+    async def work(ledger: Ledger) -> tuple[list[Any], int]:
+        # A receipt that is already there makes the posting of consumer 3 break a unique key.
+        await ledger.post(notice(0))
+        with ledger._engine.begin() as connection:
+            connection.exec_driver_sql(
+                "UPDATE receipts SET receipt_number = 'R' || ?", (f"{3:012d}",)
+            )
+        posts = [ledger.post(notice(index)) for index in range(1, 6)]
+        answers = await asyncio.gather(*posts, return_exceptions=True)
+        paid = [ledger.paid_by(bills.bill(SEED, index).number) for index in range(1, 6)]
+        return answers, sum(name is not None for name in paid)
+
+    answers, paid = with_ledger(work)
+    assert [isinstance(answer, SQLAlchemyError) for answer in answers] == [
+        False, False, True, False, False,
+    ]  # fmt: skip
+    assert paid == 4
+
+
+def test_unsent_messages_are_there_after_a_restart(with_ledger: Callable[..., Any]) -> None:
+    """A ledger that is opened again knows which messages nobody has sent."""
+
+    async def first(ledger: Ledger) -> None:
+        for index in range(3):
+            await ledger.post(notice(index))
+        messages = ledger.unsent(0)
+        await ledger.sent(messages[1].sequence, 5)
+
+    async def second(ledger: Ledger) -> list[str]:
+        return [message.transaction_id for message in ledger.unsent(0)]
+
+    with_ledger(first)
+    assert with_ledger(second) == [f"{0:035d}", f"{2:035d}"]
+
+
+def test_the_database_itself_refuses_doubles(
+    with_ledger: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Unique keys stand behind the rules: reference, event, receipt, bill and SMS."""
+
+    async def work(ledger: Ledger) -> None:
+        await ledger.post(notice(1))
+
+    with_ledger(work)
+    database = sqlite3.connect(tmp_path / "ledger.sqlite3")
+    for table, kept, columns in (
+        ("payments", "transaction_id", "'x', rrn, bill_number, 1, payer_vpa, status, reason, 1"),
+        ("callbacks", "event_id", "NULL, event_id, body_sha256, transaction_id, status, effect, 1"),
+        ("receipts", "transaction_id", "'x', transaction_id"),
+        ("bills", "bill_number", "bill_number, consumer_number, amount_paise, 1, 'x'"),
+        ("outbox", "transaction_id", "NULL, transaction_id, phone, text, trace, 1, NULL"),
+    ):  # fmt: skip
+        with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+            database.execute(f"INSERT INTO {table} SELECT {columns} FROM {table}")
+        assert database.execute(f"SELECT count({kept}) FROM {table}").fetchone() == (1,)
+    database.close()

@@ -1,0 +1,234 @@
+"""The payer side over real sockets: what the app sends and what it is shown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fewseconds import contracts as c
+from fewseconds.identity import masked
+from fixtures import consumers, keys, qr
+from mock_psp.journal import entries
+
+if TYPE_CHECKING:
+    from tests.mock_psp.conftest import Reply, World
+
+
+Eventually = Callable[[Callable[[], bool]], None]
+
+
+def journal(world: World, transaction_id: str) -> list[str]:
+    """What has happened to a payment."""
+    path = world.services.folder.journal
+    return [one.entry for one in entries(path) if one.transaction_id == transaction_id]
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Eventually:
+    """Ask again until something is true; the time-out of the test is the limit."""
+
+    def wait(fact: Callable[[], bool]) -> None:
+        while not fact():
+            time.sleep(0.02)
+
+    return wait
+
+
+def test_a_scanned_bill_is_shown_before_it_is_paid(world: World) -> None:
+    """The screen shows the bill's number, amount, due date, payee and the masked name."""
+    reply, bill = world.resolve(100), world.bill(100)
+    assert reply.status == 200
+    assert reply.body == {
+        "bill_number": bill.number,
+        "consumer_number": bill.consumer,
+        "customer_name": masked(consumers.consumer(world.seed, 100).name),
+        "amount_paise": bill.amount_paise,
+        "due_on": bill.due_on.isoformat(),
+        "payee_vpa": qr.PAYEE,
+        "payee_name": qr.PAYEE_NAME,
+        "verified": True,
+    }
+
+
+def test_a_typed_consumer_number_finds_the_same_bill_unverified(world: World) -> None:
+    """Typing leads to the bill as scanning does, but nothing vouches for it."""
+    typed = c.ResolveRequest("phonepe", consumer_number=world.bill(101).consumer)
+    reply = world.ask("POST", "psp", c.RESOLVE, typed)
+    assert reply.status == 200
+    assert (reply.body["bill_number"], reply.body["verified"]) == (world.bill(101).number, False)
+
+
+def test_whoever_has_no_trace_can_pay_with_curl(world: World) -> None:
+    """A payment without a trace works, and the same body twice is one payment."""
+    bill = world.bill(102)
+    asked = c.PayRequest(
+        "curl", "me@bank", "SBI", qr.PAYEE, bill.number, bill.amount_paise, "123456"
+    )
+    first = world.ask("POST", "psp", c.PAY, asked)
+    again = world.ask("POST", "psp", c.PAY, asked)
+    assert first.body["status"] == "SUCCESS"
+    assert again.body == first.body
+    assert journal(world, first.body["transaction_id"]).count("debit") == 1
+    told = world.ask("GET", "psp", f"{c.PAYMENTS}/{first.body['transaction_id']}")
+    assert told.body["status"] == "SUCCESS"
+
+
+def test_a_payment_ends_in_receipt_and_sms(world: World) -> None:
+    """The payment has an id of 35 characters, an RRN of 12 digits, one receipt and one SMS."""
+    paid = world.pay(103).body
+    name, rrn = paid["transaction_id"], paid["rrn"]
+    assert (paid["status"], paid["code"], paid["outcome"]) == ("SUCCESS", "00", "ok")
+    assert len(name) == 35
+    assert len(rrn) == 12
+    assert rrn.isdigit()
+    (message,) = world.inbox(103, name)
+    assert rrn in message["text"]
+    assert world.bill(103).consumer in message["text"]
+    receipt = world.ask("GET", "biller", f"{c.BILLER_RECEIPTS}/{name}").body
+    assert (receipt["rrn"], receipt["posting"]) == (rrn, "credited")
+    assert receipt["amount_paise"] == world.bill(103).amount_paise
+
+
+def test_an_attempt_with_another_body_is_a_conflict(world: World) -> None:
+    """An attempt is paid once; its repetition with another amount is refused."""
+    assert world.pay(104).status == 200
+    assert world.pay(104, amount_paise=1).status == 409
+
+
+TAMPERED: list[tuple[str, Callable[[str], str]]] = [
+    ("sign", lambda uri: uri.replace("am=", "am=1")),
+    ("sign", lambda uri: uri.split("&sign=", maxsplit=1)[0]),
+    ("sign", lambda uri: uri[:-3] + ("A==" if uri.endswith("B==") else "B==")),
+    ("orgid", lambda uri: uri.replace("orgid=990001", "orgid=990002")),
+    ("am", lambda uri: uri.replace("&cu=", "&am=1.00&cu=")),
+    ("link", lambda _: "https://example.org/win"),
+    ("link", lambda _: "৯৯"),
+]
+
+
+@pytest.mark.parametrize(("place", "tamper"), TAMPERED)
+def test_a_tampered_code_is_refused_and_the_parameter_named(
+    world: World, place: str, tamper: Callable[[str], str]
+) -> None:
+    """Nothing is shown for a code that its signer has not signed like this."""
+    scanned = tamper(qr.bill_uri(world.seed, world.bill(105)))
+    reply = world.ask("POST", "psp", c.RESOLVE, c.ResolveRequest("phonepe", scanned))
+    assert (reply.status, reply.content_type) == (400, "application/problem+json")
+    assert reply.body["detail"].startswith(f"{place}: ")
+    assert reply.body["outcome"] == "declined"
+
+
+def test_an_expired_code_is_refused(world: World) -> None:
+    """A genuine signature does not help a code whose time is over."""
+    uri = qr.bill_uri(world.seed, world.bill(106)).split("&sign=")[0]
+    before, expiry = uri.split("&QRexpire=")
+    old = qr.signed(
+        f"{before}&QRexpire=2020{expiry[4:]}", keys.private_key(world.seed, keys.BILLER_ORGID)
+    )
+    reply = world.ask("POST", "psp", c.RESOLVE, c.ResolveRequest("phonepe", old))
+    assert (reply.status, reply.body["detail"][:9]) == (400, "QRexpire:")
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"pin": "12a4"}, "pin"),
+        ({"pin": "١٢٣٤"}, "pin"),
+        ({"pin": "12345"}, "pin"),
+        ({"amount_paise": 0}, "amount_paise"),
+        ({"amount_paise": -100}, "amount_paise"),
+        ({"amount_paise": 10.5}, "amount_paise"),
+        ({"amount_paise": "100"}, "amount_paise"),
+        ({"payer_vpa": "nobody"}, "pa"),
+        ({"payee_vpa": "thief@bank"}, "payee_vpa"),
+    ],
+)
+def test_a_malformed_payment_is_refused_and_the_field_named(
+    world: World, changes: dict[str, Any], place: str
+) -> None:
+    """Nothing is debited for a request that is no payment."""
+    reply = world.pay(107, **changes)
+    assert (reply.status, reply.content_type) == (400, "application/problem+json")
+    assert reply.body["detail"].startswith(f"{place}: ")
+
+
+@pytest.mark.parametrize(
+    ("bank", "code", "outcome"), [("ICICI", "Z9", "declined"), ("PNB", "XY", "error")]
+)
+def test_a_bank_that_says_no_leaves_everything_as_it_was(
+    world: World, bank: str, code: str, outcome: str
+) -> None:
+    """A declined or failed debit is a FAILURE with the bank's code, and no money moves."""
+    index = 110 if bank == "ICICI" else 111
+    paid = world.pay(index, bank=bank).body
+    assert (paid["status"], paid["code"], paid["outcome"]) == ("FAILURE", code, outcome)
+    assert journal(world, paid["transaction_id"]) == ["shown"]
+
+
+def test_a_wrong_amount_is_declined_before_the_debit(world: World) -> None:
+    """The biller refuses one paisa too much when it is asked for authorisation."""
+    paid = world.pay(112, amount_paise=world.bill(112).amount_paise + 1).body
+    assert (paid["status"], paid["code"]) == ("FAILURE", "B6")
+    assert journal(world, paid["transaction_id"]) == ["shown"]
+
+
+def test_an_unknown_bill_is_declined(world: World) -> None:
+    """A bill beyond the city's consumers is unknown to the biller."""
+    beyond = world.bill(world.services.scenario.consumers)
+    assert world.pay(113, bill_number=beyond.number).body["code"] == "ZD"
+    typed = c.ResolveRequest("phonepe", consumer_number=beyond.consumer)
+    assert world.ask("POST", "psp", c.RESOLVE, typed).status == 404
+
+
+def test_a_debit_that_nobody_answers_is_reversed(world: World, eventually: Eventually) -> None:
+    """The payer sees a failure, and the money that had been debited after all comes back."""
+    paid = world.pay(114, bank="HDFC").body
+    assert (paid["status"], paid["code"], paid["outcome"]) == ("FAILURE", "U67", "timed_out")
+    name = paid["transaction_id"]
+    eventually(lambda: "reversal" in journal(world, name))
+    assert sorted(journal(world, name)) == ["debit", "reversal", "shown"]
+
+
+def test_a_credit_that_nobody_answers_is_deemed_and_then_known(
+    world: World, eventually: Eventually
+) -> None:
+    """PENDING on the screen until the PSP has asked the switch; posted and told by SMS once."""
+    paid = world.pay(115, bank="AXIS").body
+    assert (paid["status"], paid["code"], paid["outcome"]) == ("PENDING", "RB", "unfinished")
+    name, attempts = paid["transaction_id"], iter(range(1, 1000))
+
+    def known() -> bool:
+        told = world.status(name, 115, next(attempts)).body
+        assert told["status"] in ("PENDING", "SUCCESS")
+        return bool(told["status"] == "SUCCESS")
+
+    eventually(known)
+    assert len(world.inbox(115, name)) == 1
+    assert journal(world, name).count("credit") == 1
+
+
+def test_two_payers_of_one_bill_are_credited_once(world: World, eventually: Eventually) -> None:
+    """Whose callback comes second gets a refund, and an SMS that says so."""
+    first = world.pay(116, journey=116, bank="KOTAK").body
+    second = world.pay(116, journey=117, bank="KOTAK").body
+    assert (first["status"], second["status"]) == ("SUCCESS", "SUCCESS")
+    names = [first["transaction_id"], second["transaction_id"]]
+
+    def receipts() -> list[Reply]:
+        return [world.ask("GET", "biller", f"{c.BILLER_RECEIPTS}/{name}") for name in names]
+
+    eventually(lambda: {reply.status for reply in receipts()} == {200})
+    postings = [reply.body["posting"] for reply in receipts()]
+    assert sorted(postings) == ["credited", "refund_due"]
+    late = names[postings.index("refund_due")]
+    assert "will be refunded" in world.inbox(116, late)[0]["text"]
+    third = world.pay(116, journey=118).body
+    assert (third["status"], third["code"]) == ("FAILURE", "YG")
+
+
+def test_an_unknown_payment_is_not_found(world: World) -> None:
+    """Nobody learns anything about a payment that was never made."""
+    assert world.status("FWS" + "0" * 32, 119).status == 404
