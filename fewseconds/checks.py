@@ -97,20 +97,19 @@ def summary(
     word: slo.Word, verdicts: Sequence[slo.Verdict], found: Sequence[Check], valid: slo.Validity
 ) -> str:
     """One sentence that answers the question."""
-    broken = [check.name for check in found if check.gate and not check.passed]
-    if broken:
-        return f"No: it does not hold that {broken[0]}" + (
-            f" (and {len(broken) - 1} more)." if broken[1:] else "."
-        )
-    failed = [v for v in verdicts if v.gate and v.word == "fail"]
-    if failed:
-        return f"No: {_said(failed[0])}."
     if word == "inconclusive":
         reasons = valid.reasons or tuple(
             v.reason for v in verdicts if v.gate and v.word == "inconclusive"
         )
         reason = reasons[0].splitlines()[0] if reasons else "no gate could be judged"
         return f"Nothing can be said: {reason}."
+    broken = [check.name for check in found if check.gate and not check.passed]
+    if broken:
+        more = f" (and {len(broken) - 1} more)" if broken[1:] else ""
+        return f"No: it does not hold that {broken[0]}{more}."
+    failed = [v for v in verdicts if v.gate and v.word == "fail"]
+    if failed:
+        return f"No: {_said(failed[0])}."
     times = {
         v.statistic: v for v in verdicts if v.measure == "machine_time" and v.engine == "measured"
     }

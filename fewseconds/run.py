@@ -127,7 +127,7 @@ def run(
     found = checks.all_checks(
         stage.whole, evidence, summary.misreads if summary else None
     ) + _audit(stage.folder, troubles)
-    word = _word(verdicts, found, valid)
+    word = "inconclusive" if troubles else _word(verdicts, found, valid)
     record = Record(
         scenario=scenario.name,
         scenario_hash=scenario.digest,
@@ -253,7 +253,10 @@ def _audit(folder: Path, troubles: list[str]) -> list[Check]:
 
 
 def _word(verdicts: list[slo.Verdict], found: list[Check], valid: slo.Validity) -> slo.Word:
-    """The word for the run: a broken invariant is a failure even when latencies say nothing."""
+    """The word for a run that went to its end.
+
+    A broken invariant is a failure even when the generator was too slow for latencies to count.
+    """
     if any(check.gate and not check.passed for check in found):
         return "fail"
     word = slo.overall(verdicts)
