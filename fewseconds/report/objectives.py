@@ -51,7 +51,7 @@ class Objective(msgspec.Struct, frozen=True):
 
 
 def objectives(scenario: Scenario, record: Record, evidence: Evidence) -> tuple[Objective, ...]:
-    """The rows of the SLO table, gates first, each in the order of the scenario."""
+    """The rows of the SLO tables, in the order in which they were judged."""
     names = list(dict.fromkeys(verdict.name for verdict in record.verdicts))
     found = []
     for name in names:
@@ -78,7 +78,7 @@ def objectives(scenario: Scenario, record: Record, evidence: Evidence) -> tuple[
                 first.source,
             )
         )
-    return tuple(sorted(found, key=lambda row: not row.gate))
+    return tuple(found)
 
 
 def _reasons(pair: dict[str, Verdict], known: tuple[str, ...]) -> tuple[str, ...]:

@@ -36,12 +36,16 @@ def test_the_comparison_is_the_difference_of_the_quantiles(
     assert pay.agrees is False
 
 
-def test_rows_of_people_and_modelled_parties_are_not_scored(city: Scenario, seen: Evidence) -> None:
+def test_rows_of_people_and_modelled_parties_are_not_scored(shop: Workshop, city: Scenario) -> None:
     """A row is scored exactly if one of its stations is a device or measured."""
-    for row in comparison.rows(city, seen):
+    reversed_walk = [*shop.paid()[:7], ("reversal", "ok", "", 1.0)]
+    compared = comparison.rows(city, shop.evidence([("qr_ebill", reversed_walk)] * 9))
+    for row in compared:
         roles = {city.stations[leg.station].role for leg in city.steps[row.step].legs}
         assert row.by_construction == (not roles & {"device", "measured"})
         assert (row.agrees is None) == row.by_construction
+    greyed = {row.step for row in compared if row.by_construction}
+    assert greyed == {"open_app", "review", "enter_pin", "reversal"}
 
 
 def test_the_same_rows_agree(shop: Workshop, city: Scenario) -> None:
