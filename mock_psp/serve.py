@@ -132,15 +132,18 @@ class Services:
         self._await_ready((service,))
 
     def stop(self) -> None:
-        """Tell all services to stop and wait until they have; kill those that do not."""
-        processes = list(self._running.values())
-        for process in processes:
+        """Tell the services to stop, callers before those they call; kill those that do not.
+
+        So a callback that is under way still finds its biller, and a posting its SMS gateway.
+        """
+        for service in reversed(SERVICES):
+            process = self._running.get(service)
+            if process is None:
+                continue
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-        deadline_s = time.monotonic() + STOP_S
-        for process in processes:
             try:
-                process.wait(max(deadline_s - time.monotonic(), 0.01))
+                process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
