@@ -145,6 +145,9 @@ class Writer:
 def read(folder: Path, observer: str | None = None) -> pa.Table:
     """All rows that the processes of a run have written to ``folder`` so far."""
     files = sorted(Path(folder).glob("*.parquet"))
+    # A process that was killed while it tidied up leaves parts beside the file that holds them.
+    whole_ones = {file.stem for file in files}
+    files = [file for file in files if file.stem.split(".part")[0] not in whole_ones - {file.stem}]
     tables = [pq.read_table(file, schema=SCHEMA).unify_dictionaries() for file in files]
     if not tables:
         return SCHEMA.empty_table()
