@@ -45,6 +45,9 @@ SYSTEM_FATES: Final = ("failed", "dropped", "unfinished", "unexplained")
 UNDELIVERED: Final = "timed_out"
 """Outcome of the SMS step when the message was accepted but never arrived."""
 
+SMS_GATEWAY: Final = "sms_gateway"
+"""The station that takes a message over."""
+
 
 def frame(outcomes: pa.Table) -> pl.DataFrame:
     """Outcome rows as a polars frame with plain strings and the sojourn beside them."""
@@ -119,6 +122,21 @@ def _timed(table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _undelivered(outcomes: pl.DataFrame) -> pl.Expr:
+    """Whether the operator lost a message: the gateway had accepted it.
+
+    A client sees only that nothing came; where rows of another observer are at hand, they decide.
+    """
+    silent = pl.col("sms_outcome").fill_null("") == UNDELIVERED
+    elsewhere = outcomes.filter(pl.col("observer") != "client")
+    if elsewhere.is_empty():
+        return silent
+    accepted = elsewhere.filter((pl.col("station") == SMS_GATEWAY) & (pl.col("outcome") == "ok"))[
+        "journey_id"
+    ]
+    return silent & pl.col("journey_id").is_in(accepted.unique().implode())
+
+
 def samples(measure: str, table: pl.DataFrame, outcomes: pl.DataFrame) -> NDArray[np.float64]:
     """Seconds of every journey that has a say in ``measure``; what the system failed is infinite.
 
@@ -134,9 +152,7 @@ def samples(measure: str, table: pl.DataFrame, outcomes: pl.DataFrame) -> NDArra
     if measure == "sms_time":
         # Cash gets a paper receipt; only payments on a route with an SMS have a say.
         with_sms = pl.col("kind").is_in((*QR_KINDS, *PORTAL_KINDS))
-        heard = table.filter(
-            with_sms & confirmed & (pl.col("sms_outcome").fill_null("") != UNDELIVERED)
-        )
+        heard = table.filter(with_sms & confirmed & ~_undelivered(outcomes))
         return heard["sms_us"].fill_null(np.inf).to_numpy() / 1e6 if len(heard) else np.empty(0)
     kinds = PORTAL_KINDS if measure == "portal_time" else QR_KINDS
     column = {

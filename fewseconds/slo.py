@@ -169,7 +169,7 @@ def judge(slo: Slo, engine: str, values: NDArray[np.float64], validity: Validity
             return verdict("inconclusive", nothing, reason)
         numbers = quantile(values, probability)
     if not validity.valid:
-        return verdict("inconclusive", numbers, validity.reasons[0])
+        return verdict("inconclusive", numbers, " ".join(validity.reasons[:1]))
     observed = math.nan if numbers[0] is None else numbers[0]
     met = observed >= slo.limit if slo.at_least else observed <= slo.limit
     return verdict("pass" if met else "fail", numbers)

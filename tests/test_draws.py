@@ -1,0 +1,167 @@
+"""Draws of a scenario: named by what they are for, and distributed as the scenario says."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fewseconds import scenario_file
+from fewseconds.draws import Draws, Visit
+from fewseconds.plan import Traits
+
+if TYPE_CHECKING:
+    from fewseconds.scenario import Scenario
+
+COUNT = 20_000
+P_MIN = 1e-3
+ANYBODY = Traits("phonepe", "SBI", "laser_print", "zxing-cpp", "jio")
+
+
+def city(**stations: Any) -> Scenario:  # noqa: ANN401 - any part of a scenario
+    """The month of the city with other stations."""
+    return scenario_file.load("mumbai", {"stations": stations})
+
+
+MUMBAI = city()
+
+
+def visit(
+    station: str,
+    step: str = "pay",
+    leg: int = 0,
+    traits: Traits = ANYBODY,
+    world: Scenario = MUMBAI,
+) -> Visit:
+    """The draws of one leg."""
+    return Draws(world, 7).visit(step, leg, station, traits)
+
+
+def served(one: Visit, attempt: int = 1) -> list[int]:
+    """Service times of many journeys."""
+    return [one.service_us(journey, attempt) for journey in range(COUNT)]
+
+
+def lognormal_us(median_ms: float, p95_ms: float) -> Any:  # noqa: ANN401 - SciPy has no type for it
+    """SciPy's lognormal law with this median and 95th percentile, in microseconds."""
+    sigma = math.log(p95_ms / median_ms) / stats.norm.ppf(0.95)
+    return stats.lognorm(sigma, scale=1000 * median_ms)
+
+
+def test_service_times_follow_the_law_of_their_station() -> None:
+    """A Kolmogorov-Smirnov test against SciPy's law does not reject the drawn times."""
+    drawn = served(visit("remitter_bank"))
+    assert stats.kstest(drawn, lognormal_us(1200, 3000).cdf).pvalue > P_MIN
+
+
+def test_traits_choose_the_law_and_the_failures_of_a_variant() -> None:
+    """A phone's operator decides over its times and losses, an unlisted one over none."""
+    for operator, median_ms, p95_ms, lost in (
+        ("jio", 3160, 5000, 0.015),
+        ("bsnl", 15_490, 30_000, 0.075),
+        ("nobody", 4000, 10_000, 0.027),
+    ):  # fmt: skip
+        traits = Traits("phonepe", "SBI", "laser_print", "zxing-cpp", operator)
+        one = visit("operator", "sms", 2, traits)
+        assert stats.kstest(served(one), lognormal_us(median_ms, p95_ms).cdf).pvalue > P_MIN
+        losses = sum(one.failure(journey, 1) is not None for journey in range(COUNT))
+        low, high = stats.binom.ppf([0.0005, 0.9995], COUNT, lost)
+        assert low <= losses <= high
+        assert one.failure_share == lost
+    assert ANYBODY.key(("medium", "scanner")) == "laser_print/zxing-cpp"
+    assert ANYBODY.key(()) == ""
+
+
+def test_each_way_to_fail_has_its_share() -> None:
+    """Counts of every response code lie in the 99.9 % interval of its share."""
+    bank = visit("remitter_bank")
+    found = [bank.failure(journey, 1) for journey in range(COUNT)]
+    codes = ["" if failure is None else failure.code for failure in found]
+    for code, share in {"Z9": 0.039, "ZM": 0.02, "Z8": 0.0067, "U16": 0.004, "XY": 0.0048}.items():
+        low, high = stats.binom.ppf([0.0005, 0.9995], COUNT, share)
+        assert low <= codes.count(code) <= high
+    assert {f.outcome for f in found if f is not None} == {"declined", "error"}
+
+
+@pytest.mark.parametrize("persistence", [0.0, 0.5, 0.8, 1.0])
+def test_persistent_luck_is_a_chain(persistence: float) -> None:
+    """After a failure the next attempt fails with probability persistence + the rest's share."""
+    failures = [{"outcome": "error", "code": "no", "share": 0.3, "source": "made up"}]
+    hazy = {"persistence": persistence, "failures": failures, "variants": {}}
+    lens = visit("biller", "scan", 0, ANYBODY, city(biller=hazy))
+    failed = np.array(
+        [
+            [lens.failure(journey, attempt) is not None for attempt in (1, 2, 3)]
+            for journey in range(COUNT)
+        ]
+    )
+    for before, after in itertools.pairwise(failed.T):
+        again, often = int((before & after).sum()), int(before.sum())
+        low, high = stats.binom.ppf([0.0005, 0.9995], often, persistence + (1 - persistence) * 0.3)
+        assert low <= again <= high
+    # Every attempt by itself fails at the share of the station.
+    low, high = stats.binom.ppf([0.0005, 0.9995], COUNT, 0.3)
+    assert all(low <= column.sum() <= high for column in failed.T)
+
+
+def test_draws_for_different_things_are_independent() -> None:
+    """Journey, step, leg, station, attempt and kind of draw each name a draw of their own."""
+    patience = {"law": "exponential", "mean_ms": 100, "source": "made up"}
+    laws = {"law": "exponential", "mean_ms": 1, "source": "made up"}
+    many = {"service_time": laws, "patience": patience}
+    world = city(biller=many, switch=many)
+    columns = {
+        "pay": served(visit("biller", "pay", world=world)),
+        "resolve": served(visit("biller", "resolve", world=world)),
+        "leg": served(visit("biller", "pay", 1, world=world)),
+        "station": served(visit("switch", "pay", world=world)),
+        "attempt": served(visit("biller", "pay", world=world), attempt=2),
+    }
+    one = visit("biller", world=world)
+    columns["patience"] = [one.patience_us(journey, 1) or 0 for journey in range(COUNT)]
+    columns["next journey"] = [*columns["pay"][1:], 0]
+    for (name, column), (other, another) in itertools.combinations(columns.items(), 2):
+        correlation = stats.spearmanr(column, another).statistic
+        assert abs(correlation) < 4 / math.sqrt(COUNT), (name, other)
+    bank = visit("remitter_bank")
+    times = np.array(served(bank))
+    bad = np.array([bank.failure(journey, 1) is not None for journey in range(COUNT)])
+    assert stats.ks_2samp(times[bad], times[~bad]).pvalue > P_MIN
+
+
+def test_two_scenarios_share_the_draws_they_have_in_common() -> None:
+    """Other stations, shares and servers leave a draw as it is; a slowdown multiplies it."""
+    plain = Draws(scenario_file.load("mumbai"), 7)
+    fault = {"kind": "slowdown", "station": "biller", "factor": 5}
+    slow = Draws(
+        scenario_file.load("mumbai", {"fault": [fault], "digital_share": 0.9, "consumers": 9}), 7
+    )
+    other = Draws(scenario_file.load("mumbai"), 8)
+    for station, factor in (("biller", 5), ("switch", 1)):
+        at = (station, "pay", 3, 1)
+        times = [plain.service_us(*at, journey, ANYBODY) for journey in range(100)]
+        stretched = [slow.service_us(*at, journey, ANYBODY) for journey in range(100)]
+        assert stretched == [factor * time for time in times]
+        assert times != [other.service_us(*at, journey, ANYBODY) for journey in range(100)]
+
+
+def test_two_slowdowns_of_a_station_multiply() -> None:
+    """Faults of one station work together, and those of another do not touch it."""
+    faults = [
+        {"kind": "slowdown", "station": name, "factor": factor}
+        for name, factor in (("biller", 2), ("biller", 1.5), ("switch", 7))
+    ]
+    slow = Draws(scenario_file.load("mumbai", {"fault": faults}), 7)
+    plain = Draws(scenario_file.load("mumbai"), 7)
+    for journey in range(100):
+        at = ("biller", "pay", 3, 1, journey, ANYBODY)
+        assert abs(slow.service_us(*at) - 3 * plain.service_us(*at)) <= 1
+
+
+def test_without_a_law_of_patience_nobody_leaves() -> None:
+    """A station without patience gives none to any visit."""
+    assert {visit("switch").patience_us(journey, 1) for journey in range(100)} == {None}
