@@ -41,7 +41,6 @@ from mock_psp.station import Answer, Duty
 from mock_psp.web import HttpRequest, Refusal, body_of, refused, taking, trace_of
 from mock_psp.web import application as service
 from mock_psp.webhook import NotAuthenticError, checked_id
-from mock_psp.world import World, call_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
 
     from fewseconds.contracts import Trace
     from fewseconds.identity import Bill
+    from mock_psp.world import World
 
 REMEMBERED: Final = 8192
 GRACE_DAYS: Final = qr.DAYS_VALID_AFTER_DUE
@@ -91,12 +91,10 @@ class Biller:
         self, trace: Trace | None, work: Callable[[], Answer | Awaitable[Answer]]
     ) -> Answer:
         """Do some work as one visit of the station; without a trace, nobody keeps a row of it."""
-        if trace is None:
+        call = None if trace is None else self.world.call(trace)
+        if call is None:
             result = work()
             return result if isinstance(result, Answer) else await result
-        route = self.world.route(trace.kind)
-        after = route.steps[route.index(trace.step)].after if route is not None else None
-        call = call_of(trace, "main" if after is None else trace.step)
         return await self.station.visit(call, Duty(do=work))
 
     def _bill(self, number: str) -> Bill | None:

@@ -146,8 +146,7 @@ class PayerSide:
     async def resolve(self, data: ResolveRequest, trace: Trace) -> BillDetails:
         """Bill details for a scanned link or a typed consumer number."""
         journey, scan = self.journey(trace), Scan(data)
-        step = journey.route.index(trace.step)
-        answer = await self.walk.attempt(journey, step, trace.attempt, scan)
+        answer = await self.walk.attempt(journey, _step(journey, trace), trace.attempt, scan)
         if answer.outcome != j.OK:
             raise refused(answer)
         details: BillDetails = answer.value
@@ -157,7 +156,7 @@ class PayerSide:
         """One payment attempt; asked again with the same body, the same payment."""
         _check(data)
         journey = self.journey(trace)
-        seed = self.world.seed
+        step, seed = _step(journey, trace), self.world.seed
         name = identity.transaction_id(PREFIX, seed, trace.journey_id, trace.attempt)
         known = self.transactions.get(name)
         if known is not None:
@@ -171,7 +170,6 @@ class PayerSide:
         _forget_oldest(self.transactions)
         _forget_oldest(self.answers)
         try:
-            step = journey.route.index(trace.step)
             answer = await self.walk.attempt(journey, step, trace.attempt, transaction)
             transaction.end(answer)
             self.banks.write("shown", transaction, transaction.status)
@@ -187,18 +185,27 @@ class PayerSide:
         if transaction is None:
             raise Refusal(404, "No such payment", f"no payment {transaction_id!r} is known here")
         journey = transaction.journey
-        step, attempt = "check_status", 0
         if trace is not None:
-            step, attempt = trace.step, trace.attempt
+            step, attempt = _step(journey, trace), trace.attempt
         else:
+            step = journey.route.index("check_status")
             attempt = self.checks[transaction_id] = self.checks.get(transaction_id, 0) + 1
-        answer = await self.walk.attempt(journey, journey.route.index(step), attempt, transaction)
+        answer = await self.walk.attempt(journey, step, attempt, transaction)
         if answer.outcome not in (j.OK, j.UNFINISHED):
             raise refused(answer)
         if answer.outcome == j.OK and transaction.status == "PENDING":
             transaction.end(answer)
             self.banks.write("shown", transaction, transaction.status)
         return transaction.payment()
+
+
+def _step(journey: Journey, trace: Trace) -> int:
+    """The position of the step that a trace names; refuses a step that its journey lacks."""
+    try:
+        return journey.route.index(trace.step)
+    except KeyError:
+        what = f"{trace.step!r} is not a step of {trace.kind!r}"
+        raise Refusal(400, "Malformed", what) from None
 
 
 def _check(data: PayRequest) -> None:

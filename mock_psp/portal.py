@@ -36,7 +36,6 @@ from fixtures import bills, consumers, qr
 from mock_psp.station import Answer, Duty
 from mock_psp.web import HttpRequest, Refusal, body_of, refused, taking, trace_of
 from mock_psp.web import application as service
-from mock_psp.world import World, call_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
 
     from fewseconds.contracts import Trace
     from mock_psp.station import Station
+    from mock_psp.world import World
 
 PASSWORD_LENGTHS: Final = range(8, 129)
 SESSIONS_MAX: Final = 200_000
@@ -86,11 +86,12 @@ class Portal:
         self, station: Station, trace: Trace | None, work: Callable[[], Answer | Awaitable[Answer]]
     ) -> Answer:
         """Do some work as one visit of a station; raises the problem of a negative answer."""
-        if trace is None:
+        call = None if trace is None else self.world.call(trace)
+        if call is None:
             result = work()
             answer = result if isinstance(result, Answer) else await result
         else:
-            answer = await station.visit(call_of(trace), Duty(do=work))
+            answer = await station.visit(call, Duty(do=work))
         if answer.outcome != j.OK:
             raise refused(answer)
         return answer

@@ -30,12 +30,12 @@ from mock_psp.station import Answer, Duty
 from mock_psp.walk import Journey, Walk
 from mock_psp.web import HttpRequest, Refusal, body_of, check_token, refused, taking, trace_of
 from mock_psp.web import application as service
-from mock_psp.world import World, call_of
 
 if TYPE_CHECKING:
     from litestar import Litestar
 
     from mock_psp.station import Call
+    from mock_psp.world import World
 
 WAIT_MS_MAX: Final = 30_000
 TEXT_LENGTH_MAX: Final = 160
@@ -81,9 +81,9 @@ class Gateway:
         refusal = _scrubbed(request)
         if refusal is not None:
             return Answer(j.DECLINED, refusal.problem.code, refusal.problem)
-        if trace is None:
+        call = None if trace is None else self.world.call(trace)
+        if call is None:
             return self._accept(request, None)
-        call = call_of(trace, trace.step)
         return await self._station.visit(call, Duty(done=lambda: self._accept(request, call)))
 
     def _accept(self, request: SmsRequest, call: Call | None) -> Answer:

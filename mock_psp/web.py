@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -22,7 +23,7 @@ from fewseconds.errors import MalformedError
 from fewseconds.journey import DECLINED, ERROR, OUTCOMES, REJECTED, RENEGED, TIMED_OUT, UNFINISHED
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from litestar.types import ControllerRouterHandler
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 BODY_BYTES_MAX: Final = 64 * 1024
 RECORD_S: Final = 2
+JOURNEYS: Final = 1 << 62
+LEGS: Final = 1 << 16
+ATTEMPTS: Final = 1 << 31
 PROBLEM: Final = "application/problem+json"
 STATUS: Final = {
     DECLINED: 422, ERROR: 502, TIMED_OUT: 504, REJECTED: 503, RENEGED: 503, UNFINISHED: 503,
@@ -80,8 +84,11 @@ def refused(answer: Answer, detail: str = "") -> Refusal:
 
 
 def trace_of(request: HttpRequest) -> Trace | None:
-    """The journey's trace in the header, if there is one."""
-    return Trace.read(request.headers.get(TRACE_HEADER))
+    """The journey's trace in the header, if there is one that a row of outcomes can hold."""
+    trace = Trace.read(request.headers.get(TRACE_HEADER))
+    if trace is None or not (0 <= trace.journey_id < JOURNEYS and -1 <= trace.leg < LEGS):
+        return None
+    return trace if 1 <= trace.attempt < ATTEMPTS else None
 
 
 async def body_of(request: HttpRequest, kind: type[T]) -> T:
@@ -142,22 +149,21 @@ def application(
     ``start`` runs before the service is ready, ``stop`` when no request is open any more.
     """
 
-    async def started(app: Litestar) -> None:
+    @asynccontextmanager
+    async def running(app: Litestar) -> AsyncIterator[None]:
         await start()
-        app.state.recording = asyncio.create_task(_record(world))
+        recording = asyncio.create_task(_record(world))
         app.state.ready = True
-
-    async def stopped(app: Litestar) -> None:
+        yield
         app.state.ready = False
         await stop()
-        app.state.recording.cancel()
+        recording.cancel()
         world.writer.close()
 
     return Litestar(
         [*handlers, health, ready],
         state=State({**state, "ready": False, "service": title}),
-        on_startup=[started],
-        on_shutdown=[stopped],
+        lifespan=[running],
         exception_handlers={Exception: problem},
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,

@@ -42,6 +42,22 @@ class World:
         """A kind of journey, or None if there is no such kind in real time."""
         return self._routes.get(kind)
 
+    def call(self, trace: Trace) -> Call | None:
+        """The visit that a trace announces; None if no such step is known.
+
+        A client speaks of a step, whose first leg is meant. Steps that an event starts are in the
+        branch of that name.
+        """
+        route = self._routes.get(trace.kind)
+        step = next((one for one in route.steps if one.name == trace.step), None) if route else None
+        if step is None:
+            return None
+        branch = "main" if step.after is None else step.name
+        leg = max(trace.leg, 0)
+        return Call(
+            trace.kind, trace.journey_id, branch, trace.step, leg, trace.attempt, traits(trace)
+        )
+
     def route_through(self, *steps: str) -> Route:
         """The first kind of journey that has all these steps: for callers without a trace."""
         for route in self._routes.values():
@@ -63,9 +79,3 @@ def _traits(app: str, bank: str, medium: str, scanner: str, operator: str) -> Tr
 def traits(trace: Trace) -> Traits:
     """The traits that a trace carries."""
     return _traits(trace.app, trace.bank, trace.medium, trace.scanner, trace.operator)
-
-
-def call_of(trace: Trace, branch: str = "main") -> Call:
-    """The visit that a trace announces; a client speaks of the step, whose first leg is meant."""
-    leg = max(trace.leg, 0)
-    return Call(trace.kind, trace.journey_id, branch, trace.step, leg, trace.attempt, traits(trace))

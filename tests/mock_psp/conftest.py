@@ -6,6 +6,9 @@ import asyncio
 import http.client
 import json
 import selectors
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -21,6 +24,7 @@ from mock_psp.spec import read_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from fewseconds.identity import Bill
     from fewseconds.scenario import Scenario
@@ -285,3 +289,58 @@ def virtual_loop() -> Iterator[SkippingLoop]:
     loop = SkippingLoop()
     yield loop
     loop.close()
+
+
+class Crashed(NamedTuple):
+    """What came of a run in which the biller and the gateway were killed on the way."""
+
+    folder: Path
+    confirmed: dict[int, str]
+    """Consumer → the payment that its screen called successful."""
+    inboxes: dict[int, list[str]]
+    """Consumer → references of the messages on its handset after everything was healed."""
+    left_unsent: str
+    """The payment whose SMS could not be sent before the biller was killed."""
+
+
+@pytest.fixture(scope="session")
+def crashed(tmp_path_factory: pytest.TempPathFactory) -> Crashed:
+    """A run whose biller is killed amid payments, and again with an unsent SMS."""
+    folder = tmp_path_factory.mktemp("crashed")
+    steps = {
+        "callback": {"attempts_max": 2000, "backoff_ms": [50]},
+        "sms": {"attempts_max": 2000, "backoff_ms": [50]},
+    }
+    scenario = quick_scenario({"steps": steps})
+    with Services(scenario, SEED, folder, only=("psp", "biller", "sms")) as services:
+        world, confirmed = World(services), dict[int, str]()
+
+        def pay(index: int) -> None:
+            for attempt in count(1):
+                body = world.pay(index, attempt=attempt).body
+                if body.get("status") == "SUCCESS":
+                    confirmed[index] = body["transaction_id"]
+                    return
+
+        with ThreadPoolExecutor(6) as pool:
+            payments = [pool.submit(pay, index) for index in range(300, 330)]
+            while sum(payment.done() for payment in payments) < 8:
+                time.sleep(0.005)
+            services.kill("biller")
+            services.restart("biller")
+            for payment in payments:
+                payment.result()
+        services.kill("sms")
+        pay(330)
+        receipt = f"{c.BILLER_RECEIPTS}/{confirmed[330]}"
+        while world.ask("GET", "biller", receipt).status != 200:
+            time.sleep(0.005)
+        services.kill("biller")
+        services.restart("sms")
+        services.restart("biller")
+        inboxes = {}
+        # The gateway that was killed forgot what lay in the inboxes; only its log remembers.
+        for index, name in confirmed.items():
+            wait_ms = 20_000 if index == 330 else 0
+            inboxes[index] = [one["reference"] for one in world.inbox(index, name, wait_ms)]
+    return Crashed(folder, confirmed, inboxes, confirmed[330])

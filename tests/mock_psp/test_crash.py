@@ -1,0 +1,43 @@
+"""What a kill at a bad moment may and may not do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from fewseconds import outcomes
+from mock_psp import auditor
+from mock_psp.message_log import log_entries
+from mock_psp.spec import Folder
+
+if TYPE_CHECKING:
+    from tests.mock_psp.conftest import Crashed
+
+
+def test_a_killed_biller_loses_no_payment(crashed: Crashed) -> None:
+    """After the restart the ledger agrees with the banks, the screens and the gateway."""
+    audit = auditor.audit(crashed.folder)
+    assert [check.first for check in audit.checks if not check.passed] == []
+    checked = {check.name: check.checked for check in audit.checks}
+    assert checked["every posting has two lines that balance"] >= len(crashed.confirmed)
+
+
+def test_every_confirmed_payment_has_one_sms_in_spite_of_the_crash(crashed: Crashed) -> None:
+    """The gateway accepted one message for each payment, however often it was sent."""
+    log = log_entries(Folder(crashed.folder).messages)
+    accepted = Counter(entry.reference for entry in log if entry.entry == "accepted")
+    assert {name: accepted[name] for name in crashed.confirmed.values()} == dict.fromkeys(
+        crashed.confirmed.values(), 1
+    )
+
+
+def test_a_restarted_biller_sends_what_was_unsent(crashed: Crashed) -> None:
+    """The SMS that nobody took before the kill arrives after the restart."""
+    assert crashed.inboxes[330] == [crashed.left_unsent]
+
+
+def test_outcomes_written_before_a_kill_are_kept(crashed: Crashed) -> None:
+    """Both lives of the biller have their rows, under names of their own."""
+    rows = outcomes.read(Folder(crashed.folder).outcomes, "server")
+    processes = set(rows["process"].cast("string").to_pylist())
+    assert {"psp", "biller.3", "sms.2"} <= processes

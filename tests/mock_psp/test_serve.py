@@ -1,0 +1,104 @@
+"""Starting, watching and stopping the services."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from fewseconds.errors import HarnessError
+from mock_psp.serve import Services, bound, is_ready
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fewseconds.scenario import Scenario
+
+STARTER = """
+import sys, time
+from pathlib import Path
+from fewseconds import scenario_file
+from mock_psp.serve import Services
+with Services(scenario_file.load("smoke"), 7, Path(sys.argv[1]), only=("sms",)) as services:
+    print(services.pid("sms"), flush=True)
+    time.sleep(60)
+"""
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended (a zombie has)."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_a_busy_port_is_named(quick: Callable[..., Scenario], tmp_path: Path) -> None:
+    """Nothing is started when a port is taken, and the message says which service wanted it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(HarnessError, match=rf"^biller \(port {port}\): .*choose another"):
+            Services(quick(), 7, tmp_path, ports={"biller": port}).__enter__()
+    assert not list(tmp_path.glob("logs/*"))
+
+
+def test_a_service_that_cannot_start_is_named_with_its_log(
+    quick: Callable[..., Scenario], tmp_path: Path
+) -> None:
+    """A ledger that is no database ends the biller, and its log says so; nothing is left over."""
+    (tmp_path / "ledger.sqlite3").write_bytes(b"no database at all" * 100)
+    services = Services(quick(), 7, tmp_path, only=("biller", "sms"))
+    with pytest.raises(HarnessError, match=r"(?s)^biller \(port \d+\): ended .*not a database"):
+        services.__enter__()
+    assert not is_ready(services.spec.ports["sms"])
+
+
+def test_services_stop_when_told_and_leave_everything_written(
+    quick: Callable[..., Scenario], tmp_path: Path
+) -> None:
+    """A stop ends every process with 0 and leaves whole files, private secrets and a free port."""
+    services = Services(quick(), 7, tmp_path, only=("biller", "sms"))
+    with services:
+        assert services.poll() is None
+        processes = dict(services._running)
+        assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
+    assert {name: process.returncode for name, process in processes.items()} == {
+        "biller": 0, "sms": 0,
+    }  # fmt: skip
+    assert sorted(path.name for path in services.folder.outcomes.iterdir()) == [
+        "biller.parquet", "sms.parquet",
+    ]  # fmt: skip
+    assert not (tmp_path / "ledger.sqlite3-wal").exists()
+    bound("biller", services.spec.ports["biller"]).close()
+
+
+def test_a_service_that_dies_is_noticed(quick: Callable[..., Scenario], tmp_path: Path) -> None:
+    """The watcher names the dead service and the signal that killed it."""
+    with Services(quick(), 7, tmp_path, only=("sms",)) as services:
+        os.kill(services.pid("sms"), signal.SIGKILL)
+        while (died := services.poll()) is None:
+            time.sleep(0.01)
+        assert (died.service, died.exit_code) == ("sms", -signal.SIGKILL)
+
+
+def test_services_do_not_outlive_a_killed_parent(repository: Path, tmp_path: Path) -> None:
+    """When whoever started the services is killed, they end by themselves."""
+    command = [sys.executable, "-c", STARTER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=repository) as parent:
+        assert parent.stdout is not None
+        service = int(parent.stdout.readline())
+        assert not gone(service)
+        parent.kill()
+    while not gone(service):
+        time.sleep(0.02)
