@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ import msgspec
 from geventhttpclient import HTTPClient
 
 from fewseconds import contracts as c
+from fewseconds.journey import OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +45,9 @@ class Client:
             connection_timeout=CONNECT_TIMEOUT_S,
             network_timeout=120.0,
         )
+        # The library asks again, up to size + 1 times, when a server hangs up on a GET. Here one
+        # attempt is one request: whether to try again is for the journey's rules to say.
+        self._http._connection_pool.size = -1  # noqa: SLF001 - it offers no option for this
         self._heard = heard
 
     def ask(
@@ -70,7 +75,7 @@ class Client:
                 answer = self._answer(response.status_code, data, wanted)
         except gevent.Timeout:
             answer = Answer("timed_out", "no_answer")
-        except (OSError, ValueError, EOFError) as trouble:
+        except (OSError, HTTPException, ValueError, EOFError) as trouble:
             answer = Answer("error", type(trouble).__name__)
         if answer.outcome not in ("ok", "declined"):
             error = RuntimeError(f"{answer.outcome} {answer.code}")
@@ -96,7 +101,7 @@ class Client:
         except (msgspec.ValidationError, msgspec.DecodeError):
             problem = c.Problem("", "", status)
         code = problem.code or str(status)
-        if problem.outcome:
+        if problem.outcome in OUTCOMES:
             return Answer(problem.outcome, code)
         if status in (SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS):
             return Answer("rejected", code)

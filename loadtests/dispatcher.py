@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import gevent
+from gevent.event import Event
 from gevent.pool import Pool
 
+from fewseconds.errors import HarnessError
 from loadtests.phone import Phone
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 GAUGE_INTERVAL_S: Final = 0.1
 FLUSH_INTERVAL_S: Final = 2.0
+GRACE_S: Final = 1.0
+"""After the cut-off, how long journeys have to notice it by themselves."""
 
 
 class Dispatcher:
@@ -34,26 +38,34 @@ class Dispatcher:
         self.intended = self.started = self.dropped = 0
         self.in_flight = self.in_flight_max = 0
         self.in_flight_integral_s = 0.0
+        self._broken = Event()
+        self._trouble: Exception | None = None
 
     def run(self) -> None:
-        """Start every journey at its time and wait for all of them, at most until the cut-off."""
+        """Start every journey at its time and wait for all of them, at most until the cut-off.
+
+        Raises HarnessError as soon as a journey fails for a reason that is ours, not the system's.
+        """
         gauge = gevent.spawn(self._sample)
         flush = gevent.spawn(self._flush)
         for row in self.world.plan.rows():
-            self.intended += 1
             ahead_us = row.intended_start_us - self.world.clock.now_us()
-            if ahead_us > 0:
-                gevent.sleep(ahead_us / 1e6)
+            if self._broken.wait(timeout=max(ahead_us, 0) / 1e6):
+                break
+            self.intended += 1
             if self.pool.free_count() > 0:
                 self.started += 1
                 self.pool.spawn(self._play, row)
             else:
                 self._drop(row)
-        # Requests under way at the cut-off have time-outs of their own that end them.
         left_us = self.cut_off_us - self.world.clock.now_us()
-        self.pool.join(timeout=max(left_us / 1e6, 0) + 1.0)
+        finish = gevent.spawn(self.pool.join, timeout=max(left_us / 1e6, 0) + GRACE_S)
+        gevent.wait([finish, self._broken], count=1)
         self.pool.kill()
-        gevent.killall([gauge, flush])
+        gevent.killall([gauge, flush, finish])
+        if self._trouble is not None:
+            message = f"load generator: a journey broke off: {self._trouble}; see load.log"
+            raise HarnessError(message) from self._trouble
 
     def _play(self, row: Row) -> None:
         phone = self.idle.pop() if self.idle else Phone(self.world)
@@ -63,6 +75,10 @@ class Dispatcher:
             phone.journey(row, self.cut_off_us)
         except gevent.GreenletExit:
             phone.stop("unfinished", "cut_off")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not the system's doing
+            phone.stop("unfinished", "harness")
+            self._trouble = self._trouble or error
+            self._broken.set()
         finally:
             self.in_flight -= 1
             self.idle.append(phone)

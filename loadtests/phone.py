@@ -115,14 +115,15 @@ class Phone:
         step, attempt, first_start_us = 0, 1, 0
         delay_us, due_us = route.rules[j.DELAY_US], row.intended_start_us
         while True:
+            # After a wait the attempt is on time by definition of the wait's end, and nobody waits
+            # beyond the cut-off.
+            start_us = world.clock.now_us()
             if delay_us > 0:
-                self.sleep_until(due_us + delay_us)
-            # After a wait the attempt is on time by definition of the wait's end.
-            start_us = due_us + delay_us if delay_us > 0 else world.clock.now_us()
+                start_us = max(min(due_us + delay_us, cut_off_us), due_us)
             if attempt == 1:
                 first_start_us = start_us
-            name = route.steps[step].name
-            self.at = Place("main", name, attempt, due_us, start_us)
+            self.at = Place("main", route.steps[step].name, attempt, due_us, start_us)
+            self.sleep_until(start_us)
             if start_us >= cut_off_us:
                 self.write(Done("unfinished", "cut_off", start_us))
                 return None

@@ -47,18 +47,22 @@ class Scans:
                 scanner = traits(plan.scenario, plan.seed, row).scanner
                 counter = row.kind == "qr_counter"
                 rows.append([row.journey_id, row.bill, row.medium, scanner, counter])
-        self._processes = []
+        self._trouble: HarnessError | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._readers: list[gevent.Greenlet] = []
         for worker in range(WORKERS):
+            mine = rows[worker::WORKERS]
             spec = {
                 "seed": plan.seed,
                 "frames_max": step.attempts_max if step else 1,
-                "rows": rows[worker::WORKERS],
+                "rows": mine,
                 # One of them keeps pictures for the report; its rows are as good as any.
                 "strip": strip_count if worker == 0 else 0,
                 "strip_dir": str(strip),
             }
-            self._processes.append(self._start(spec))
-        self._readers = [gevent.spawn(self._read, process) for process in self._processes]
+            process = self._start(spec)
+            self._processes.append(process)
+            self._readers.append(gevent.spawn(self._read, process, [row[0] for row in mine]))
 
     @staticmethod
     def _start(spec: dict[str, object]) -> subprocess.Popen[bytes]:
@@ -72,19 +76,26 @@ class Scans:
             process.stdin.close()
         return process
 
-    def _read(self, process: subprocess.Popen[bytes]) -> None:
+    def _read(self, process: subprocess.Popen[bytes], journeys: list[int]) -> None:
         decoder = msgspec.json.Decoder(Scan)
-        for line in process.stdout or ():
-            scan = decoder.decode(line)
-            self.typed += scan.text is None
-            self.misreads += scan.misread
-            self._done += 1
-            self._results[scan.journey_id].set(scan)
-        if process.wait() != 0:
-            message = "scans: a decoding process ended early; see load.log for what it said"
-            for result in self._results.values():
-                if not result.ready():
-                    result.set_exception(HarnessError(message))
+        try:
+            for line in process.stdout or ():
+                scan = decoder.decode(line)
+                self.typed += scan.text is None
+                self.misreads += scan.misread
+                self._done += 1
+                self._results[scan.journey_id].set(scan)
+        finally:
+            # However it ended (a kill, a SIGTERM that it obeys, half a line): nobody waits in vain.
+            missing = [one for one in journeys if not self._results[one].ready()]
+            if missing:
+                message = (
+                    f"scans: a decoding process ended {len(missing)} scans early; see load.log for "
+                    "what it said"
+                )
+                self._trouble = HarnessError(message)
+                for journey_id in missing:
+                    self._results[journey_id].set_exception(self._trouble)
 
     def wait_until_ahead(self, window_s: float) -> None:
         """Wait until so many scans are there that the window will not catch up with the rest.
@@ -97,16 +108,20 @@ class Scans:
             speed = self._done / (time.monotonic() - self._begun_s) * SPEED_UNDER_LOAD
             if self._done >= min(AHEAD_MIN, wanted) and wanted - self._done < speed * window_s:
                 return
-            if all(reader.dead for reader in self._readers):
-                break
+            if self._trouble is not None:
+                raise self._trouble
             gevent.sleep(0.05)
-        for result in self._results.values():
-            if result.exception is not None:
-                raise result.exception
 
     def of(self, journey_id: int) -> Scan:
-        """The scan of one journey; waits for it if the processes are behind."""
-        scan: Scan = self._results[journey_id].get(timeout=PATIENCE_S)
+        """The scan of one journey; waits for it if the processes are behind.
+
+        Raises HarnessError if the processes have failed or are hopelessly behind.
+        """
+        try:
+            scan: Scan = self._results[journey_id].get(timeout=PATIENCE_S)
+        except gevent.Timeout:
+            message = f"scans: {PATIENCE_S:.0f} s behind; free a processor or lower the rate"
+            raise HarnessError(message) from None
         return scan
 
     def close(self) -> None:
