@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import jinja2
 
-from fewseconds import slo
+from fewseconds import slo, validity
 from fewseconds.measures import PORTAL_KINDS, QR_KINDS, samples
 from fewseconds.report import (
     comparison,
@@ -92,6 +92,7 @@ def view(scenario: Scenario, record: Record, evidence: Evidence) -> dict[str, An
         ),
         "ends": funnel.ends(evidence.measured_journeys),
         "load": series,
+        "late_ms": validity.LATE_MS,
         "load_panels": drawing.load_panels(series) if series else (),
         "compared": compared,
         "scored": [row for row in compared if row.agrees is not None],

@@ -196,8 +196,8 @@ def _lag_panel(load: Load) -> Panel:
         path = _bars(marks, load.bin_s, load.until_s, high)
         shapes.append(Shape(path, "drops", "dropped", f"{drops} journeys dropped"))
     return Panel(
-        title="Lag of the load generator, ms",
-        alt=f"Longest lag {worst:.1f} ms; {drops} journeys dropped",
+        title="Lag of the first step, ms",
+        alt=f"Longest lag of a first step {worst:.1f} ms; {drops} journeys dropped",
         shapes=tuple(shapes),
         x_ticks=(),
         y_ticks=axis(0, high, "", 2),

@@ -171,7 +171,12 @@ def quantity(measure: str, value: float | None) -> str:
 
 def limit(verdict: Verdict) -> str:
     """The limit of an objective: ``at most 5 s``."""
-    text = percent(verdict.limit) if verdict.measure in SHARES else f"{verdict.limit:g}{NBSP}s"
+    if verdict.measure in SHARES:
+        text = percent(verdict.limit)
+    elif verdict.limit < 1:
+        text = f"{verdict.limit * 1000:g}{NBSP}ms"
+    else:
+        text = f"{verdict.limit:g}{NBSP}s"
     return f"{'at least' if verdict.at_least else 'at most'} {text}"
 
 
