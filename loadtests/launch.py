@@ -5,6 +5,7 @@ Locust patches the standard library when it is imported, so nothing here imports
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 import pyarrow.parquet as pq
 
-from fewseconds.errors import HarnessError
-from loadtests.spec import SPEC_VARIABLE, LoadSpec, LoadSummary, Targets
+from fewseconds.errors import HarnessError, UsageError
+from loadtests.spec import SPEC_VARIABLE, LoadSpec, LoadSummary, Targets, unplayable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 POLL_S = 0.2
+STOP_S = 5.0
 LATE_END_S = 60.0
 """Beyond window and drain, how long the generator may take to start and to write its results."""
 
@@ -42,7 +44,13 @@ class Generator:
     def __init__(
         self, folder: Path, window: Plan, window_us: tuple[int, int], targets: Targets, token: str
     ) -> None:
-        """Write its orders into ``folder``; ``window`` holds the rows to play."""
+        """Write its orders into ``folder``; ``window`` holds the rows to play.
+
+        Raises UsageError if a journey has a step that a phone cannot do.
+        """
+        unknown = unplayable(window.scenario)
+        if unknown:
+            raise UsageError("\n".join(f"{window.scenario.name}: {line}" for line in unknown))
         self.folder = folder.resolve()
         self.log = self.folder / "load.log"
         self.spec = LoadSpec(
@@ -55,6 +63,7 @@ class Generator:
             outcomes=str(self.folder / "outcomes"),
             summary=str(self.folder / "load.json"),
             strip=str(self.folder / "strip"),
+            parent=os.getpid(),
         )
         self.limit_s = (
             (window_us[1] - window_us[0]) / 1e6 + window.scenario.load.drain_s + LATE_END_S
@@ -111,14 +120,13 @@ class Generator:
     def __exit__(self, *_: object) -> None:
         """End the process and whatever it started."""
         process = self._process
-        if process is None or process.poll() is not None:
+        if process is None:
             return
-        for sent in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, sent)
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                continue
-            except ProcessLookupError:
-                pass
-            break
+        if process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=STOP_S)
+        # It leads a group of its own, and what it started is in it, also when it has gone itself.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

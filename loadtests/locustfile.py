@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import gevent
 import msgspec
 from locust import User, constant, events, task
 
+from fewseconds.errors import EXIT_INCONCLUSIVE
 from fewseconds.outcomes import Writer
 from loadtests.client import Client
 from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
@@ -20,6 +22,7 @@ from loadtests.spec import SPEC_VARIABLE, Clock, LoadSummary, read_spec
 
 LEAD_US = 300_000
 """Between having everything ready and the beginning of the window."""
+PARENT_LOOK_S = 1.0
 
 
 class Anchor(User):
@@ -43,6 +46,7 @@ def play(environment: Any) -> None:  # noqa: ANN401 - Locust's environment is un
         for name in ("psp", "sms", "portal")
     }
     writer = Writer(Path(spec.outcomes), PROCESS)
+    gevent.spawn(end_with, spec.parent, writer)
     scans = Scans(plan, Path(spec.strip), spec.strip_count)
     clock = Clock(0)
     world = World(plan, clock, clients, scans, writer, spec.token)
@@ -73,12 +77,27 @@ def play(environment: Any) -> None:  # noqa: ANN401 - Locust's environment is un
     environment.runner.quit()
 
 
+def end_with(parent: int, writer: Writer) -> None:
+    """End when whoever started us has been killed: nobody wants our load any more."""
+    while parent in (0, os.getppid()):
+        gevent.sleep(PARENT_LOOK_S)
+    writer.flush()
+    leave()
+
+
+def leave() -> NoReturn:
+    """End at once, without Locust's farewell; the decoding processes notice that nobody reads."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EXIT_INCONCLUSIVE)
+
+
 @events.test_start.add_listener
 def start(environment: Any, **_: Any) -> None:  # noqa: ANN401 - as above
     """Begin beside Locust's own users."""
 
     def failed(_: gevent.Greenlet) -> None:
-        environment.process_exit_code = 3
-        environment.runner.quit()
+        # The log ends with the cause, not with Locust's tables, because its end is what is shown.
+        leave()
 
     gevent.spawn(play, environment).link_exception(failed)

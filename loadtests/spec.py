@@ -8,12 +8,15 @@ from pathlib import Path
 import msgspec
 import pyarrow.parquet as pq
 
+from fewseconds import journey as j
 from fewseconds.errors import UsageError
 from fewseconds.plan import Plan
 from fewseconds.scenario import Scenario
 
 SPEC_VARIABLE = "FEWSECONDS_LOAD"
 """Environment variable with the path of the file."""
+PLAYABLE = ("scan", "resolve", "pay", "check_status", "register", "log_in", "find_bill")
+"""The machine steps that a phone can do, by name; human steps only take their time."""
 
 
 class Targets(msgspec.Struct, frozen=True):
@@ -40,6 +43,8 @@ class LoadSpec(msgspec.Struct, frozen=True):
     """Where the generator writes its :class:`LoadSummary` at the end."""
     strip: str
     strip_count: int = 12
+    parent: int = 0
+    """Process id of whoever started the generator: it ends when that one has gone. 0 is nobody."""
 
     def load_plan(self) -> Plan:
         """The rows to play with the scenario they come from."""
@@ -72,6 +77,32 @@ def read_spec(path: str | None) -> LoadSpec:
         message = f"{SPEC_VARIABLE}: not set; start load tests with `fewseconds run`"
         raise UsageError(message)
     return msgspec.json.decode(Path(path).read_bytes(), type=LoadSpec)
+
+
+def unplayable(scenario: Scenario) -> list[str]:
+    """What the generator cannot play: machine steps of real-time journeys that no phone can do.
+
+    Only the main branch is the phone's; the other branches are walked by the services.
+    """
+    found = []
+    for kind, table in scenario.journeys.items():
+        if not table.real_time:
+            continue
+        route = scenario.route(kind)
+        reached, ahead = {j.END}, [route.branches[0].first_step]
+        while ahead:
+            step = ahead.pop()
+            if step not in reached:
+                reached.add(step)
+                targets = step * j.WIDTH + j.NEXT
+                ahead += route.rules[targets : targets + len(j.OUTCOMES)]
+        found += [
+            f"journey {kind!r} step {step.name!r}: cannot be played against real services; use "
+            f"only {', '.join(PLAYABLE)} and human steps, or set real_time = false"
+            for index, step in enumerate(route.steps)
+            if index in reached and step.clock == "machine" and step.name not in PLAYABLE
+        ]
+    return found
 
 
 class Clock:
