@@ -205,6 +205,15 @@ def enter() -> Callable[[Services], World]:
     return World
 
 
+def _impatient_legs() -> list[dict[str, Any]]:
+    """The legs of a payment, with banks that have to answer within 0.8 s."""
+    legs = [msgspec.to_builtins(leg) for leg in scenario_file.load("smoke").steps["pay"].legs]
+    for leg in legs:
+        if leg["station"].endswith("_bank"):
+            leg["timeout_ms"] = 800
+    return [{key: value for key, value in leg.items() if value is not None} for leg in legs]
+
+
 def moody_scenario() -> Scenario:
     """Quick parties, and banks that always do the same thing to their customers.
 
@@ -231,13 +240,8 @@ def moody_scenario() -> Scenario:
         },
         "operator": {"variants": {"vi": always("timed_out", "undelivered")}},
     }  # fmt: skip
-    pay = scenario_file.load("smoke").steps["pay"]
-    legs = [msgspec.to_builtins(leg) for leg in pay.legs]
-    for leg in legs:
-        if leg["station"].endswith("_bank"):
-            leg["timeout_ms"] = 800
     steps = {
-        "pay": {"legs": [{k: v for k, v in leg.items() if v is not None} for leg in legs]},
+        "pay": {"legs": _impatient_legs()},
         "ask_switch": {"delay_ms": 300},
         "reversal": {"backoff_ms": [100]},
     }
@@ -301,17 +305,22 @@ class Crashed(NamedTuple):
     """Consumer → references of the messages on its handset after everything was healed."""
     left_unsent: str
     """The payment whose SMS could not be sent before the biller was killed."""
+    interrupted: list[dict[str, str]]
+    """What somebody heard who was waiting for an SMS when the services were stopped."""
 
 
 @pytest.fixture(scope="session")
 def crashed(tmp_path_factory: pytest.TempPathFactory) -> Crashed:
     """A run whose biller is killed amid payments, and again with an unsent SMS."""
     folder = tmp_path_factory.mktemp("crashed")
-    steps = {
+    steps: dict[str, Any] = {
         "callback": {"attempts_max": 2000, "backoff_ms": [50]},
         "sms": {"attempts_max": 2000, "backoff_ms": [50]},
     }
-    scenario = quick_scenario({"steps": steps})
+    deemed = [{"outcome": "timed_out", "code": "U68", "share": 1.0, "source": "test"}]
+    bank = {"by": ["bank"], "variants": {"AXIS": {"failures": deemed}}}
+    steps["pay"] = {"legs": _impatient_legs()}
+    scenario = quick_scenario({"steps": steps, "stations": {"beneficiary_bank": bank}})
     with Services(scenario, SEED, folder, only=("psp", "biller", "sms")) as services:
         world, confirmed = World(services), dict[int, str]()
 
@@ -343,4 +352,16 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Crashed:
         for index, name in confirmed.items():
             wait_ms = 20_000 if index == 330 else 0
             inboxes[index] = [one["reference"] for one in world.inbox(index, name, wait_ms)]
-    return Crashed(folder, confirmed, inboxes, confirmed[330])
+        pending = world.pay(331, bank="AXIS").body
+        world.inbox(331, pending["transaction_id"])
+        parts = urlsplit(world.url("sms", f"{c.INBOX}/+910500000000?wait_ms=30000"))
+        waiting = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+        token = {c.TOKEN_HEADER: world.secrets.token}
+        waiting.request("GET", f"{parts.path}?{parts.query}", headers=token)
+        # Requests are read in the order in which they come: when this one is answered, that one is
+        # waiting.
+        world.ask("GET", "sms", c.HEALTH)
+        services.stop()
+        interrupted = json.loads(waiting.getresponse().read())["messages"]
+        waiting.close()
+    return Crashed(folder, confirmed, inboxes, confirmed[330], interrupted)

@@ -36,6 +36,18 @@ def test_a_restarted_biller_sends_what_was_unsent(crashed: Crashed) -> None:
     assert crashed.inboxes[330] == [crashed.left_unsent]
 
 
+def test_what_is_under_way_at_a_stop_is_unfinished(crashed: Crashed) -> None:
+    """The question that the PSP would have put to the switch 45 s later has a row of its own."""
+    rows = outcomes.read(Folder(crashed.folder).outcomes, "server").to_pylist()
+    asked = [row["outcome"] for row in rows if row["step"] == "ask_switch"]
+    assert asked == ["unfinished"]
+
+
+def test_a_stop_lets_go_whoever_waits_for_an_sms(crashed: Crashed) -> None:
+    """A long poll ends with an answer when the gateway is told to stop."""
+    assert crashed.interrupted == []
+
+
 def test_outcomes_written_before_a_kill_are_kept(crashed: Crashed) -> None:
     """Both lives of the biller have their rows, under names of their own."""
     rows = outcomes.read(Folder(crashed.folder).outcomes, "server")
