@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fewseconds.scenario import Scenario
 
-READY_S: Final = 15
+READY_S: Final = 60
 STOP_S: Final = 5
 """Services drain within 2 s; one that has not ended after this long is killed."""
 TAIL_LINES: Final = 15
