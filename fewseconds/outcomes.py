@@ -107,6 +107,7 @@ class Writer:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._rows: list[Outcome] = []
         self._parts: list[Path] = []
+        self._closed = False
         self._lock = threading.Lock()
 
     def add(self, row: Outcome) -> None:
@@ -128,17 +129,22 @@ class Writer:
             self._parts.append(part)
 
     def close(self) -> Path:
-        """Flush and join the parts; returns the file of this process."""
+        """Flush and join the parts; returns the file of this process.
+
+        Closing again does no harm: rows added since then join the others.
+        """
         self.flush()
         whole = self.folder / f"{self.process}.parquet"
+        if self._closed and not self._parts:
+            return whole
         half = whole.with_suffix(".writing")
         with pq.ParquetWriter(half, SCHEMA, compression="zstd") as writer:
-            for part in self._parts:
+            for part in [whole] * self._closed + self._parts:
                 writer.write_table(pq.read_table(part, schema=SCHEMA))
         half.rename(whole)
         for part in self._parts:
             part.unlink()
-        self._parts = []
+        self._parts, self._closed = [], True
         return whole
 
 
