@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -21,33 +21,19 @@ import simpy
 
 from fewseconds import journey as j
 from fewseconds.draws import Draws
-from fewseconds.outcomes import SCHEMA, table
+from fewseconds.outcomes import table
 from fewseconds.plan import Plan, Row, traits
+from sim.ready import BEGIN, PATIENCE_END, SERVICE_END, TIME_OUT, TIMED_OUT_AS, Leg, Legs, rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from fewseconds import scenario as s
-    from fewseconds.plan import Traits
 
     T = TypeVar("T")
     # SimPy's annotations know no whole-number time and no priorities but its own two.
     Environment = Any
     Walking = Generator[simpy.Event, Any, T]
-
-SERVICE_END, TIME_OUT, PATIENCE_END, BEGIN = range(4)
-TIMED_OUT_AS: Final = {
-    "failed": (j.TIMED_OUT, ""),
-    "reversed": (j.TIMED_OUT, "U67"),
-    "deemed": (j.UNFINISHED, "RB"),
-}
-"""What a caller makes of a leg that did not answer in time (UPI codes: debit time-out, deemed)."""
-COLUMNS: Final = len(SCHEMA)
-
-
-def rank(kind: int, journey_id: int, branch: int, leg: int, attempt: int) -> int:
-    """Place at one instant: class, journey (38 bits), branch (4), leg (8) and attempt (8)."""
-    return 2 + (((((kind << 38 | journey_id) << 4 | branch) << 8 | leg) << 8) | min(attempt, 255))
 
 
 class Alarm(simpy.Event):
@@ -76,7 +62,7 @@ class Visit(simpy.Event):
         self.outcome, self.code = j.OK, ""
         self.waiting = False
         self.caller: simpy.Event | None = None
-        self.callbacks = [leg.station.leave]
+        self.callbacks = [walk.city.stations[leg.leg.station].leave]
 
     def rank(self, kind: int) -> int:
         """Rank of an event of this visit."""
@@ -143,10 +129,9 @@ class Station:
                 self.waiting -= 1
                 self.serve(follower)
                 break
-        failure, leg = visit.failure, visit.leg.leg
-        outcome, code = (
-            (j.OK, "") if failure is None else (j.OUTCOMES.index(failure.outcome), failure.code)
-        )
+        outcome, code, leg = j.OK, "", visit.leg.leg
+        if visit.failure is not None:
+            outcome, code = j.OUTCOMES.index(visit.failure.outcome), visit.failure.code
         if outcome == j.OK and leg.asks and leg.asks not in visit.walk.events:
             outcome, code = j.UNFINISHED, j.PENDING_CODE
         self.end(visit, outcome, code)
@@ -160,25 +145,13 @@ class Station:
         self.city.write(
             "sim", "simpy", visit.journey_id, branch, leg.step, leg.index, visit.attempt, self.name,
             visit.arrived_us, visit.arrived_us, visit.service_start_us, now, j.OUTCOMES[outcome],
-            code, visit.queue_length,
+            code, visit.queue_length, 0,
         )  # fmt: skip
         # An answer that is lost on the way back belongs to work that was done.
         if leg.leg.emits and outcome in (j.OK, j.TIMED_OUT):
             visit.walk.happen(f"{leg.step}.{leg.leg.emits}")
         if outcome != j.TIMED_OUT:
             visit.answer()
-
-
-class Leg(msgspec.Struct, frozen=True):
-    """A leg made ready: its place in the journey, its station and its draws."""
-
-    step: str
-    index: int
-    number: int
-    leg: j.Leg
-    station: Station
-    draws: Any
-    timeout_us: int | None
 
 
 class Walk:
@@ -219,6 +192,7 @@ class Walk:
             self.city.write(
                 "sim", "simpy", row.journey_id, route.branches[number].name, name, j.STEP_ROW,
                 attempt, "", intended_us, start_us, start_us, env.now, j.OUTCOMES[outcome], code,
+                0, 0,
             )  # fmt: skip
             if outcome == j.OK:
                 self.happen(f"{name}.ok")
@@ -233,7 +207,7 @@ class Walk:
         """Pass the legs of a step until one does not succeed."""
         for leg in self.legs[step]:
             visit = Visit(self, number, leg, attempt)
-            leg.station.enter(visit)
+            self.city.stations[leg.leg.station].enter(visit)
             if visit.outcome != j.REJECTED:
                 in_time = yield from self.wait(visit, leg)
                 if not in_time:
@@ -270,47 +244,21 @@ class City:
         self.draws = Draws(plan.scenario, plan.seed)
         self.stations = {name: Station(self, name, t) for name, t in plan.scenario.stations.items()}
         self.routes = {kind: plan.scenario.route(kind) for kind in plan.scenario.journeys}
-        self.ready: dict[tuple[str, Traits], list[list[Leg]]] = {}
+        self.legs = Legs(self.routes, self.draws)
         self.rows: list[tuple[Any, ...]] = []
         self.events = 0
 
     def write(self, *row: Any) -> None:  # noqa: ANN401 - the columns of an outcome
         """Keep a row of outcomes."""
-        self.rows.append((*row, 0) if len(row) == COLUMNS - 1 else (*row, 0, 0))
-
-    def legs(self, kind: str, journey_traits: Traits) -> list[list[Leg]]:
-        """The legs of every step of a kind of journey, for journeys with these traits."""
-        found = self.ready.get((kind, journey_traits))
-        if found is None:
-            found, number = [], 0
-            for step in self.routes[kind].steps:
-                found.append([])
-                for index, leg in enumerate(step.legs):
-                    draws = self.draws.visit(step.name, index, leg.station, journey_traits)
-                    limit_us = None if leg.timeout_ms is None else leg.timeout_ms * 1000
-                    found[-1].append(
-                        Leg(
-                            step.name,
-                            index,
-                            number,
-                            leg,
-                            self.stations[leg.station],
-                            draws,
-                            limit_us,
-                        )
-                    )
-                    number += 1
-            self.ready[kind, journey_traits] = found
-        return found
+        self.rows.append(row)
 
     def arrivals(self, progress: Callable[[int], None] | None) -> Walking[None]:
         """Send every journey on its way at its intended start."""
         for done, row in enumerate(self.plan.rows()):
-            yield Alarm(
-                self.env, row.intended_start_us - self.env.now, rank(BEGIN, row.journey_id, 0, 0, 0)
-            )
+            delay_us = row.intended_start_us - self.env.now
+            yield Alarm(self.env, delay_us, rank(BEGIN, row.journey_id, 0, 0, 0))
             self.events += 1
-            legs = self.legs(row.kind, traits(self.scenario, self.plan.seed, row))
+            legs = self.legs.of(row.kind, traits(self.scenario, self.plan.seed, row))
             self.env.process(Walk(self, row, self.routes[row.kind], legs).branch(0))
             if progress is not None and done % 1000 == 0:
                 progress(done)

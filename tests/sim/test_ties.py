@@ -19,7 +19,7 @@ import simpy
 from fewseconds.draws import Draws
 from fewseconds.journey import STEP_ROW
 from fewseconds.plan import traits
-from sim import reference
+from sim import ready, reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -261,7 +261,7 @@ def lifo(self: reference.Station, visit: reference.Visit) -> None:
 
 
 enter = reference.Station.enter
-rank = reference.rank
+rank = ready.rank
 PLANTED: dict[str, tuple[str, Any]] = {
     "ties in SimPy's order": ("rank", lambda *_: 2),
     "ties blind to the journey": ("rank", lambda k, _, b, leg, a: rank(k, 0, b, leg, a)),
