@@ -1,0 +1,193 @@
+"""The command line: one JSON object, a header, exit codes, and bad input in words."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from fewseconds import scenario_file
+from fewseconds.cli import app
+from fewseconds.plan import plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """A command takes over SIGTERM for its process, which here is that of the tests."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def said(*arguments: str) -> Result:
+    """What a command leaves behind."""
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.output
+    return result
+
+
+def only_object(result: Result) -> dict[str, Any]:
+    """The one JSON object on stdout."""
+    assert result.stdout.count("\n") == 1
+    content = json.loads(result.stdout)
+    assert isinstance(content, dict)
+    return content
+
+
+def test_a_plan_is_told_as_one_object() -> None:
+    """With --json, stdout is one object with the header's fields and the hash of the plan."""
+    result = said("plan", "smoke", "--seed", "11", "--json")
+    content, scenario = only_object(result), scenario_file.load("smoke")
+    made = plan(scenario, 11)
+    assert result.exit_code == 0
+    assert content["plan_hash"] == made.digest
+    assert content["journeys"] == len(made) == sum(content["kinds"].values())
+    assert tuple(content["window_us"]) == made.busiest_window()
+    assert content["window_journeys"] == len(made.window(*made.busiest_window()))
+    header = {"seed": 11, "scenario": "smoke", "scenario_hash": scenario.digest, "engine": "plan"}
+    assert header.items() <= content.items()
+    assert result.stderr.startswith(f"seed=11 scenario=smoke#{scenario.digest[:12]} engine=plan")
+    assert content["commit"] in result.stderr.splitlines()[0]
+
+
+def test_without_a_seed_the_scenarios_own_is_taken() -> None:
+    """The seed of a scenario is the default, and is said in the header."""
+    result = said("plan", "smoke")
+    scenario = scenario_file.load("smoke")
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"seed={scenario.seed} ")
+    assert plan(scenario).digest in result.stdout
+
+
+def test_a_plan_can_be_kept(tmp_path: Path) -> None:
+    """With --out the rows of the plan are written, and read back as they were."""
+    path = tmp_path / "plan.parquet"
+    assert said("plan", "smoke", "--out", str(path)).exit_code == 0
+    assert pq.read_table(path).equals(plan(scenario_file.load("smoke")).table)
+
+
+def test_scenarios_are_listed_with_their_hashes() -> None:
+    """Every shipped scenario is listed, for people with its title, for programs with its hash."""
+    listed = only_object(said("scenarios", "--json"))["scenarios"]
+    assert [one["name"] for one in listed] == scenario_file.shipped()
+    for one in listed:
+        assert one["scenario_hash"] == scenario_file.load(one["name"]).digest
+    lines = said("scenarios").stdout
+    assert all(name in lines for name in scenario_file.shipped())
+
+
+def test_a_simulation_is_judged() -> None:
+    """Every simulated journey has a named end, the gates pass, and the same command repeats it."""
+    results = [said("simulate", "smoke", "--journeys", "300", "--json") for _ in range(2)]
+    contents = [only_object(result) for result in results]
+    for content in contents:
+        assert content.pop("wall_s") > 0
+    assert contents[0] == contents[1]
+    content = contents[0]
+    assert (results[0].exit_code, content["word"], content["engine"]) == (0, "pass", "simpy")
+    assert sum(content["fates"].values()) == content["journeys"] == 300
+    assert "unexplained" not in content["fates"]
+    assert {verdict["engine"] for verdict in content["slo"]} == {"simulated"}
+
+
+def test_a_slow_bank_fails_the_gate() -> None:
+    """Banks twenty times as slow miss the limits, which is exit code 1 and is said on stdout."""
+    slow = ("simulate", "smoke", "--journeys", "300", "--slow", "remitter_bank=20")
+    result = said(*slow, "--json")
+    assert result.exit_code == 1
+    assert only_object(result)["word"] == "fail"
+    assert "fail" in said(*slow).stdout
+
+
+MINE = """
+extends = "smoke"
+consumrs = 5
+[stations.biller]
+servers = -1
+"""
+BAD: list[tuple[list[str], list[str]]] = [
+    # A command; what its error has to say, a line each.
+    (["plan", "smok"], ["scenario 'smok': not found; did you mean 'smoke'?"]),
+    (["plan", "{folder}/none.toml"], ["{folder}/none.toml: no such scenario file; "]),
+    (["plan", "{folder}/broken.toml"], ["broken.toml: not valid TOML: "]),
+    (["plan", "{folder}/circle.toml"], ["circle.toml: extends itself (circle → circle)"]),
+    (
+        ["plan", "{folder}/mine.toml"],
+        [
+            "mine.toml: consumrs: unknown key; did you mean 'consumers'?",
+            "mine.toml: stations.biller.servers: -1 is negative",
+        ],
+    ),
+    (["plan", "{folder}/nobody.toml"], ["nobody: nobody of 50 consumers pays"]),
+    (["plan", "smoke", "--out", "{folder}/no/plan.parquet"], ["{folder}/no/plan.parquet: cannot"]),
+    (["simulate", "smoke", "--slow", "biller"], ["--slow 'biller': not understood"]),
+    (["simulate", "smoke", "--slow", "biller=fast"], ["--slow 'biller=fast': not understood"]),
+    (["simulate", "smoke", "--slow", "bilier=5"], ["smoke.toml: fault[0]: unknown station"]),
+    (["simulate", "smoke", "--slow", "biller=0"], ["smoke.toml: fault[0].factor: 0.0 is not"]),
+    (["simulate", "smoke", "--slow", "biller=nan"], ["smoke.toml: fault[0].factor: nan"]),
+    (["simulate", "smoke", "--slow", "biller=inf"], ["smoke.toml: fault[0].factor: inf"]),
+    (
+        ["run", "{folder}/mine.toml", "--results", "{folder}/results"],
+        ["mine.toml: consumrs", "mine.toml: stations"],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "lines"), BAD)
+def test_bad_input_is_refused_in_words(
+    arguments: list[str], lines: list[str], tmp_path: Path
+) -> None:
+    """Exit code 2, one line for each problem on stderr, one object with --json, nothing started."""
+    for name, text in {
+        "mine": MINE,
+        "broken": "title = [",
+        "circle": 'extends = "circle"',
+        "nobody": 'extends = "smoke"\nconsumers = 50\narrivals.payments_per_consumer_month = 1e-9',
+    }.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+    before = sorted(tmp_path.iterdir())
+    filled = [part.format(folder=tmp_path) for part in arguments]
+    for as_json in ([], ["--json"]):
+        result = said(*filled, *as_json)
+        assert result.exit_code == 2
+        told = [line for line in result.stderr.splitlines() if line.startswith("✗ ")]
+        assert len(told) == len(lines)
+        for line, expected in zip(told, lines, strict=True):
+            assert line.startswith(f"✗ {expected.format(folder=tmp_path)}")
+        if as_json:
+            content = only_object(result)
+            assert content["exit_code"] == 2
+            assert content["error"].splitlines() == [line.removeprefix("✗ ") for line in told]
+        else:
+            assert result.stdout == ""
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pln"], ["plan"], ["plan", "smoke", "--seed", "-1"], ["plan", "smoke", "--seed", "x"],
+        ["simulate", "smoke", "--journeys", "0"], ["scenarios", "smoke"],
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    """Unknown commands, missing names and values out of range are refused before anything runs."""
+    result = said(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_help_names_every_command() -> None:
+    """The help lists what can be asked for."""
+    result = said("--help")
+    assert result.exit_code == 0
+    for command in ("run", "plan", "simulate", "serve", "audit", "scenarios", "scan"):
+        assert command in result.stdout
