@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -34,8 +35,8 @@ def all_checks(whole: Plan, evidence: Evidence, misreads: int | None) -> list[Ch
 
 
 def _plan_checks(whole: Plan) -> Iterator[Check]:
-    again = plan(whole.scenario, whole.seed).digest
-    yield Check("the plan is the same when it is made again", again == whole.digest, len(whole))
+    again = plan(whole.scenario, whole.seed).digest == whole.digest
+    yield Check("the plan is the same when it is made again", again, len(whole), int(not again))
     wanted = whole.scenario.plan_hash
     if wanted and whole.seed == whole.scenario.seed:
         wrong = (
@@ -102,7 +103,8 @@ def summary(
             v.reason for v in verdicts if v.gate and v.word == "inconclusive"
         )
         reason = reasons[0].splitlines()[0] if reasons else "no gate could be judged"
-        return f"Nothing can be said: {reason}."
+        # The lines of a log stand with the reasons; one sentence has no room for them.
+        return f"Nothing can be said: {reason.removesuffix('; its log ends')}."
     broken = [check.name for check in found if check.gate and not check.passed]
     if broken:
         more = f" (and {len(broken) - 1} more)" if broken[1:] else ""
@@ -113,10 +115,11 @@ def summary(
     times = {
         v.statistic: v for v in verdicts if v.measure == "machine_time" and v.engine == "measured"
     }
-    if {"p50", "p95"} <= times.keys() and times["p50"].observed is not None:
+    half, most = (times[name].observed if name in times else None for name in ("p50", "p95"))
+    if half is not None and most is not None and math.isfinite(most):
         return (
-            f"Yes: the system's part of a QR payment took {times['p50'].observed:.1f} s for half "
-            f"of the payers and {times['p95'].observed:.1f} s for 95 %, and no rupee was lost."
+            f"Yes: the system's part of a QR payment took {half:.1f} s for half of the payers and "
+            f"{most:.1f} s for 95 %, and no rupee was lost."
         )
     return "Yes: every gate holds and no rupee was lost."
 
@@ -126,8 +129,9 @@ def _said(verdict: slo.Verdict) -> str:
     scale = 100.0 if unit == "%" else 1.0
     side = "at least" if verdict.at_least else "at most"
     observed = (verdict.observed or 0.0) * scale
+    found = f"{observed:.3g} {unit}" if math.isfinite(observed) else "never"
     limit = f"{side} {verdict.limit * scale:g} {unit}"
-    return f"{verdict.name} ({verdict.engine}) is {observed:.3g} {unit}, {limit} is wanted"
+    return f"{verdict.name} ({verdict.engine}) is {found}, {limit} is wanted"
 
 
 def notes(scenario: Scenario, typed: int | None) -> Iterator[str]:

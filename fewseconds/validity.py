@@ -108,7 +108,7 @@ def _reasons(facts: Generator, mocked_visits: int) -> Iterator[str]:
         )
     residual, limit = facts.littles_law_residual, facts.littles_law_limit
     if residual is None and facts.started:
-        yield f"{facts.started} journeys were started, but no outcome of them is there; run it again"
+        yield f"{facts.started} journeys were started, but none has an outcome; run it again"
     if residual is not None and limit is not None and residual > limit:
         yield (
             f"journeys in flight and their sojourns differ by {residual:.1%} (at most {limit:.1%} "

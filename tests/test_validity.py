@@ -192,9 +192,7 @@ def test_without_journeys_nothing_is_compared() -> None:
     assert (residual, limit) == (None, None)
     assert not judged(frame(), counted(50, started=0)).valid
     found = judged(frame(), counted(50, in_flight_integral_s=100.0))
-    assert found.reasons == (
-        "50 journeys were started, but no outcome of them is there; run it again",
-    )
+    assert found.reasons == ("50 journeys were started, but none has an outcome; run it again",)
 
 
 def test_journeys_that_were_never_started_are_told() -> None:
