@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 CONSUMERS = 200_000
 P_MIN = 1e-3
 
+workers = st.integers(1, 9)
+
 
 def mumbai(**changes: Any) -> Scenario:  # noqa: ANN401 - any part of a scenario
     """The month of the city with fewer consumers."""
@@ -139,12 +141,24 @@ def test_every_payer_pays_once_and_in_order(month: Plan) -> None:
     assert month.table["journey_id"].equals(month.table["consumer"])
 
 
-@given(st.lists(st.integers(-DAY_US, 31 * DAY_US), max_size=6), st.integers(1, 9))
+def test_equal_starts_are_ordered_by_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an hour of a thousand microseconds many start together, the smaller number first."""
+    monkeypatch.setattr("fewseconds.plan.HOUR_US", 1000)
+    crowd = plan(mumbai(consumers=20_000), 7)
+    starts, consumers = crowd.starts_us, crowd.table["consumer"].to_numpy()
+    equal = np.diff(starts) == 0
+    assert equal.sum() > 300
+    assert (np.diff(consumers)[equal] > 0).all()
+
+
+@given(st.lists(st.integers(-DAY_US, 31 * DAY_US) | st.integers(0, 59), max_size=6), workers)
 def test_windows_and_shares_neither_overlap_nor_leave_a_gap(
     whole: Plan, cuts: list[int], workers: int
 ) -> None:
     """Windows between any cuts, and the shares of any number of workers, add up to the plan."""
-    edges = [-DAY_US, *sorted(cuts), 31 * DAY_US]
+    # Small numbers stand for cuts that fall exactly on a start.
+    exact = [int(whole.starts_us[cut]) if 0 <= cut < 60 else cut for cut in cuts]
+    edges = [-DAY_US, *sorted(exact), 31 * DAY_US]
     windows = [whole.window(*pair) for pair in itertools.pairwise(edges)]
     assert [row for window in windows for row in window.rows()] == list(whole.rows())
     for window, first, last in zip(windows, edges[:-1], edges[1:], strict=True):

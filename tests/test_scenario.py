@@ -202,6 +202,7 @@ BAD_ALONE: list[tuple[dict[str, Any], str]] = [
     # What is laid over the smoke test; how the one complaint begins.
     ({"consumers": 2**70}, "consumers: 118059162071741130"),
     ({"consumers": 0}, "consumers: 0 is not above 0"),
+    ({"banks": {"SBI": 0.28}}, "banks: shares sum to 0.9932; make them sum to 1"),
     ({"consumers": True}, "consumers: True: expected `int`, got `bool`"),
     ({"digital_share": math.nan}, "digital_share: nan"),
     ({"name": "a/b"}, "name: 'a/b'"),

@@ -57,17 +57,21 @@ def tiny() -> Callable[..., Scenario]:
 
 @pytest.fixture(scope="session")
 def starting() -> Callable[..., Plan]:
-    """Make a plan of journeys 0, 1, 2, … that start at the given milliseconds."""
+    """Make a plan of journeys 0, 1, … (or other numbers) that start at the given milliseconds."""
 
-    def make(scenario: Scenario, starts_ms: Sequence[float], seed: int = 7) -> Plan:
+    def make(
+        scenario: Scenario, starts_ms: Sequence[float], numbers: Sequence[int] | None = None
+    ) -> Plan:
         rows = [
             {
                 "journey_id": number, "consumer": number, "bill": number, "kind": "qr_ebill",
                 "app": "phonepe", "bank": BANKS[number % len(BANKS)], "medium": "laser_print",
                 "intended_start_us": round(start_ms * 1000),
             }
-            for number, start_ms in enumerate(starts_ms)
+            for number, start_ms in zip(
+                numbers or range(len(starts_ms)), starts_ms, strict=True
+            )
         ]  # fmt: skip
-        return Plan(scenario, seed, pa.Table.from_pylist(rows, schema=SCHEMA))
+        return Plan(scenario, 7, pa.Table.from_pylist(rows, schema=SCHEMA))
 
     return make

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Tiny = Callable[..., Scenario]
 
-SEEDS = range(10)
+SEEDS = range(8)
 CONSUMERS = 2400
 RATE = CONSUMERS / 3_600_000
 """Arrivals a millisecond."""

@@ -199,6 +199,21 @@ def test_a_branch_starts_once_however_often_its_event_happens(
     assert ends(rows, "ask") == {0: [(4000, 4000, 4005, "ok", "")]}
 
 
+def test_a_branch_takes_its_turn_among_all_that_begin(tiny: Tiny, starting: Starting) -> None:
+    """At one instant a branch begins in the order of journeys, not as soon as its event happens."""
+    steps = {
+        "buy": {"legs": [{"station": "till", "emits": "credited"}], "then": "end"},
+        "tell": {"legs": [{"station": "till"}], "after": {"step": "buy", "event": "credited"}},
+    }
+    scenario = tiny(steps, {"till": {"servers": 1, "service_time": 10_000}})
+    rows = walked(starting(scenario, [0, 10_000], [5, 2]))
+    assert ends(rows) == {5: [(0, 0, 10_000, "ok", "")], 2: [(10_000, 10_000, 20_000, "ok", "")]}
+    assert ends(rows, "tell") == {
+        5: [(10_000, 10_000, 30_000, "ok", "")],
+        2: [(20_000, 20_000, 40_000, "ok", "")],
+    }
+
+
 def failing(outcome: str) -> dict[str, Any]:
     """A station that always fails after a second."""
     failure = {"outcome": outcome, "code": "XY", "share": 1.0, "source": "made up"}
