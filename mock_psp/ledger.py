@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mock_psp.posting import Conflict
 
 BATCH_MAX: Final = 256
+LINGER_S: Final = 0.1
 PRAGMAS: Final = (
     "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000",
     "temp_store=MEMORY", "cache_size=-65536",
@@ -76,7 +77,8 @@ class _Entry(NamedTuple):
 
 def engine(path: Path) -> sa.Engine:
     """A SQLite database in WAL mode whose commits are durable (``synchronous=FULL``)."""
-    made = sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.NullPool)
+    # Errors would otherwise show the values of a row in the log, payment addresses among them.
+    made = sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.NullPool, hide_parameters=True)
 
     @event.listens_for(made, "connect")
     def _(connection: Any, _record: Any) -> None:  # noqa: ANN401 - DBAPI objects
@@ -148,20 +150,32 @@ class Ledger:
         connection = self._engine.connect()
         going_on = True
         while going_on:
-            batch: list[_Entry] = []
-            entry = self._queue.get()
-            while entry is not None:
-                batch.append(entry)
-                if len(batch) == BATCH_MAX or self._queue.empty():
-                    break
-                entry = self._queue.get()
-            going_on = entry is not None
+            batch, going_on = self._waiting()
             if batch:
                 self._commit(connection, batch)
         # All writing and checkpointing is on this one connection: SQLite before 3.51.3 could
         # lose the log of a database that two of them reset (sqlite.org, WAL-reset bug).
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
+
+    def _waiting(self) -> tuple[list[_Entry], bool]:
+        """What is to be written now, and whether more may come after it.
+
+        Notes of sent SMS are in no hurry: alone they linger for a posting to join.
+        """
+        batch: list[_Entry] = []
+        entry = self._queue.get()
+        urgent = False
+        while entry is not None:
+            batch.append(entry)
+            urgent = urgent or isinstance(entry.order, Notice)
+            if len(batch) == BATCH_MAX or (urgent and self._queue.empty()):
+                return batch, True
+            try:
+                entry = self._queue.get(timeout=None if urgent else LINGER_S)
+            except queue.Empty:
+                return batch, True
+        return batch, False
 
     def _commit(self, connection: sa.Connection, batch: list[_Entry]) -> None:
         results: list[tuple[asyncio.Future[Any], Any]]

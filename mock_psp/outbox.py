@@ -8,12 +8,13 @@ the gateway's answer and the note of it); its reference lets the gateway make on
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from fewseconds import journey as j
 from fewseconds.contracts import SMS_SEND, SmsAccepted, SmsRequest, Trace
+from mock_psp import templates
 from mock_psp.walk import Journey, Walk
 from mock_psp.world import traits
 
@@ -25,14 +26,17 @@ if TYPE_CHECKING:
     from mock_psp.station import Answer, Call
     from mock_psp.world import World
 
-SENDER: Final = "BESTMU-S"
-"""DLT header of a service message: six letters, and the suffix that is shown since May 2025."""
-ENTITY_ID: Final = "1101000000000099999"
-TEMPLATE_RECEIPT: Final = "1107000000000000001"
-TEMPLATE_REFUND: Final = "1107000000000000002"
 STEP: Final = "sms"
 
 log = logging.getLogger(__name__)
+
+
+class _Parcel(NamedTuple):
+    """A message on its way."""
+
+    message: sa.Row[Any]
+    posted_us: int
+    """When it was known to be durable."""
 
 
 class Relay:
@@ -47,13 +51,15 @@ class Relay:
         self.walk = Walk(world, {}, {"sms_outbox": self._take, "sms_gateway": self._send}, {})
 
     def wake(self) -> None:
-        """Send every message that has come since the last time."""
+        """Send every message that has come since the last time: a posting is durable."""
+        posted_us = self._world.clock.now_us()
         for message in self._ledger.unsent(self._last):
             self._last = message.sequence
-            self.walk.start(self._deliver(message))
+            self.walk.start(self._deliver(_Parcel(message, posted_us)))
 
-    async def _deliver(self, message: sa.Row[Any]) -> None:
+    async def _deliver(self, parcel: _Parcel) -> None:
         """Pass the legs of the step, again if need be, as the journey's rules say."""
+        message = parcel.message
         trace = Trace.read(message.trace)
         route = self._world.route(trace.kind) if trace is not None else None
         if trace is None or route is None:
@@ -61,25 +67,25 @@ class Relay:
             trace = Trace(route.kind, (1 << 41) + message.sequence, STEP, 0, 1)
         journey = Journey(route, trace.journey_id, traits(trace))
         first = next(branch for branch in route.branches if branch.name == STEP)
-        answer = await self.walk.branch(journey, first, message)
+        answer = await self.walk.branch(journey, first, parcel)
         if answer.outcome == j.OK:
             await self._ledger.sent(message.sequence, self._world.clock.now_us())
         else:
             # It stays in the outbox; the next start of the biller tries again.
             log.warning("message %d of the outbox is unsent", message.sequence)
 
-    async def _take(self, call: Call, message: sa.Row[Any]) -> Answer:
+    async def _take(self, call: Call, parcel: _Parcel) -> Answer:
         """The outbox's own part: from the posting until the gateway is called."""
-        posted_us = message.created_us if call.attempt == 1 else None
+        posted_us = parcel.posted_us if call.attempt == 1 else None
         return await self._station.visit(call, arrived_us=posted_us)
 
-    async def _send(self, call: Call, message: sa.Row[Any]) -> Answer:
-        receipt = "Receipt" in message.text
+    async def _send(self, call: Call, parcel: _Parcel) -> Answer:
+        message = parcel.message
         request = SmsRequest(
             to=message.phone,
-            sender=SENDER,
-            entity_id=ENTITY_ID,
-            template_id=TEMPLATE_RECEIPT if receipt else TEMPLATE_REFUND,
+            sender=templates.SENDER,
+            entity_id=templates.ENTITY_ID,
+            template_id=message.template_id,
             text=message.text,
             reference=message.transaction_id,
         )

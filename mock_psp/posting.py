@@ -15,6 +15,7 @@ import msgspec
 
 from fewseconds.contracts import Acknowledged, Callback
 from fewseconds.identity import Bill, rupees
+from mock_psp import templates
 from mock_psp.schema import CONSUMERS, RECEIVABLE, REFUNDS
 
 Row = dict[str, Any]
@@ -183,29 +184,29 @@ def _post(known: Known, notice: Notice, decided: Decided, effect: tuple[str, str
             }
         )
     if notice.phone:
+        template_id, text = message(callback, bill, number, credited=credited)
         decided.outbox.append(
             {
                 "transaction_id": name,
                 "phone": notice.phone,
-                "text": message(callback, bill, number, credited=credited),
+                "template_id": template_id,
+                "text": text,
                 "trace": notice.trace,
                 "created_us": notice.received_us,
             }
         )
 
 
-def message(callback: Callback, bill: Bill | None, receipt: str, *, credited: bool) -> str:
-    """The SMS in the words of its registered template, within one SMS of 160 GSM-7 characters."""
-    amount = rupees(callback.amount_paise)
+def message(
+    callback: Callback, bill: Bill | None, receipt: str, *, credited: bool
+) -> tuple[str, str]:
+    """The SMS: its registered template, and its text of at most 160 GSM-7 characters."""
+    amount, rrn = rupees(callback.amount_paise), callback.rrn
     if credited and bill is not None:
-        return (
-            f"BEST: Rs.{amount} received for consumer {bill.consumer}, bill {bill.number}. "
-            f"Receipt {receipt}. UPI ref {callback.rrn}. Thank you."
-        )
-    return (
-        f"BEST: Rs.{amount} received by UPI ref {callback.rrn} could not be credited to bill "
-        f"{callback.bill_number[:16]} and will be refunded."
-    )
+        values = amount, bill.consumer, bill.number, receipt, rrn
+        return templates.RECEIPT, templates.filled(templates.RECEIPT, *values)
+    number = callback.bill_number[:16]
+    return templates.REFUND, templates.filled(templates.REFUND, amount, rrn, number)
 
 
 def _acknowledged(known: Known, callback: Callback, *, duplicate: bool) -> Acknowledged:

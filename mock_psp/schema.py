@@ -72,6 +72,7 @@ outbox: Final = Table(
     Column("transaction_id", Text, ForeignKey("payments.transaction_id"), unique=True,
            nullable=False),
     Column("phone", Text, nullable=False),
+    Column("template_id", Text, nullable=False),
     Column("text", Text, nullable=False),
     Column("trace", Text, nullable=False),
     Column("created_us", BigInteger, nullable=False),

@@ -74,7 +74,7 @@ class Services:
     @property
     def urls(self) -> dict[str, str]:
         """Where each service answers."""
-        return {service: self.spec.url(service) for service in SERVICES}
+        return {service: self.spec.url(service) for service in self.spec.ports}
 
     def pid(self, service: str) -> int:
         """Process id of a service."""
@@ -136,7 +136,7 @@ class Services:
 
         So a callback that is under way still finds its biller, and a posting its SMS gateway.
         """
-        for service in reversed(SERVICES):
+        for service in SERVICES:
             process = self._running.get(service)
             if process is None:
                 continue

@@ -23,9 +23,9 @@ from fewseconds.contracts import (
     SmsRequest,
     Trace,
 )
+from mock_psp import templates
 from mock_psp.handset import Handsets
 from mock_psp.message_log import LogEntry, MessageLog, log_entries
-from mock_psp.outbox import ENTITY_ID, SENDER, TEMPLATE_RECEIPT, TEMPLATE_REFUND
 from mock_psp.station import Answer, Duty
 from mock_psp.walk import Journey, Walk
 from mock_psp.web import HttpRequest, Refusal, body_of, check_token, refused, taking, trace_of
@@ -40,17 +40,6 @@ if TYPE_CHECKING:
 WAIT_MS_MAX: Final = 30_000
 TEXT_LENGTH_MAX: Final = 160
 PHONE: Final = re.compile(r"\+91[0-9]{10}")
-# Registered templates, ``{#var#}`` of at most 40 characters each (MSG91's page on DLT templates).
-TEMPLATES: Final = {
-    TEMPLATE_RECEIPT: "BEST: Rs.{#var#} received for consumer {#var#}, bill {#var#}. "
-    "Receipt {#var#}. UPI ref {#var#}. Thank you.",
-    TEMPLATE_REFUND: "BEST: Rs.{#var#} received by UPI ref {#var#} could not be credited to bill "
-    "{#var#} and will be refunded.",
-}
-_PATTERNS: Final = {
-    name: re.compile(re.escape(text).replace(re.escape("{#var#}"), r".{1,40}"))
-    for name, text in TEMPLATES.items()
-}
 
 
 class Gateway:
@@ -118,16 +107,16 @@ class Gateway:
 
 def _scrubbed(request: SmsRequest) -> Refusal | None:
     """Why a message is not let through; codes as Exotel lists them for DLT scrubbing."""
-    pattern = _PATTERNS.get(request.template_id)
+    text = request.text
     if PHONE.fullmatch(request.to) is None:
         found = "23010", "the number is not +91 and ten digits"
-    elif request.entity_id != ENTITY_ID:
+    elif request.entity_id != templates.ENTITY_ID:
         found = "600", "the entity is not registered"
-    elif request.sender != SENDER:
+    elif request.sender != templates.SENDER:
         found = "620", "the header is not registered; it ends in its category (-S)"
-    elif pattern is None:
+    elif request.template_id not in templates.TEXTS:
         found = "630", "the template is not registered"
-    elif pattern.fullmatch(request.text) is None or len(request.text) > TEXT_LENGTH_MAX:
+    elif not templates.fits(request.template_id, text) or len(text) > TEXT_LENGTH_MAX:
         found = "23082", "the text does not fit the template"
     else:
         return None

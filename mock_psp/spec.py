@@ -12,8 +12,8 @@ import msgspec
 from fewseconds.errors import HarnessError
 from fewseconds.scenario import Scenario
 
-SERVICES: Final = ("sms", "biller", "psp", "portal")
-"""In the order they are started: whoever is called stands before its caller."""
+SERVICES: Final = ("psp", "biller", "sms", "portal")
+"""Callers before those they call."""
 T = TypeVar("T")
 HOST: Final = "127.0.0.1"
 

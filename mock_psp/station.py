@@ -115,7 +115,7 @@ class Station:
                 return answer
             try:
                 if self.sleeps:
-                    start_us = granted_us if self.table.role == "mocked" else arrived_us
+                    start_us = granted_us if self.servers else arrived_us
                     planned_us = start_us + self._draw(call).service_us(
                         call.journey_id, call.attempt
                     )
@@ -127,6 +127,9 @@ class Station:
             # A visit that is cancelled, because the service stops, is unfinished.
             now_us = clock.now_us()
             served_us = now_us if granted_us is None else granted_us
+            if not self.servers and self.table.role == "measured":
+                # Nobody waits for a server that is always there: all of the visit is service.
+                served_us = arrived_us
             overrun_us = 0 if planned_us is None else max(now_us - planned_us, 0)
             self._writer.add(
                 Outcome(
@@ -135,6 +138,16 @@ class Station:
                     served_us, now_us, OUTCOMES[answer.outcome], answer.code, waiting, overrun_us,
                 )
             )  # fmt: skip
+
+    def sure_within(self, call: Call, limit_us: int) -> bool:
+        """Whether a visit that begins now is answered within ``limit_us``, as it was drawn."""
+        if self.table.role != "mocked" or (self.servers and self._busy >= self.servers):
+            return False
+        draw = self._draw(call)
+        if draw.service_us(call.journey_id, call.attempt) > limit_us:
+            return False
+        failure = draw.failure(call.journey_id, call.attempt)
+        return failure is None or failure.outcome != "timed_out"
 
     def _draw(self, call: Call) -> Any:  # noqa: ANN401 - the draws of a visit
         return self._draws.visit(call.step, call.leg, self.name, call.traits)

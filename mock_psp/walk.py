@@ -163,7 +163,10 @@ class Walk:
 
     async def _in_time(self, journey: Journey, leg: j.Leg, call: Call, parcel: object) -> Answer:
         """The answer of one leg, or what its absence means."""
-        if leg.timeout_ms is None:
+        station = self.stations.get(leg.station)
+        sure = station is not None and station.sure_within(call, (leg.timeout_ms or 0) * 1000)
+        if leg.timeout_ms is None or sure:
+            # Without anything that could go wrong, nobody has to watch the clock.
             return await self._work(journey, leg, call, parcel)
         limit_s = leg.timeout_ms / 1000
         task = self.start(self._work(journey, leg, call, parcel))

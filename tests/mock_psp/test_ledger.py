@@ -131,7 +131,7 @@ def test_the_database_itself_refuses_doubles(
         ("callbacks", "event_id", "NULL, event_id, body_sha256, transaction_id, status, effect, 1"),
         ("receipts", "transaction_id", "'x', transaction_id"),
         ("bills", "bill_number", "bill_number, consumer_number, amount_paise, 1, 'x'"),
-        ("outbox", "transaction_id", "NULL, transaction_id, phone, text, trace, 1, NULL"),
+        ("outbox", "transaction_id", "NULL, transaction_id, phone, template_id, text, '', 1, NULL"),
     ):  # fmt: skip
         with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
             database.execute(f"INSERT INTO {table} SELECT {columns} FROM {table}")

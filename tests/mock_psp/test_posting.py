@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fewseconds.contracts import Acknowledged, Callback
 from fixtures import bills
 from mock_psp import schema as t
+from mock_psp import templates
 from mock_psp.ledger import write
 from mock_psp.posting import Conflict, Notice, message
 
@@ -201,6 +202,7 @@ def test_a_message_is_one_sms() -> None:
     """Both messages fit 160 characters of the GSM alphabet, at the largest amount of a bill."""
     largest = callback(1, amount_paise=99_999_999_99)
     for credited in (True, False):
-        text = message(largest, BILLS[0], "R000000000001", credited=credited)
+        template, text = message(largest, BILLS[0], "R000000000001", credited=credited)
+        assert templates.fits(template, text)
         assert len(text) <= 160
         assert set(text) <= GSM_7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -102,3 +103,22 @@ def test_services_do_not_outlive_a_killed_parent(repository: Path, tmp_path: Pat
         parent.kill()
     while not gone(service):
         time.sleep(0.02)
+
+
+def test_the_command_serves_until_it_is_told_to_stop(repository: Path, tmp_path: Path) -> None:
+    """One JSON object says where everything is; SIGTERM ends the command and all services."""
+    arguments = ["serve", "smoke", "--json", "--folder", str(tmp_path), "--slow", "biller=2"]
+    command = [sys.executable, "-c", "from fewseconds.cli import main; main()", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=repository
+    ) as process:
+        assert process.stdout is not None
+        said = json.loads(process.stdout.readline())
+        ports = {service: int(url.rpartition(":")[2]) for service, url in said["urls"].items()}
+        assert list(ports) == ["psp", "biller", "sms", "portal"]
+        assert all(is_ready(port) for port in ports.values())
+        process.terminate()
+        rest, _ = process.communicate()
+    assert (process.returncode, rest) == (0, b"")
+    assert not any(is_ready(port) for port in ports.values())
+    assert {"seed", "scenario", "scenario_hash", "engine", "commit"} <= set(said)

@@ -10,7 +10,7 @@ import pytest
 
 from fewseconds import contracts as c
 from fixtures import consumers
-from mock_psp import outbox
+from mock_psp import templates
 
 if TYPE_CHECKING:
     from tests.mock_psp.conftest import World
@@ -22,9 +22,9 @@ def message(**changes: str) -> dict[str, str]:
     """A message that the gateway lets through."""
     return {
         "to": PHONE,
-        "sender": outbox.SENDER,
-        "entity_id": outbox.ENTITY_ID,
-        "template_id": outbox.TEMPLATE_RECEIPT,
+        "sender": templates.SENDER,
+        "entity_id": templates.ENTITY_ID,
+        "template_id": templates.RECEIPT,
         "text": "BEST: Rs.10.00 received for consumer 2000000000, bill 26110000000000. "
         "Receipt R1. UPI ref 1. Thank you.",
         "reference": "one",

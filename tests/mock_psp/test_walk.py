@@ -93,7 +93,7 @@ def troubled(quick: Callable[..., Scenario], **overrides: object) -> Scenario:
     stations["callback_network"]["failures"] = [failing("timed_out", "lost", 0.3)]
     undelivered = {"failures": [failing("timed_out", "undelivered", 0.2)]}
     stations["operator"] = {"variants": {"jio": undelivered, "airtel": undelivered}}
-    return quick({"stations": stations, "consumers": 2000, **overrides})
+    return quick({"stations": stations, "consumers": 1200, **overrides})
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,42 @@
+"""What the biller has registered with the operators: who sends, and in which words.
+
+India's operators let through only messages whose sender (header), entity and wording (template)
+are registered on their DLT platforms (TCCCPR 2018, amended in February 2025). The numbers here are
+invented; the header ends in ``-S``, the mark of a service message since May 2025.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+SENDER: Final = "BESTMU-S"
+ENTITY_ID: Final = "1101000000000099999"
+RECEIPT: Final = "1107000000000000001"
+REFUND: Final = "1107000000000000002"
+TEXTS: Final = {
+    RECEIPT: "BEST: Rs.{#var#} received for consumer {#var#}, bill {#var#}. Receipt {#var#}. "
+    "UPI ref {#var#}. Thank you.",
+    REFUND: "BEST: Rs.{#var#} received by UPI ref {#var#} could not be credited to bill {#var#} "
+    "and will be refunded.",
+}
+"""The registered wording by template id; ``₹`` is not in the GSM alphabet, so it reads ``Rs.``."""
+VARIABLE: Final = "{#var#}"
+VARIABLE_LENGTH_MAX: Final = 40
+"""Of what stands in for one variable (MSG91, *SMS not matched with DLT template*)."""
+
+_PATTERNS: Final = {
+    name: re.compile(re.escape(text).replace(re.escape(VARIABLE), f".{{1,{VARIABLE_LENGTH_MAX}}}"))
+    for name, text in TEXTS.items()
+}
+
+
+def filled(template: str, *values: str) -> str:
+    """The text of a message: the template with its variables replaced, in order."""
+    parts = TEXTS[template].split(VARIABLE)
+    return "".join(part + value for part, value in zip(parts, (*values, ""), strict=True))
+
+
+def fits(template: str, text: str) -> bool:
+    """Whether a text is what a template allows."""
+    return _PATTERNS[template].fullmatch(text) is not None
