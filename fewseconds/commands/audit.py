@@ -24,9 +24,9 @@ def audit(folder: Path, *, as_json: bool) -> int:
     else:
         for check in found.checks:
             mark = "✓" if check.passed else "✗"
-            console.out.print(
+            console.show(
                 f"{mark} {check.name}: {check.checked} checked, {check.violations} violations"
             )
             for line in check.first:
-                console.out.print(f"    {line}", markup=False)
+                console.show(f"    {line}")
     return EXIT_OK if passed else EXIT_GATE_FAILED

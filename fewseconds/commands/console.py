@@ -29,6 +29,11 @@ def say(text: str) -> None:
     err.print(text, markup=False, soft_wrap=True)
 
 
+def show(text: str) -> None:
+    """A line of the answer itself, on stdout; brackets in it are no markup."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
 def say_error(error: FewsecondsError, *, as_json: bool) -> None:
     """An error in words; with ``--json`` also as the one object on stdout."""
     for line in str(error).splitlines():

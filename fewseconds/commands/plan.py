@@ -42,5 +42,5 @@ def plan(name: str, seed: int | None, out: Path | None, *, as_json: bool) -> int
         console.print_json(fields | content)
     else:
         for key, value in content.items():
-            console.out.print(f"{key:28} {value}")
+            console.show(f"{key:28} {value}")
     return 0

@@ -29,6 +29,11 @@ def run(name: str, seed: int | None, results: Path, slow: list[str], *, as_json:
     seed = scenario.seed if seed is None else seed
     fields = console.header(scenario, seed, "locust+simpy")
     from fewseconds.run import run as run_once
+    from fixtures import decoding
+
+    # A decoder that is missing here is said before anything starts; another one reads in its place.
+    for scanner in sorted({app.scanner for app in scenario.apps.values()}):
+        decoding.substitute(scanner)
 
     stretched = [part for text in slow for part in ("--slow", text)]
     command = shlex.join(["fewseconds", "run", name, "--seed", str(seed), *stretched])
@@ -50,6 +55,7 @@ def run(name: str, seed: int | None, results: Path, slow: list[str], *, as_json:
 
 
 def _print(record: Record, folder: Path) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     for gate, title in ((True, "Gates"), (False, "Claims")):
@@ -68,7 +74,8 @@ def _print(record: Record, folder: Path) -> None:
                 side = "≥ " if verdict.at_least else "≤ "
                 table.add_row(
                     MARKS[verdict.word],
-                    verdict.name,
+                    # Names come from a scenario file: brackets in them are no markup.
+                    escape(verdict.name),
                     verdict.engine,
                     _number(verdict, verdict.observed),
                     side + _number(verdict, verdict.limit),
@@ -84,7 +91,8 @@ def _print(record: Record, folder: Path) -> None:
         )
     for reason in record.validity.reasons:
         console.say(f"  ? {reason}")
-    console.err.print(f"[bold]{record.word.upper()}[/bold]  {record.summary}", soft_wrap=True)
+    said = f"[bold]{record.word.upper()}[/bold]  {escape(record.summary)}"
+    console.err.print(said, soft_wrap=True)
     console.say(f"Report: {folder / 'report.html'}")
 
 

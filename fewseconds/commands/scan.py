@@ -38,7 +38,7 @@ def scan_try(name: str, seed: int | None, consumers: int, *, as_json: bool) -> i
     else:
         command = f"`fewseconds scan try {name} --seed {seed} --consumers {consumers}`"
         for rate in rates:
-            console.out.print(variant(rate, persistence, command), markup=False, soft_wrap=True)
+            console.show(variant(rate, persistence, command))
     return 0
 
 

@@ -20,5 +20,5 @@ def scenarios(*, as_json: bool) -> int:
         )
     else:
         for name, scenario in found.items():
-            console.out.print(f"{name:20} {scenario.title}")
+            console.show(f"{name:20} {scenario.title}")
     return 0

@@ -42,10 +42,10 @@ def simulate(
             }
         )
     else:
-        console.out.print(f"{done.journeys} journeys, {done.events} events in {done.wall_s:.1f} s")
+        console.show(f"{done.journeys} journeys, {done.events} events in {done.wall_s:.1f} s")
         for verdict in verdicts:
             observed = "–" if verdict.observed is None else f"{verdict.observed:.3g}"
-            console.out.print(
+            console.show(
                 f"{verdict.word:13} {verdict.name:36} {observed:>8} limit {verdict.limit:g}"
             )
     return slo.exit_code(word)
