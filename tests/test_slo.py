@@ -114,6 +114,14 @@ def test_a_claim_of_at_least_is_turned_round(values: list[float]) -> None:
     assert verdict.word == ("pass" if 2 * below < len(values) else "fail")
 
 
+@pytest.mark.parametrize("at_least", [False, True])
+def test_a_value_at_the_limit_meets_it(*, at_least: bool) -> None:
+    """Whichever side is wanted, exactly the limit is enough and a little less is not."""
+    beyond = 9.999 if at_least else 10.001
+    assert judged([10.0] * 60, at_least=at_least).word == "pass"
+    assert judged([beyond] * 60, at_least=at_least).word == "fail"
+
+
 @given(st.integers(1, 400), st.integers(0, 400))
 def test_a_share_is_judged_by_counting(count: int, failed: int) -> None:
     """An error rate passes if at most the allowed number of journeys failed."""
