@@ -176,6 +176,33 @@ def scan_try(
     _carry_out(lambda: command(scenario, seed, consumers, as_json=as_json), as_json=as_json)
 
 
+@scan_app.command("evaluate")
+def scan_evaluate(
+    folder: Annotated[Path, typer.Argument(help="Folder of photographs.", metavar="FOLDER")],
+    negatives: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder in it whose pictures show no QR code; may be repeated."),
+    ] = None,
+    decoder: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this decoder beside the cascade; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Have every decoder, and all of them as a cascade, read the photographs in a folder.
+
+    What a code says stands beside its picture: 01.png, 01.txt (UTF-8, compared byte for byte).
+    Without it, a picture can be read or unread but not misread. Pictures in folders whose names
+    begin with falsepositives, negatives, no-qr or without-qr show no code, nor do those with an
+    empty text; folders whose names begin with unsupported are left out.
+    """
+    from fewseconds.commands.scan import scan_evaluate as command
+
+    _carry_out(
+        lambda: command(folder, negatives or [], decoder or [], as_json=as_json), as_json=as_json
+    )
+
+
 def main() -> None:
     """Entry point of the ``fewseconds`` command."""
     app()

@@ -1,4 +1,4 @@
-"""``fewseconds scan try``: how often and how fast each decoder reads each medium."""
+"""``fewseconds scan``: how often and how fast each decoder reads each medium, and photographs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fewseconds.commands import console
+from fewseconds.commit import commit
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fixtures.evaluation import Evaluation
     from fixtures.read_rates import ReadRate
 
 
@@ -72,3 +76,60 @@ def variant(rate: ReadRate, persistence: float, command: str) -> str:
         f"{place}\npersistence = {kept(rate, persistence):.3f}\n"
         f"failures = [{failure}]\nservice_time = {law}\n"
     )
+
+
+def scan_evaluate(
+    folder: Path, negatives: list[Path], decoders: list[str], *, as_json: bool
+) -> int:
+    """Have every decoder, and the cascade of them, read the photographs in a folder."""
+    state = commit()
+    console.say(f"folder={folder} engine=decoders commit={state}")
+    from fixtures import decoding
+    from fixtures.evaluation import evaluate
+    from fixtures.photographs import photographs
+
+    found, done = photographs(folder, negatives), 0
+    for sentence in decoding.unavailable().values():
+        console.say(sentence)
+    with console.progress() as say:
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            say("reading photographs", done / len(found))
+
+        names = [name for name in dict.fromkeys(decoders) if name != decoding.CASCADE]
+        names = names if decoders else list(decoding.available())
+        result = evaluate(found, (*names, decoding.CASCADE), tick)
+    cascade = result.by_decoder[decoding.CASCADE]
+    if as_json:
+        fields = {"folder": str(folder), "engine": "decoders", "commit": state}
+        totals = {"decoded": cascade.decoded, "misread": cascade.misread}
+        totals["false_positives"] = cascade.false_positives
+        console.print_json(fields | totals | msgspec.to_builtins(result))
+    else:
+        _print_evaluation(result)
+    return 0
+
+
+def _print_evaluation(result: Evaluation) -> None:
+    """The table of decoders, and every file and reading that calls for a look."""
+    from rich.table import Table
+
+    table = Table("decoder", "read", "misread", "read where none is", "median ms", "p95 ms")
+    for name, score in result.by_decoder.items():
+        times = ["–" if ms is None else f"{ms:.2f}" for ms in (score.ms_median, score.ms_p95)]
+        counts = (f"{score.decoded} of {result.images}", score.misread, score.false_positives)
+        table.add_row(name, *map(str, counts), *times)
+    console.out.print(table)
+    summary = (
+        f"{result.images} pictures show a code, the text of {result.labelled} is known; "
+        f"{result.negatives} show none; {result.left_out} left out"
+    )
+    lines = [summary]
+    for wrong in result.misreadings:
+        known = "shows no code" if wrong.known is None else f"says {wrong.known[:60]!r}"
+        note = "; only line ends differ: look how the text was saved" * wrong.line_ends_only
+        lines.append(f"{wrong.photograph}: {known}, {wrong.decoder} read {wrong.text[:60]!r}{note}")
+    for line in (*lines, *result.broken):
+        console.out.print(line, markup=False, soft_wrap=True)
