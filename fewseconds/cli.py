@@ -32,7 +32,8 @@ Name = Annotated[
     ),
 ]
 Seed = Annotated[
-    int | None, typer.Option(help="Seed of everything; the scenario's own if not given.", min=0)
+    int | None,
+    typer.Option(help="Seed of everything; the scenario's own if not given.", min=0, max=2**63 - 1),
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout, progress on stderr.")

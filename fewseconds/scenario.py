@@ -189,8 +189,11 @@ class Scenario(_Table, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything in the scenario, in hexadecimal."""
-        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+        """SHA-256 of everything in the scenario, in hexadecimal.
+
+        The order of tables counts: shares are laid end to end in it, so the plan depends on it.
+        """
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
 
     def channel_shares(self) -> dict[str, float]:
         """Share of all payments a kind of journey has."""
