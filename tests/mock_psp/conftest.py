@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import selectors
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -24,10 +26,11 @@ from mock_psp.spec import read_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from fewseconds.identity import Bill
     from fewseconds.scenario import Scenario
+    from mock_psp.serve import Died
+    from mock_psp.spec import Folder
 
 SEED = 7
 MOCKED = (
@@ -298,70 +301,96 @@ def virtual_loop() -> Iterator[SkippingLoop]:
 class Crashed(NamedTuple):
     """What came of a run in which the biller and the gateway were killed on the way."""
 
-    folder: Path
+    services: Services
     confirmed: dict[int, str]
     """Consumer → the payment that its screen called successful."""
-    inboxes: dict[int, list[str]]
-    """Consumer → references of the messages on its handset after everything was healed."""
-    left_unsent: str
-    """The payment whose SMS could not be sent before the biller was killed."""
+    died: Died
+    """What the watcher said when the gateway was killed."""
+    left_unsent: list[str]
+    """What arrived for the payment whose SMS could not be sent before the biller was killed."""
     interrupted: list[dict[str, str]]
     """What somebody heard who was waiting for an SMS when the services were stopped."""
+    exit_codes: dict[str, int]
+    """How the services ended when they were stopped."""
+
+    @property
+    def folder(self) -> Folder:
+        """Where the run wrote."""
+        return self.services.folder
+
+
+def _stubborn_scenario() -> Scenario:
+    """Callbacks and SMS are tried until they get through; AXIS answers no credit in time."""
+    deemed = [{"outcome": "timed_out", "code": "U68", "share": 1.0, "source": "test"}]
+    bank = {"by": ["bank"], "variants": {"AXIS": {"failures": deemed}}}
+    often = {"attempts_max": 5000, "backoff_ms": [50]}
+    steps = {"callback": often, "sms": often, "pay": {"legs": _impatient_legs()}}
+    return quick_scenario({"steps": steps, "stations": {"beneficiary_bank": bank}})
+
+
+def _pay_until_confirmed(world: World, index: int) -> str:
+    """Try again as long as the biller is away; the payment that succeeded."""
+    bodies = (world.pay(index, attempt=attempt).body for attempt in count(1))
+    confirmed = next(body for body in bodies if body.get("status") == "SUCCESS")
+    return str(confirmed["transaction_id"])
+
+
+def _kill_amid_payments(world: World) -> dict[int, str]:
+    """Consumer → payment, of consumers whose biller is killed and started again meanwhile."""
+    with ThreadPoolExecutor(6) as pool:
+        payments = {
+            index: pool.submit(_pay_until_confirmed, world, index) for index in range(300, 330)
+        }
+        while sum(payment.done() for payment in payments.values()) < 8:
+            time.sleep(0.005)
+        world.services.kill("biller")
+        world.services.restart("biller")
+        return {index: payment.result() for index, payment in payments.items()}
+
+
+def _kill_with_an_unsent_message(world: World, index: int) -> tuple[str, Died]:
+    """Post a payment while there is no gateway, then kill the biller, and heal both."""
+    services = world.services
+    os.kill(services.pid("sms"), signal.SIGKILL)
+    while (died := services.poll()) is None:
+        time.sleep(0.005)
+    name = _pay_until_confirmed(world, index)
+    while world.ask("GET", "biller", f"{c.BILLER_RECEIPTS}/{name}").status != 200:
+        time.sleep(0.005)
+    services.kill("biller")
+    services.restart("sms")
+    services.restart("biller")
+    return name, died
+
+
+def _stop_while_somebody_waits(world: World) -> list[dict[str, str]]:
+    """What a long poll hears that is open when the services are told to stop."""
+    parts = urlsplit(world.url("sms", f"{c.INBOX}/+910500000000?wait_ms=30000"))
+    waiting = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+    token = {c.TOKEN_HEADER: world.secrets.token}
+    waiting.request("GET", f"{parts.path}?{parts.query}", headers=token)
+    # Requests are read in the order in which they come: when this one is answered, that one is
+    # waiting.
+    world.ask("GET", "sms", c.HEALTH)
+    world.services.stop()
+    heard: list[dict[str, str]] = json.loads(waiting.getresponse().read())["messages"]
+    waiting.close()
+    return heard
 
 
 @pytest.fixture(scope="session")
 def crashed(tmp_path_factory: pytest.TempPathFactory) -> Crashed:
     """A run whose biller is killed amid payments, and again with an unsent SMS."""
     folder = tmp_path_factory.mktemp("crashed")
-    steps: dict[str, Any] = {
-        "callback": {"attempts_max": 2000, "backoff_ms": [50]},
-        "sms": {"attempts_max": 2000, "backoff_ms": [50]},
-    }
-    deemed = [{"outcome": "timed_out", "code": "U68", "share": 1.0, "source": "test"}]
-    bank = {"by": ["bank"], "variants": {"AXIS": {"failures": deemed}}}
-    steps["pay"] = {"legs": _impatient_legs()}
-    scenario = quick_scenario({"steps": steps, "stations": {"beneficiary_bank": bank}})
-    with Services(scenario, SEED, folder, only=("psp", "biller", "sms")) as services:
-        world, confirmed = World(services), dict[int, str]()
-
-        def pay(index: int) -> None:
-            for attempt in count(1):
-                body = world.pay(index, attempt=attempt).body
-                if body.get("status") == "SUCCESS":
-                    confirmed[index] = body["transaction_id"]
-                    return
-
-        with ThreadPoolExecutor(6) as pool:
-            payments = [pool.submit(pay, index) for index in range(300, 330)]
-            while sum(payment.done() for payment in payments) < 8:
-                time.sleep(0.005)
-            services.kill("biller")
-            services.restart("biller")
-            for payment in payments:
-                payment.result()
-        services.kill("sms")
-        pay(330)
-        receipt = f"{c.BILLER_RECEIPTS}/{confirmed[330]}"
-        while world.ask("GET", "biller", receipt).status != 200:
-            time.sleep(0.005)
-        services.kill("biller")
-        services.restart("sms")
-        services.restart("biller")
-        inboxes = {}
-        # The gateway that was killed forgot what lay in the inboxes; only its log remembers.
-        for index, name in confirmed.items():
-            wait_ms = 20_000 if index == 330 else 0
-            inboxes[index] = [one["reference"] for one in world.inbox(index, name, wait_ms)]
+    chosen = ("psp", "biller", "sms")
+    with Services(_stubborn_scenario(), SEED, folder, only=chosen) as services:
+        world = World(services)
+        confirmed = _kill_amid_payments(world)
+        confirmed[330], died = _kill_with_an_unsent_message(world, 330)
+        left_unsent = [one["reference"] for one in world.inbox(330, confirmed[330], 20_000)]
         pending = world.pay(331, bank="AXIS").body
         world.inbox(331, pending["transaction_id"])
-        parts = urlsplit(world.url("sms", f"{c.INBOX}/+910500000000?wait_ms=30000"))
-        waiting = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
-        token = {c.TOKEN_HEADER: world.secrets.token}
-        waiting.request("GET", f"{parts.path}?{parts.query}", headers=token)
-        # Requests are read in the order in which they come: when this one is answered, that one is
-        # waiting.
-        world.ask("GET", "sms", c.HEALTH)
-        services.stop()
-        interrupted = json.loads(waiting.getresponse().read())["messages"]
-        waiting.close()
-    return Crashed(folder, confirmed, inboxes, confirmed[330], interrupted)
+        processes = dict(services._running)
+        interrupted = _stop_while_somebody_waits(world)
+        exit_codes = {name: process.returncode for name, process in processes.items()}
+    return Crashed(services, confirmed, died, left_unsent, interrupted, exit_codes)

@@ -79,7 +79,7 @@ FORGED: list[tuple[str, str, str]] = [
 def run_folder(crashed: Crashed, tmp_path: Path) -> Folder:
     """A copy of a run in which all is well; the unique keys are dropped so that bugs fit in."""
     folder = Folder(tmp_path / "run")
-    shutil.copytree(crashed.folder, folder.root)
+    shutil.copytree(crashed.folder.root, folder.root)
     with sqlite3.connect(folder.ledger) as database:
         for (table,) in database.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from fewseconds import outcomes
 from mock_psp import auditor
 from mock_psp.message_log import log_entries
-from mock_psp.spec import Folder
 
 if TYPE_CHECKING:
     from tests.mock_psp.conftest import Crashed
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 def test_a_killed_biller_loses_no_payment(crashed: Crashed) -> None:
     """After the restart the ledger agrees with the banks, the screens and the gateway."""
-    audit = auditor.audit(crashed.folder)
+    audit = auditor.audit(crashed.folder.root)
     assert [check.first for check in audit.checks if not check.passed] == []
     checked = {check.name: check.checked for check in audit.checks}
     assert checked["every posting has two lines that balance"] >= len(crashed.confirmed)
@@ -24,7 +23,7 @@ def test_a_killed_biller_loses_no_payment(crashed: Crashed) -> None:
 
 def test_every_confirmed_payment_has_one_sms_in_spite_of_the_crash(crashed: Crashed) -> None:
     """The gateway accepted one message for each payment, however often it was sent."""
-    log = log_entries(Folder(crashed.folder).messages)
+    log = log_entries(crashed.folder.messages)
     accepted = Counter(entry.reference for entry in log if entry.entry == "accepted")
     assert {name: accepted[name] for name in crashed.confirmed.values()} == dict.fromkeys(
         crashed.confirmed.values(), 1
@@ -33,12 +32,12 @@ def test_every_confirmed_payment_has_one_sms_in_spite_of_the_crash(crashed: Cras
 
 def test_a_restarted_biller_sends_what_was_unsent(crashed: Crashed) -> None:
     """The SMS that nobody took before the kill arrives after the restart."""
-    assert crashed.inboxes[330] == [crashed.left_unsent]
+    assert crashed.left_unsent == [crashed.confirmed[330]]
 
 
 def test_what_is_under_way_at_a_stop_is_unfinished(crashed: Crashed) -> None:
     """The question that the PSP would have put to the switch 45 s later has a row of its own."""
-    rows = outcomes.read(Folder(crashed.folder).outcomes, "server").to_pylist()
+    rows = outcomes.read(crashed.folder.outcomes, "server").to_pylist()
     asked = [row["outcome"] for row in rows if row["step"] == "ask_switch"]
     assert asked == ["unfinished"]
 
@@ -50,6 +49,6 @@ def test_a_stop_lets_go_whoever_waits_for_an_sms(crashed: Crashed) -> None:
 
 def test_outcomes_written_before_a_kill_are_kept(crashed: Crashed) -> None:
     """Both lives of the biller have their rows, under names of their own."""
-    rows = outcomes.read(Folder(crashed.folder).outcomes, "server")
+    rows = outcomes.read(crashed.folder.outcomes, "server")
     processes = set(rows["process"].cast("string").to_pylist())
     assert {"psp", "biller.3", "sms.2"} <= processes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import stat
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fewseconds.scenario import Scenario
+    from tests.mock_psp.conftest import Crashed
 
 STARTER = """
 import sys, time
@@ -65,32 +65,23 @@ def test_a_service_that_cannot_start_is_named_with_its_log(
     assert not is_ready(services.spec.ports["sms"])
 
 
-def test_services_stop_when_told_and_leave_everything_written(
-    quick: Callable[..., Scenario], tmp_path: Path
-) -> None:
+def test_services_stop_when_told_and_leave_everything_written(crashed: Crashed) -> None:
     """A stop ends every process with 0 and leaves whole files, private secrets and a free port."""
-    services = Services(quick(), 7, tmp_path, only=("biller", "sms"))
-    with services:
-        assert services.poll() is None
-        processes = dict(services._running)
-        assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
-    assert {name: process.returncode for name, process in processes.items()} == {
-        "biller": 0, "sms": 0,
-    }  # fmt: skip
-    assert sorted(path.name for path in services.folder.outcomes.iterdir()) == [
-        "biller.parquet", "sms.parquet",
-    ]  # fmt: skip
-    assert not (tmp_path / "ledger.sqlite3-wal").exists()
-    bound("biller", services.spec.ports["biller"]).close()
+    folder = crashed.folder
+    assert crashed.exit_codes == {"psp": 0, "biller": 0, "sms": 0}
+    assert {"psp.parquet", "biller.3.parquet", "sms.2.parquet"} <= {
+        path.name for path in folder.outcomes.iterdir()
+    }
+    assert not list(folder.outcomes.glob("*.writing"))
+    assert all(path.stat().st_size == 0 for path in folder.root.glob("*-wal"))
+    for path in (folder.root / "secrets.json", folder.journal, folder.messages):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    bound("biller", crashed.services.spec.ports["biller"]).close()
 
 
-def test_a_service_that_dies_is_noticed(quick: Callable[..., Scenario], tmp_path: Path) -> None:
+def test_a_service_that_dies_is_noticed(crashed: Crashed) -> None:
     """The watcher names the dead service and the signal that killed it."""
-    with Services(quick(), 7, tmp_path, only=("sms",)) as services:
-        os.kill(services.pid("sms"), signal.SIGKILL)
-        while (died := services.poll()) is None:
-            time.sleep(0.01)
-        assert (died.service, died.exit_code) == ("sms", -signal.SIGKILL)
+    assert (crashed.died.service, crashed.died.exit_code) == ("sms", -signal.SIGKILL)
 
 
 def test_services_do_not_outlive_a_killed_parent(repository: Path, tmp_path: Path) -> None:
