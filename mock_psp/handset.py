@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from fewseconds.contracts import InboxMessage
+
+
+MESSAGES_MAX: Final = 200_000
+"""Messages that are kept (some 500 bytes each); the oldest are forgotten first."""
 
 
 class Handsets:
@@ -16,12 +21,19 @@ class Handsets:
         """``closing`` ends every wait."""
         self._closing = closing
         self._inboxes: dict[str, list[InboxMessage]] = {}
+        self._order: deque[str] = deque()
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._watch: asyncio.Task[None] | None = None
 
     def deliver(self, phone: str, message: InboxMessage) -> None:
         """Put a message into an inbox, and wake who waits at it."""
         self._inboxes.setdefault(phone, []).append(message)
+        self._order.append(phone)
+        if len(self._order) > MESSAGES_MAX:
+            oldest = self._order.popleft()
+            del self._inboxes[oldest][0]
+            if not self._inboxes[oldest]:
+                del self._inboxes[oldest]
         for waiter in self._waiting.get(phone, ()):
             if not waiter.done():
                 waiter.set_result(None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -41,8 +42,8 @@ from mock_psp.world import World, traits
 if TYPE_CHECKING:
     from litestar import Litestar
 
-KEPT_MAX: Final = 500_000
-"""Journeys and payments that are remembered; older ones can no longer be asked about."""
+KEPT_MAX: Final = 100_000
+"""Journeys and payments that are remembered (some 3 KB each); nobody asks about older ones."""
 PIN: Final = re.compile(r"[0-9]{4}|[0-9]{6}")
 ELSEWHERE: Final = ("biller", "sms_outbox", "sms_gateway", "operator")
 
@@ -63,10 +64,10 @@ class PayerSide:
     def __init__(self, world: World) -> None:
         """Stations and keys are made ready; connections when the event loop runs."""
         self.world = world
-        self.journeys: dict[tuple[str, int], Journey] = {}
-        self.transactions: dict[str, Transaction] = {}
-        self.answers: dict[str, asyncio.Future[None]] = {}
-        self.checks: dict[str, int] = {}
+        self.journeys: OrderedDict[tuple[str, int], Journey] = OrderedDict()
+        self.transactions: OrderedDict[str, Transaction] = OrderedDict()
+        self.under_way: dict[str, asyncio.Future[None]] = {}
+        self.checks: OrderedDict[str, int] = OrderedDict()
         self._keys = keys.registry(world.seed)
 
     async def start(self) -> None:
@@ -162,19 +163,19 @@ class PayerSide:
         if known is not None:
             if known.request != data:
                 raise Refusal(409, "Conflict", "this attempt was made with another body")
-            await asyncio.shield(self.answers[name])
+            if name in self.under_way:
+                await asyncio.shield(self.under_way[name])
             return known.payment()
         transaction = Transaction(name, data, journey, trace.attempt)
         self.transactions[name] = transaction
-        answered = self.answers[name] = asyncio.get_running_loop().create_future()
+        self.under_way[name] = asyncio.get_running_loop().create_future()
         _forget_oldest(self.transactions)
-        _forget_oldest(self.answers)
         try:
             answer = await self.walk.attempt(journey, step, trace.attempt, transaction)
             transaction.end(answer)
             self.banks.write("shown", transaction, transaction.status)
         finally:
-            answered.set_result(None)
+            self.under_way.pop(name).set_result(None)
         if answer.outcome in (j.REJECTED, j.RENEGED):
             raise refused(answer)
         return transaction.payment()
@@ -190,6 +191,7 @@ class PayerSide:
         else:
             step = journey.route.index("check_status")
             attempt = self.checks[transaction_id] = self.checks.get(transaction_id, 0) + 1
+            _forget_oldest(self.checks)
         answer = await self.walk.attempt(journey, step, attempt, transaction)
         if answer.outcome not in (j.OK, j.UNFINISHED):
             raise refused(answer)
@@ -219,9 +221,10 @@ def _check(data: PayRequest) -> None:
         raise MalformedError("payee_vpa", f"{data.payee_vpa!r} is not an address of this biller")
 
 
-def _forget_oldest(kept: dict[Any, Any]) -> None:
+def _forget_oldest(kept: OrderedDict[Any, Any]) -> None:
+    # A plain dict would search for its first key through the gaps that were left at its beginning.
     if len(kept) > KEPT_MAX:
-        del kept[next(iter(kept))]
+        kept.popitem(last=False)
 
 
 @post(RESOLVE, status_code=200, operation_class=taking(ResolveRequest))

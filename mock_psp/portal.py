@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,7 +73,7 @@ class Portal:
         self.password = world.station("portal_password", pooled=True)
         self.page = world.station("portal_page")
         self._accounts: dict[str, Account] = {}
-        self._sessions: dict[str, int] = {}
+        self._sessions: OrderedDict[str, int] = OrderedDict()
 
     async def start(self) -> None:
         """Fill the pools of names, which takes half a second."""
@@ -128,7 +129,7 @@ class Portal:
         token = secrets.token_urlsafe(32)
         self._sessions[token] = consumer
         if len(self._sessions) > SESSIONS_MAX:
-            del self._sessions[next(iter(self._sessions))]
+            self._sessions.popitem(last=False)
         return Answer(j.OK, "", PortalSession(token))
 
     async def _first_log_in(self, given: PortalLogIn) -> tuple[bool, int]:
