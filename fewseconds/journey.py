@@ -29,6 +29,14 @@ END: Final = -1
 STEP_ROW: Final = -1
 """The ``leg`` of a row that describes a whole attempt of a step rather than one of its legs."""
 
+TIMED_OUT_AS: Final = {
+    "failed": (TIMED_OUT, ""),
+    "reversed": (TIMED_OUT, "U67"),
+    "deemed": (UNFINISHED, "RB"),
+}
+"""What a caller makes of a leg that did not answer in time: outcome and UPI response code (debit
+time-out, deemed)."""
+
 PENDING_CODE: Final = "01"
 """UPI status class of a payment that is still under way (public status tables of Juspay)."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from fewseconds import journey as j
 from fewseconds.outcomes import Outcome
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from fewseconds.plan import Traits
     from mock_psp.station import Station
     from mock_psp.world import World
-
-TIMED_OUT_AS: Final = {
-    "failed": Answer(j.TIMED_OUT),
-    "reversed": Answer(j.TIMED_OUT, "U67"),
-    "deemed": Answer(j.UNFINISHED, "RB"),
-}
-"""What a caller makes of a leg that did not answer in time (UPI codes: debit time-out, deemed)."""
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +173,7 @@ class Walk:
             # The work was done, the answer is lost: the caller does not know, and waits.
             await asyncio.sleep(max(deadline_s - loop.time(), 0))
         self.happen(journey, f"{call.step}.{leg.on_timeout}", parcel)
-        return TIMED_OUT_AS[leg.on_timeout]
+        return Answer(*j.TIMED_OUT_AS[leg.on_timeout])
 
     async def _work(self, journey: Journey, leg: j.Leg, call: Call, parcel: object) -> Answer:
         """One leg's visit, and the event of its success."""

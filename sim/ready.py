@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,12 +14,6 @@ if TYPE_CHECKING:
 
 SERVICE_END, TIME_OUT, PATIENCE_END, BEGIN = range(4)
 """Classes of events: their order when they happen at the same instant."""
-TIMED_OUT_AS: Final = {
-    "failed": (j.TIMED_OUT, ""),
-    "reversed": (j.TIMED_OUT, "U67"),
-    "deemed": (j.UNFINISHED, "RB"),
-}
-"""What a caller makes of a leg that did not answer in time (UPI codes: debit time-out, deemed)."""
 
 
 def rank(kind: int, journey_id: int, branch: int, leg: int, attempt: int) -> int:

@@ -23,7 +23,7 @@ from fewseconds import journey as j
 from fewseconds.draws import Draws
 from fewseconds.outcomes import table
 from fewseconds.plan import Plan, Row, traits
-from sim.ready import BEGIN, PATIENCE_END, SERVICE_END, TIME_OUT, TIMED_OUT_AS, Leg, Legs, rank
+from sim.ready import BEGIN, PATIENCE_END, SERVICE_END, TIME_OUT, Leg, Legs, rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -213,7 +213,7 @@ class Walk:
                 if not in_time:
                     self.city.events += 1
                     self.happen(f"{leg.step}.{leg.leg.on_timeout}")
-                    return TIMED_OUT_AS[leg.leg.on_timeout]
+                    return j.TIMED_OUT_AS[leg.leg.on_timeout]
             if visit.outcome != j.OK:
                 return visit.outcome, visit.code
         return j.OK, ""
