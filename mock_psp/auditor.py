@@ -91,8 +91,11 @@ def _gather(session: sqlite3.Connection, folder: Folder) -> None:
     session.execute("CREATE INDEX main.by_reference ON messages (reference, entry)")
     rows = outcomes.read(folder.outcomes) if folder.outcomes.exists() else None
     if rows is not None:
-        _fill(session, "seen", _journeys(rows, "client", "ok", CONFIRMING_STEPS))
-        _fill(session, "open", _journeys(rows, "server", "unfinished", None))
+        confirmed = _is(rows, "step", CONFIRMING_STEPS)
+        _fill(session, "seen", _journeys(rows, "client", "ok", confirmed))
+        # A code means that somebody was told "not yet"; without one, the stop broke it off.
+        broken_off = _is(rows, "code", ("",))
+        _fill(session, "open", _journeys(rows, "server", "unfinished", broken_off))
     seed = read_spec(folder.spec).seed
     numbers = session.execute("SELECT DISTINCT bill_number FROM payments").fetchall()
     _fill(session, "printed", _printed(seed, [number for (number,) in numbers]))
@@ -105,16 +108,15 @@ def _fill(session: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...
 
 
 def _journeys(
-    rows: pa.Table, observer: str, outcome: str, steps: tuple[str, ...] | None
+    rows: pa.Table, observer: str, outcome: str, also: pa.ChunkedArray
 ) -> list[tuple[int]]:
     """Journeys that have a row like that."""
     mask = pc.and_(_is(rows, "observer", (observer,)), _is(rows, "outcome", (outcome,)))
-    if steps is not None:
-        mask = pc.and_(mask, _is(rows, "step", steps))
+    mask = pc.and_(mask, also)
     return [(one,) for one in pc.unique(rows.filter(mask)["journey_id"]).to_pylist()]
 
 
-def _is(rows: pa.Table, column: str, values: tuple[str, ...]) -> Any:  # noqa: ANN401 - Arrow mask
+def _is(rows: pa.Table, column: str, values: tuple[str, ...]) -> pa.ChunkedArray:
     return pc.is_in(rows[column].cast(pa.string()), pa.array(values, pa.string()))
 
 

@@ -112,7 +112,10 @@ class Biller:
         if query.bill_number:
             bill = self.bill(query.bill_number)
         elif query.consumer_number:
-            index = consumers.index_of(query.consumer_number)
+            try:
+                index = consumers.index_of(query.consumer_number)
+            except MalformedError as error:
+                return _declined(Refusal(400, "Malformed", str(error)))
             if index < self.world.scenario.consumers:
                 bill = self.bill(bills.bill_number(index, bills.DEFAULT_MONTH))
         if bill is None:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from fewseconds.journey import OK, OUTCOMES, REJECTED, RENEGED, TIMED_OUT, UNFINISHED
+from fewseconds.journey import ERROR, OK, OUTCOMES, REJECTED, RENEGED, TIMED_OUT, UNFINISHED
 from fewseconds.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -120,6 +120,9 @@ class Station:
                         call.journey_id, call.attempt
                     )
                 answer = await self._serve(call, duty, planned_us)
+            except Exception:
+                answer = Answer(ERROR, "exception")
+                raise
             finally:
                 self._leave()
             return answer

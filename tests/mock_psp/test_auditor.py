@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fewseconds.errors import HarnessError
+from fewseconds.outcomes import STEP_ROW, Outcome, Writer
 from mock_psp import auditor
 from mock_psp.spec import Folder
 
@@ -128,6 +130,30 @@ def test_a_debit_that_went_nowhere_is_noticed(run_folder: Folder) -> None:
             '"amount_paise":100,"bill_number":"1","rrn":"999999999999"}\n'
         )
     assert any("money is conserved" in name for name in broken(run_folder))
+
+
+@pytest.mark.parametrize(("code", "excused"), [("", True), ("01", False)])
+def test_only_what_the_stop_broke_off_is_excused(
+    run_folder: Folder,
+    code: str,
+    excused: bool,  # noqa: FBT001 - a fact of the table above
+) -> None:
+    """A payment may be missing if it was under way at the stop, not because it once was pending."""
+    with sqlite3.connect(run_folder.ledger) as database:
+        (name,) = database.execute(f"SELECT {ONE}").fetchone()
+        for table in ("payments", "lines", "receipts", "outbox", "callbacks", "bills"):
+            database.execute(f"DELETE FROM {table} WHERE transaction_id = ?", (name,))
+    database.close()
+    journal = run_folder.journal.read_text("utf-8").splitlines(keepends=True)
+    (journey_id,) = {json.loads(line)["journey_id"] for line in journal if name in line}
+    kept = [line for line in journal if not (name in line and '"acknowledged"' in line)]
+    run_folder.journal.write_text("".join(kept), "utf-8")
+    writer = Writer(run_folder.outcomes, "more")
+    times = (1, 1, 1, 1)
+    row = ("callback", "callback", STEP_ROW, 1, "", *times, "unfinished", code)
+    writer.add(Outcome("server", "more", journey_id, *row))
+    writer.close()
+    assert any("rupee for rupee" in rule for rule in broken(run_folder)) is not excused
 
 
 def test_a_half_written_last_line_is_no_trouble(run_folder: Folder) -> None:

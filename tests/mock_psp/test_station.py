@@ -147,6 +147,21 @@ def test_a_cancelled_visit_gives_its_place_back(
     assert max(row.end_us for row in rows) == 110 * MS
 
 
+def test_work_that_breaks_is_an_error(
+    station: Callable[..., Any], virtual_loop: SkippingLoop
+) -> None:
+    """An exception passes through, leaves a row, and frees the server."""
+    switch, rows = station("switch", servers=1)
+
+    def broken() -> Answer:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        together(virtual_loop, switch.visit(call(1), Duty(do=broken)))
+    together(virtual_loop, switch.visit(call(2)))
+    assert [row.outcome for row in rows] == ["error", "ok"]
+
+
 def test_work_that_says_no_is_not_finished(
     station: Callable[..., Any], virtual_loop: SkippingLoop
 ) -> None:
