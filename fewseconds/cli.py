@@ -204,6 +204,27 @@ def scan_evaluate(
     )
 
 
+@scan_app.command("bill")
+def scan_bill(
+    scenario: Name = "mumbai",
+    seed: Seed = None,
+    consumer: Annotated[int, typer.Option(help="Which of the scenario's consumers.", min=0)] = 0,
+    out: Annotated[Path, typer.Option(help="A .pdf or .png file to write.")] = Path("bill.pdf"),
+    placard: Annotated[
+        bool, typer.Option("--placard", help="The placard of a counter instead of the bill.")
+    ] = False,
+    dpi: Annotated[int, typer.Option(help="Dots per inch of a PNG.", min=50, max=1200)] = 200,
+    as_json: Json = False,
+) -> None:
+    """Print a consumer's bill in English and Marathi, with its code in real size."""
+    from fewseconds.commands.bill import scan_bill as command
+
+    _carry_out(
+        lambda: command(scenario, seed, consumer, out, placard=placard, dpi=dpi, as_json=as_json),
+        as_json=as_json,
+    )
+
+
 def main() -> None:
     """Entry point of the ``fewseconds`` command."""
     app()
