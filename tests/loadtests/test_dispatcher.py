@@ -12,6 +12,7 @@ from fewseconds import contracts as c
 from fewseconds import measures
 from fewseconds.errors import HarnessError
 from fewseconds.journey import STEP_ROW
+from loadtests import dispatcher as dispatcher_module
 from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ LOG_IN_ONLY: dict[str, Any] = {
     "load": {"drain_s": 0, "in_flight_max": 100},
 }
 """The shortest journey: a person hesitates, then one request goes to the portal."""
+
+
+@pytest.fixture(autouse=True)
+def _little_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that never answer need no second of grace after the cut-off."""
+    monkeypatch.setattr(dispatcher_module, "GRACE_S", 0.1)
 
 
 def log_in(overrides: dict[str, Any] | None = None, load: dict[str, int] | None = None) -> Any:  # noqa: ANN401

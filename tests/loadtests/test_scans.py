@@ -132,6 +132,7 @@ def test_a_decoding_process_that_ends_early_is_told_to_who_waits(tmp_path: Path)
         assert "load.log" in message
 
 
+@pytest.mark.slow
 def test_closing_ends_the_processes(tmp_path: Path) -> None:
     """Nothing decodes any more after ``close``; a plan without a QR has nobody to wait for."""
     told = carry_out(
