@@ -67,6 +67,7 @@ def test_mistakes_of_usage_are_exit_code_2(folder: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_real_photographs_are_read_as_their_texts_say(repository: Path) -> None:
     """Of ZXing's 180 test pictures 173 or more are read, none wrongly, and none without a code."""
