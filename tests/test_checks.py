@@ -97,10 +97,7 @@ def test_a_plan_that_is_not_repeated_is_told() -> None:
 
 @pytest.mark.parametrize(("right", "seed", "judged"), [(True, 7, 1), (False, 7, 1), (False, 8, 0)])
 def test_a_stated_hash_is_held(right: bool, seed: int, judged: int) -> None:  # noqa: FBT001
-    """The hash that a scenario states binds its own seed, and both hashes are told if they differ.
-
-    A scenario that states its hash makes the same plan as one that does not.
-    """
+    """A stated hash binds its scenario's own seed, and both hashes are told if they differ."""
     stated = plan(SMOKE, 7).digest if right else "0" * 64
     scenario = scenario_file.load("smoke", {"consumers": 300, "plan_hash": stated, "seed": 7})
     whole = plan(scenario, seed)

@@ -161,11 +161,8 @@ def test_the_limit_of_littles_law_is_never_below_two_percent() -> None:
 
 
 def test_a_right_gauge_stays_below_the_limit() -> None:
-    """Sojourns sampled on a grid of 0.1 s differ from their sum by less than the limit allows.
-
-    The oracle is the gauge itself, played on drawn journeys: of 500 runs, at most 1 % may lie
-    beyond three standard errors.
-    """
+    """Sampled on a grid of 0.1 s, sojourns differ from their sum by less than the limit allows."""
+    # The gauge is played on drawn journeys; at most 1 % of 500 runs may be taken for liars.
     grid = np.arange(0, 40, 0.1)
     random = np.random.default_rng(5)
     beyond = 0

@@ -22,7 +22,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from fewseconds import scenario_file
+from fewseconds import markdown, scenario_file
 from fewseconds.plan import plan
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def test_the_smoke_test_passes_and_leaves_its_files(smoke: Ended) -> None:
     assert latest.is_symlink()
     assert smoke.folder == Path(content["folder"]).resolve()
     assert smoke.folder.parent == smoke.results.resolve()
-    assert all((latest / name).stat().st_size for name in ("report.html", "summary.md"))
+    assert all((latest / name).stat().st_size for name in ("report.html", markdown.FILE_NAME))
     assert json.loads((latest / "record.json").read_text())["plan_hash"] == content["plan_hash"]
     cases = list(ET.parse(latest / "junit.xml").iter("testcase"))  # noqa: S314 - our own file
     assert len(cases) >= len(content["verdicts"])

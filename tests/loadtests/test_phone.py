@@ -191,10 +191,7 @@ def walk(table: pl.DataFrame, observer: str, kind: str) -> dict[int, list[tuple[
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS)))
 def test_every_journey_takes_the_simulators_steps(both: Both, kind: str) -> None:
-    """Steps, attempts, outcomes and codes of every journey are those of the simulator.
-
-    Of QR journeys only the scan itself (and typing after it) may differ.
-    """
+    """Steps, attempts, outcomes and codes are the simulator's, but for the scan itself."""
     real, virtual = walk(both.real, "client", kind), walk(both.virtual, "sim", kind)
     assert len(virtual) == COUNT * KINDS.count(kind) // len(KINDS)
     assert real.keys() == virtual.keys()
