@@ -103,7 +103,7 @@ def test_every_journey_gets_the_text_of_its_own_bill(tmp_path: Path, first_rows:
 
 
 def test_a_decoding_process_that_ends_early_is_told_to_who_waits(tmp_path: Path) -> None:
-    """A long window may begin with few scans; once their makers are gone, whoever waits hears it."""
+    """A long window may begin with few scans; if their makers end early, whoever waits hears it."""
     # One process is killed, the other is told to end and obeys with status 0: both are too early.
     told = carry_out(
         """
