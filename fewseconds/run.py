@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from fewseconds.errors import HarnessError, UsageError
 from fewseconds.plan import Plan, plan
 from fewseconds.record import Check, Evidence, Generator, Record
 from loadtests.launch import Generator as LoadProcess
-from loadtests.spec import LoadSummary, Targets
+from loadtests.spec import LoadSummary, Targets, unplayable
 from mock_psp import auditor, serve
 from sim.reference import Simulated, simulate
 
@@ -51,6 +50,9 @@ class Stage:
                 f"{scenario.name}: no journey falls into the load window; lengthen load.duration_s"
             )
             raise UsageError(message)
+        strange = unplayable(scenario)
+        if strange:
+            raise UsageError("\n".join(f"{scenario.name}: {line}" for line in strange))
         self.folder = new_folder(results, scenario.name)
 
     def measure(self) -> tuple[pl.DataFrame, LoadSummary | None, list[str]]:
@@ -267,17 +269,18 @@ def new_folder(results: Path, name: str) -> Path:
     """Make ``results/<time>-<scenario>`` and point ``results/latest`` at it."""
     stamp = dt.datetime.now().astimezone().strftime("%Y%m%dT%H%M%S")
     folder = results / f"{stamp}-{name}"
+    latest = results / "latest"
+    if latest.is_dir() and not latest.is_symlink():
+        message = f"{latest}: is a folder, not the link to the latest run; move it away"
+        raise UsageError(message)
     try:
         number = 1
         while folder.exists():
             number += 1
             folder = results / f"{stamp}-{name}-{number}"
         folder.mkdir(parents=True)
-        latest = results / "latest"
         fresh = results / f".latest-{folder.name}"
         fresh.symlink_to(folder.name)
-        if latest.is_dir() and not latest.is_symlink():
-            shutil.rmtree(latest)
         fresh.replace(latest)
     except OSError as error:
         message = (

@@ -20,7 +20,7 @@ from fewseconds.cli import app
 from fewseconds.commands import console
 from fewseconds.commands.scan import kept
 from fewseconds.errors import EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_USAGE
-from fewseconds.record import Check, Record
+from fewseconds.record import Check, Generator, Record
 from fixtures import decoding
 from fixtures.read_rates import ReadRate
 from mock_psp.spec import SERVICES
@@ -105,6 +105,13 @@ RECORD = json.dumps({
 })  # fmt: skip
 
 
+TO_ITS_END = Generator(
+    intended=1, started=1, late=1, dropped=0, lag_ms_p50=60.0, lag_ms_p99=60.0, lag_ms_max=60.0,
+    littles_law_residual=0.0, littles_law_limit=0.02, cpu_share=0.1, overruns=0,
+)  # fmt: skip
+"""What the generator says of itself when a run went to its end."""
+
+
 def record(word: slo.Word, **more: Any) -> Record:  # noqa: ANN401 - any field
     """A run that came to this."""
     whole = msgspec.json.decode(RECORD, type=Record)
@@ -144,7 +151,7 @@ def test_only_an_inconclusive_smoke_test_is_run_once_more(
     runs: Callable[..., list[int]], name: str, words: list[slo.Word], tries: int, code: int
 ) -> None:
     """A failure is never tried again, and an inconclusive run once, if its scenario says so."""
-    made = runs(*(record(word) for word in words))
+    made = runs(*(record(word, generator=TO_ITS_END) for word in words))
     result = said("run", name, "--json")
     assert made == list(range(1, tries + 1))
     assert result.exit_code == code
@@ -154,6 +161,13 @@ def test_only_an_inconclusive_smoke_test_is_run_once_more(
     assert content["report"] == "somewhere/report.html"
     assert content["engine"] == "locust+simpy"
     assert result.stderr.count("Once more.") == tries - 1
+
+
+def test_a_run_that_broke_off_is_not_tried_again(runs: Callable[..., list[int]]) -> None:
+    """A crash of a service stays visible: only what a busy machine spoiled is repeated."""
+    made = runs(record("inconclusive", generator=None), record("pass", generator=TO_ITS_END))
+    assert said("run", "smoke").exit_code == 3
+    assert made == [1]
 
 
 def test_the_end_of_a_run_is_told(runs: Callable[..., list[int]]) -> None:
