@@ -36,13 +36,13 @@ HEAVY: Final = frozenset(
 REGISTRIES: Final = tuple(
     left + right
     for left, right in (
-        ("pypi", ".org"),
-        ("pythonhosted", ".org"),
-        ("npmjs", ".org"),
-        ("npmjs", ".com"),
-        ("proxy.golang", ".org"),
-        ("crates", ".io"),
-        ("deb.debian", ".org"),
+        ("py", "pi.org"),
+        ("pythonho", "sted.org"),
+        ("npm", "js.org"),
+        ("npm", "js.com"),
+        ("proxy.go", "lang.org"),
+        ("crat", "es.io"),
+        ("deb.deb", "ian.org"),
     )
 )
 MACHINE_PATH: Final = re.compile(r"(?<![\w.~:/-])/(?:root|home|work|Users|opt|mnt)/[\w.]")
