@@ -72,10 +72,9 @@ def merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in top.items():
         below = result.get(key)
-        both = isinstance(value, dict) and isinstance(below, dict)
         # A law is one thing: half of a lognormal and half of a constant make no sense together.
-        if both and "law" not in value:
-            result[key] = merged(below, value)  # type: ignore[arg-type]
+        if isinstance(value, dict) and isinstance(below, dict) and "law" not in value:
+            result[key] = merged(below, value)
         else:
             result[key] = value
     return result
@@ -125,14 +124,14 @@ class _Fitting:
         self.misfits: list[str] = []
         """Places that were replaced."""
 
-    def misfit(self, place: str, what: str, kind: inspect.Type) -> Any:  # noqa: ANN401
+    def misfit(self, place: str, what: str, kind: inspect.Type) -> Any:  # noqa: ANN401 - TOML
         """Note a problem; returns the replacement."""
         self.lines.append(f"{place}: {what}")
         # Another law needs other parameters, so nothing can be said about those beside it.
         self.misfits.append(place.removesuffix(".law"))
         return _neutral(kind)
 
-    def value(self, value: Any, kind: inspect.Type, place: str) -> Any:  # noqa: ANN401
+    def value(self, value: Any, kind: inspect.Type, place: str) -> Any:  # noqa: ANN401 - TOML
         """``value`` if it fits ``kind``, else its replacement."""
         known = kind
         if isinstance(kind, inspect.UnionType):

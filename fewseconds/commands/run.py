@@ -66,15 +66,10 @@ def _print(record: Record, folder: Path) -> None:
 
     for gate, title in ((True, "Gates"), (False, "Claims")):
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for column, side in (
-            ("", "left"),
-            ("objective", "left"),
-            ("engine", "left"),
-            ("observed", "right"),
-            ("limit", "right"),
-            ("n", "right"),
-        ):
-            table.add_column(column, justify=side)  # type: ignore[arg-type]
+        for column in ("", "objective", "engine"):
+            table.add_column(column)
+        for column in ("observed", "limit", "n"):
+            table.add_column(column, justify="right")
         for verdict in record.verdicts:
             if verdict.gate is gate:
                 side = "≥ " if verdict.at_least else "≤ "

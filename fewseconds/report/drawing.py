@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 WIDTH: Final = 1000
 HEIGHT: Final = 100
 """Size of the square that paths are drawn in; the page stretches it."""
+TAIL_SHARE: Final = 0.985
+"""A distribution is drawn up to where this share is done: the rest would squeeze it to the left."""
 Style = Literal["area", "line", "dashed", "bars", "drops"]
 
 
@@ -215,7 +217,7 @@ def distribution_panel(
     if not drawn:
         return None
     tail = [
-        next((at for at, share in curve.points if share >= 0.985), curve.points[-1][0])  # noqa: PLR2004
+        next((at for at, share in curve.points if share >= TAIL_SHARE), curve.points[-1][0])
         for curve in drawn.values()
     ]
     high = _ceiling(max(*tail, *(1.05 * limit for limit, _ in limits.values()), 0.001))
