@@ -199,8 +199,10 @@ def unlocked(root: Path) -> list[str]:
         if not re.match(r"[a-z0-9-]+==\S+ ", pin) or "--hash=sha256:" not in pin
     ]
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    names = {pin.split("==")[0] for pin in pins}
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(item for extra in extras for item in extra)]
+    # An extra may ask for another one of our own by name.
+    names = {pin.split("==")[0] for pin in pins} | {project.get("name")}
     return found + [
         f"pyproject.toml: {name} is not in requirements.lock; write the lock anew"
         for name in (re.split(r"[^\w-]", item)[0] for item in wanted)
