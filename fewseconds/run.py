@@ -17,7 +17,8 @@ from fewseconds.record import Check, Evidence, Generator, Record
 from loadtests.launch import Generator as LoadProcess
 from loadtests.spec import LoadSummary, Targets, unplayable
 from mock_psp import auditor, serve
-from sim.reference import Simulated, simulate
+from sim.reference import simulate
+from sim.simulated import Simulated
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,6 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-import pyarrow as pa
 import simpy
 
 from fewseconds import journey as j
@@ -24,6 +22,7 @@ from fewseconds.draws import Draws
 from fewseconds.outcomes import table
 from fewseconds.plan import Plan, Row, traits
 from sim.ready import BEGIN, PATIENCE_END, SERVICE_END, TIME_OUT, Leg, Legs, rank
+from sim.simulated import Simulated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -262,16 +261,6 @@ class City:
             self.env.process(Walk(self, row, self.routes[row.kind], legs).branch(0))
             if progress is not None and done % 1000 == 0:
                 progress(done)
-
-
-class Simulated(msgspec.Struct, frozen=True):
-    """What a run in virtual time gave."""
-
-    outcomes: pa.Table
-    journeys: int
-    events: int
-    """Events that changed the state; alarms that found nothing to do are not counted."""
-    wall_s: float
 
 
 def simulate(plan: Plan, progress: Callable[[int], None] | None = None) -> Simulated:

@@ -1,0 +1,16 @@
+"""What a walk in virtual time gives, whichever engine walked."""
+
+from __future__ import annotations
+
+import msgspec
+import pyarrow as pa  # noqa: TC002 - msgspec reads the annotations of its structs
+
+
+class Simulated(msgspec.Struct, frozen=True):
+    """What a run in virtual time gave."""
+
+    outcomes: pa.Table
+    journeys: int
+    events: int
+    """Events that changed the state; alarms that found nothing to do are not counted."""
+    wall_s: float
