@@ -18,7 +18,6 @@ from loadtests.launch import Generator as LoadProcess
 from loadtests.spec import LoadSummary, Targets, unplayable
 from mock_psp import auditor, serve
 from sim.reference import simulate
-from sim.simulated import Simulated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fewseconds.scenario import Scenario
+    from sim.simulated import Simulated
 
     Say = Callable[[str, float], None]
 

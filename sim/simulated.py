@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-import pyarrow as pa  # noqa: TC002 - msgspec reads the annotations of its structs
+import pyarrow as pa
 
 
 class Simulated(msgspec.Struct, frozen=True):
