@@ -142,18 +142,23 @@ def samples(measure: str, table: pl.DataFrame, outcomes: pl.DataFrame) -> NDArra
 
     For ``error_rate`` the samples are 1 for a journey that the system failed and 0 for any other.
     """
+    return says(measure, table, outcomes)["seconds"].to_numpy()
+
+
+def says(measure: str, table: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
+    """:func:`samples` with whose they are: columns ``journey_id`` and ``seconds``."""
     failed = pl.col("fate").is_in(SYSTEM_FATES)
     confirmed = pl.col("fate") == "confirmed"
     if measure == "error_rate":
-        return table.select(failed.cast(pl.Float64)).to_series().to_numpy()
+        return table.select("journey_id", seconds=failed.cast(pl.Float64))
     if measure == "biller_time":
         visits = outcomes.filter((pl.col("station") == "biller") & (pl.col("observer") != "client"))
-        return visits["sojourn_us"].to_numpy() / 1e6
+        return visits.select("journey_id", seconds=pl.col("sojourn_us") / 1e6)
     if measure == "sms_time":
         # Cash gets a paper receipt; only payments on a route with an SMS have a say.
         with_sms = pl.col("kind").is_in((*QR_KINDS, *PORTAL_KINDS))
         heard = table.filter(with_sms & confirmed & ~_undelivered(outcomes))
-        return heard["sms_us"].fill_null(np.inf).to_numpy() / 1e6 if len(heard) else np.empty(0)
+        return heard.select("journey_id", seconds=pl.col("sms_us").fill_null(np.inf) / 1e6)
     kinds = PORTAL_KINDS if measure == "portal_time" else QR_KINDS
     column = {
         "machine_time": "machine_us",
@@ -162,4 +167,4 @@ def samples(measure: str, table: pl.DataFrame, outcomes: pl.DataFrame) -> NDArra
     }[measure]
     judged = table.filter(pl.col("kind").is_in(kinds) & (confirmed | failed))
     seconds = pl.when(confirmed).then(pl.col(column).cast(pl.Float64) / 1e6).otherwise(np.inf)
-    return judged.select(seconds).to_series().to_numpy()
+    return judged.select("journey_id", seconds=seconds)

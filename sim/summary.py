@@ -55,13 +55,22 @@ class StationUse(msgspec.Struct, frozen=True, eq=False):
     """Visits by the hour they came in."""
 
 
+class Samples(msgspec.Struct, frozen=True, eq=False):
+    """The samples of one measure, and whose they are."""
+
+    rows: NDArray[np.int64]
+    """Position in the plan of the journey that each sample belongs to, ascending."""
+    seconds: NDArray[np.float64]
+    """Infinite for what the system failed; 0 or 1 for ``error_rate``."""
+
+
 class Summary(msgspec.Struct, frozen=True, eq=False):
     """A walk in virtual time without its rows."""
 
     fates: dict[str, int]
     """How many journeys ended how; see ``measures.FATES``."""
-    seconds: dict[str, NDArray[np.float64]]
-    """Samples of each of :data:`MEASURES`, in no particular order."""
+    says: dict[str, Samples]
+    """Each of :data:`MEASURES`. A journey has one sample or none, of ``biller_time`` any number."""
     stations: dict[str, StationUse]
     journeys: int
     events: int
@@ -77,7 +86,7 @@ class Summary(msgspec.Struct, frozen=True, eq=False):
         by_station = visits.partition_by("station", as_dict=True)
         return cls(
             fates=dict(sorted(walked["fate"].value_counts().iter_rows())),
-            seconds={name: measures.samples(name, walked, rows) for name in MEASURES},
+            says={name: _samples(measures.says(name, walked, rows), plan) for name in MEASURES},
             stations={
                 name: _use(table.servers, by_station.get((name,), visits.clear()), hours)
                 for name, table in plan.scenario.stations.items()
@@ -87,9 +96,26 @@ class Summary(msgspec.Struct, frozen=True, eq=False):
             wall_s=wall_s,
         )
 
-    def samples(self, measure: str) -> NDArray[np.float64]:
-        """Seconds of every journey that has a say in ``measure``; see ``measures.samples``."""
-        return self.seconds[measure]
+    def samples(self, measure: str, first: int = 0, last: int | None = None) -> NDArray[np.float64]:
+        """Seconds of every journey that has a say in ``measure``; see ``measures.samples``.
+
+        Only journeys in rows ``first`` to ``last`` (excluded) of the plan, to leave a warm-up out.
+        """
+        found = self.says[measure]
+        ends = [first, self.journeys if last is None else last]
+        begin, end = np.searchsorted(found.rows, ends)
+        return found.seconds[begin:end]
+
+
+def _samples(says: pl.DataFrame, plan: Plan) -> Samples:
+    order = pl.DataFrame(
+        {
+            "journey_id": pl.from_arrow(plan.table["journey_id"]),
+            "row": np.arange(len(plan), dtype=np.int64),
+        }
+    )
+    found = says.join(order, "journey_id").sort("row", maintain_order=True)
+    return Samples(found["row"].to_numpy(), found["seconds"].to_numpy())
 
 
 def hours_observed(plan: Plan, last_end_us: int) -> int:

@@ -113,3 +113,20 @@ def test_samples_are_those_that_objectives_are_judged_on(
         expected = np.sort(measures.samples(name, table, rows))
         assert np.array_equal(np.sort(summary.samples(name)), expected)
         assert len(expected) > 0
+
+
+def test_a_warm_up_is_left_out_by_rows_of_the_plan(
+    walked: tuple[Plan, Summary, list[dict[str, object]]],
+) -> None:
+    """Samples of a stretch of the plan are those of its journeys, found by their numbers."""
+    walk, summary, _ = walked
+    first, last = 1000, 2500
+    rows = measures.frame(reference.simulate(walk).outcomes)
+    table = measures.journeys(rows, walk)
+    inside = walk.table["journey_id"].to_pylist()[first:last]
+    for name in MEASURES:
+        says = measures.says(name, table, rows)
+        expected = says.filter(says["journey_id"].is_in(inside))["seconds"].sort()
+        found = np.sort(summary.samples(name, first, last))
+        assert found.tolist() == expected.to_list()
+        assert 0 < len(found) < len(summary.samples(name))
