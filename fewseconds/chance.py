@@ -27,6 +27,11 @@ WORD = 0xFFFFFFFF
 SPAN = 1 << 32
 """Number of values a draw can take: draws lie in ``[0, SPAN)``."""
 
+BLOCK = 1 << 15
+"""Draws that :func:`uniform_array` makes at a time: 128 KiB, which a second-level cache holds."""
+FEW = 64
+"""Up to so many shares are counted off one by one rather than searched."""
+
 # A quantile table is four runs of 1025 knots: the body (cells of probability 2**-10), the first
 # cell again at 2**-20, the last cell again at 2**-20, and the last of those again at 2**-30.
 CELLS = 1024
@@ -71,6 +76,41 @@ def uniform(seed: Any, stream: Any, entity: Any, attempt: Any) -> Any:  # noqa: 
     return draw(key(seed, stream), entity, attempt)
 
 
+def uniform_array(
+    seed: int, stream: int, entities: NDArray[np.int64], attempt: int
+) -> NDArray[np.uint32]:
+    """:func:`uniform` for many entities of one attempt, several times as fast.
+
+    The words have 32 bits, so for entities below 2**32 unsigned arithmetic wraps to the same bits;
+    blocks that stay in the cache save most of the rest.
+    """
+    if len(entities) == 0 or int(entities.max()) > WORD:
+        drawn: NDArray[np.int64] = uniform(seed, stream, entities, attempt)
+        return drawn.astype(np.uint32)
+    folded = key(seed, stream)
+    # The upper half of every entity is 0, so its round gives one word for all of them.
+    upper, tried = np.uint32(_mix(folded)), np.uint32((attempt + 0x3C6EF372) & WORD)
+    last = np.uint32(folded)
+    draws = np.empty(len(entities), np.uint32)
+    spare = np.empty(min(BLOCK, len(entities)), np.uint32)
+    for first in range(0, len(entities), BLOCK):
+        words = draws[first : first + BLOCK]
+        np.copyto(words, entities[first : first + BLOCK], casting="unsafe")
+        for other in (upper, tried, last):
+            words ^= other
+            _mix_block(words, spare[: len(words)])
+    return draws
+
+
+def _mix_block(words: NDArray[np.uint32], spare: NDArray[np.uint32]) -> None:
+    """:func:`_mix` in place; ``spare`` is as long as ``words``."""
+    for shift, factor in ((16, 0x21F0AAAD), (15, 0x735A2D97), (15, 1)):
+        np.right_shift(words, np.uint32(shift), out=spare)
+        words ^= spare
+        if factor > 1:
+            words *= np.uint32(factor)
+
+
 def stream(*names: object) -> int:
     """Turn a name (or its parts) into the 32-bit number of an independent stream of draws."""
     text = "\x1f".join(str(name) for name in names)
@@ -98,9 +138,16 @@ def pick(edges: Sequence[int], draw: int) -> int:
     return bisect_right(edges, draw)
 
 
-def pick_array(edges: Sequence[int], draws: NDArray[np.int64]) -> NDArray[np.int64]:
-    """:func:`pick` for an array of draws."""
-    return np.searchsorted(np.asarray(edges, np.int64), draws, side="right").astype(np.int64)
+def pick_array(edges: Sequence[int], draws: NDArray[Any]) -> NDArray[np.int64]:
+    """:func:`pick` for an array of draws (int64, or uint32 from :func:`uniform_array`)."""
+    below = [edge for edge in edges if edge < SPAN]
+    if len(below) > FEW:
+        return np.searchsorted(np.asarray(below, np.int64), draws, side="right").astype(np.int64)
+    # Counting the edges passed takes a fraction of a search whose branches nobody can foresee.
+    passed = np.zeros(len(draws), np.int8)
+    for edge in below:
+        passed += (draws >= edge).view(np.int8)
+    return passed.astype(np.int64)
 
 
 def last_refresh(seed: int, name: int, entity: int, attempt: int, persistence: int) -> int:

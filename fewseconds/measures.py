@@ -90,7 +90,9 @@ def journeys(outcomes: pl.DataFrame, plan: Plan) -> pl.DataFrame:
         .group_by("journey_id")
         .agg(sms_end_us=pl.col("end_us").last(), sms_outcome=pl.col("outcome").last())
     )
-    table = pl.DataFrame(pl.from_arrow(plan.table))
+    table = pl.DataFrame(pl.from_arrow(plan.table)).with_columns(
+        pl.col(pl.Categorical).cast(pl.String)
+    )
     joined = table.join(by_journey, "journey_id", "left").join(sms, "journey_id", "left")
     return _timed(joined.with_columns(fate=_fate(plan)))
 

@@ -1,47 +1,54 @@
 """What will be attempted: one row per journey, a pure function of (scenario, seed).
 
-Payments are staggered the way bills are: each payer has a billing cycle, pays its one bill some
-days after it was issued, on a weekday and at an hour that people favour. The number of payers is
-fixed (the ones with the smallest draws), and each moment comes from the inverse of the cumulative
-intensity, so no draw depends on any other.
+Who pays and when is decided in :mod:`fewseconds.arrivals`; here each payment gets its way. Every
+trait is a draw of its own that belongs to the consumer, so :func:`chunks` can make the plan of a
+country in pieces, and the pieces are the rows that :func:`plan` makes at once.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from fewseconds import chance
+from fewseconds.arrivals import DAY_US, HOUR_US, SECOND_US, Arrivals, Payments
 from fewseconds.errors import UsageError
+from fewseconds.scenario import MEDIA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from numpy.typing import NDArray
+    from fewseconds.scenario import Scenario
 
-    from fewseconds.scenario import Arrivals, Scenario
+__all__ = [
+    "DAY_US", "HOUR_US", "SCHEMA", "SECOND_US", "Codes",
+    "Plan", "Row", "Traits", "chunks", "names", "plan", "traits",
+]  # fmt: skip
 
-SECOND_US: Final = 1_000_000
-DAY_US: Final = 86_400 * SECOND_US
-HOUR_US: Final = 3_600 * SECOND_US
-
+_WORD: Final = pa.dictionary(pa.int16(), pa.string())
 SCHEMA: Final = pa.schema(
     [
         ("journey_id", pa.int64()),
         ("consumer", pa.int64()),
         ("bill", pa.int64()),
-        ("kind", pa.string()),
-        ("app", pa.string()),
-        ("bank", pa.string()),
-        ("medium", pa.string()),
+        ("kind", _WORD),
+        ("app", _WORD),
+        ("bank", _WORD),
+        ("medium", _WORD),
         ("intended_start_us", pa.int64()),
     ]
 )
+ROWS_MAX: Final = 100_000_000
+"""Longest plan that is made at once: 4 GB. More is made in chunks."""
+STRETCH_ROWS: Final = 500_000
+"""Rows that :func:`chunks` sorts at a time."""
+CHUNK_ROWS: Final = 250_000
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -57,6 +64,19 @@ class Row(msgspec.Struct, frozen=True):
     """Empty for journeys without a QR."""
     intended_start_us: int
     """Microseconds since the first midnight (IST) of the month."""
+
+
+class Codes(msgspec.Struct, frozen=True):
+    """A plan in whole numbers, for engines: words are codes of :func:`names`."""
+
+    journey_id: NDArray[np.int64]
+    consumer: NDArray[np.int64]
+    kind: NDArray[np.int16]
+    app: NDArray[np.int16]
+    bank: NDArray[np.int16]
+    medium: NDArray[np.int16]
+    operator: NDArray[np.int16]
+    intended_start_us: NDArray[np.int64]
 
 
 class Plan:
@@ -80,8 +100,9 @@ class Plan:
 
     def rows(self) -> Iterator[Row]:
         """The journeys, in order."""
-        for batch in self.table.to_batches(max_chunksize=4096):
-            yield from (Row(**row) for row in batch.to_pylist())
+        for first in range(0, len(self), 4096):
+            columns = self.table.slice(first, 4096).select(SCHEMA.names).columns
+            yield from map(Row, *(column.to_pylist() for column in columns))
 
     def window(self, from_us: int, until_us: int) -> Plan:
         """The journeys whose intended start lies in ``[from_us, until_us)``."""
@@ -95,15 +116,45 @@ class Plan:
 
     def real_time(self) -> Plan:
         """Only the journeys that can be played against real services."""
-        kinds = [kind for kind, table in self.scenario.journeys.items() if table.real_time]
-        mask = pc.is_in(self.table["kind"], pa.array(kinds, pa.string()))
-        return Plan(self.scenario, self.seed, self.table.filter(mask))
+        kinds = [table.real_time for table in self.scenario.journeys.values()]
+        mask = np.array(kinds, bool)[self.codes("kind")]
+        return Plan(self.scenario, self.seed, self.table.filter(pa.array(mask)))
 
     def as_kind(self, kind: str) -> Plan:
         """The same consumers at the same moments, all on journeys of ``kind``."""
         column = self.table.schema.get_field_index("kind")
-        kinds = pa.array([kind] * len(self), pa.string())
+        known = names(self.scenario)["kind"]
+        kinds = _words(np.full(len(self), known.index(kind), np.int16), known)
         return Plan(self.scenario, self.seed, self.table.set_column(column, "kind", kinds))
+
+    def codes(self, column: str) -> NDArray[np.int16]:
+        """A column of words (or ``operator``) as positions in :func:`names` of it."""
+        known = names(self.scenario)[column]
+        if column == "operator":
+            shares = list(self.scenario.operators.values())
+            consumers = self.table["consumer"].to_numpy()
+            return _picked(shares, _draws(self.seed, "operator", consumers))
+        words = self.table[column].combine_chunks()
+        if not pa.types.is_dictionary(words.type):
+            words = words.dictionary_encode()
+        places = words.indices.to_numpy()
+        if (written := words.dictionary.to_pylist()) != list(known):
+            places = np.array([known.index(word) for word in written], np.int16)[places]
+        coded: NDArray[np.int16] = places.astype(np.int16, copy=False)
+        return coded
+
+    def view(self) -> Codes:
+        """The plan as columns of whole numbers, for engines; no strings are made."""
+        return Codes(
+            journey_id=self.table["journey_id"].to_numpy(),
+            consumer=self.table["consumer"].to_numpy(),
+            kind=self.codes("kind"),
+            app=self.codes("app"),
+            bank=self.codes("bank"),
+            medium=self.codes("medium"),
+            operator=self.codes("operator"),
+            intended_start_us=self.starts_us,
+        )
 
     @property
     def digest(self) -> str:
@@ -115,7 +166,7 @@ class Plan:
             if pa.types.is_int64(column.type):
                 total.update(column.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
             else:
-                total.update("\x1f".join(column.to_pylist()).encode())
+                total.update(b"\x1f".join(_joined(column)))
         return total.hexdigest()
 
     def busiest_window(self) -> tuple[int, int]:
@@ -141,112 +192,114 @@ class Plan:
 def plan(scenario: Scenario, seed: int | None = None) -> Plan:
     """Make the plan of the whole month.
 
-    Raises UsageError if nobody pays, or if a billing cycle leaves no day to pay on.
+    Raises UsageError if nobody pays, if a billing cycle leaves no day to pay on, or if the plan is
+    longer than :data:`ROWS_MAX`.
     """
     seed = scenario.seed if seed is None else seed
-    everyone = np.arange(scenario.consumers, dtype=np.int64)
-    payers = _payers(scenario, seed, everyone)
-    starts_us = _starts_us(scenario.arrivals, seed, payers)
-    order = np.lexsort((payers, starts_us))
-    consumers = payers[order]
-
-    def draws(name: str) -> NDArray[np.int64]:
-        found: NDArray[np.int64] = chance.uniform(seed, chance.stream("plan", name), consumers, 1)
-        return found
-
-    def column(shares: dict[str, float], name: str) -> pa.Array:
-        indices = chance.pick_array(chance.cumulative(list(shares.values())), draws(name))
-        return pa.DictionaryArray.from_arrays(indices.astype(np.int32), list(shares)).cast(
-            pa.string()
+    arrivals = Arrivals(scenario, seed)
+    if arrivals.count > ROWS_MAX:
+        message = (
+            f"{scenario.name}: a plan of {arrivals.count} payments does not fit into memory; "
+            "simulate it as a stream or lower 'consumers'"
         )
+        raise UsageError(message)
+    return _with_ways(scenario, seed, arrivals.payments())
 
-    kinds = _kinds(scenario, draws("digital"), draws("kind"))
-    columns: dict[str, Any] = {
-        "journey_id": consumers,
-        "consumer": consumers,
-        "bill": consumers,
+
+def chunks(
+    scenario: Scenario,
+    seed: int | None = None,
+    rows_max: int = CHUNK_ROWS,
+    stretch_rows: int = STRETCH_ROWS,
+) -> Iterator[Plan]:
+    """The rows of :func:`plan`, in order, in plans of at most ``rows_max`` rows.
+
+    Memory depends on ``stretch_rows`` alone, not on the population; more rows than that are sorted
+    in a temporary file (:meth:`fewseconds.arrivals.Arrivals.stretches`). Raises UsageError as
+    :func:`plan` does, and OSError if the file cannot be written.
+    """
+    seed = scenario.seed if seed is None else seed
+    for found in Arrivals(scenario, seed).stretches(stretch_rows):
+        for first in range(0, len(found), rows_max):
+            yield _with_ways(scenario, seed, found[first : first + rows_max])
+
+
+def names(scenario: Scenario) -> dict[str, tuple[str, ...]]:
+    """The words that each column of words may hold, in the order of their codes."""
+    return {
+        "kind": tuple(scenario.journeys),
+        "app": tuple(scenario.apps),
+        "bank": tuple(scenario.banks),
+        "medium": ("", *MEDIA),
+        "operator": tuple(scenario.operators),
+    }
+
+
+def _with_ways(scenario: Scenario, seed: int, paid: Payments) -> Plan:
+    """Give payments their channel, app, bank and medium, which belong to the consumer."""
+    known = names(scenario)
+    consumers = paid.journeys % scenario.consumers
+    kinds = _kinds(scenario, seed, consumers)
+    coded = {
         "kind": kinds,
-        "app": column({name: app.share for name, app in scenario.apps.items()}, "app"),
-        "bank": column(scenario.banks, "bank"),
-        "medium": _media(scenario, kinds, draws("medium")),
-        "intended_start_us": starts_us[order],
+        "app": _picked([a.share for a in scenario.apps.values()], _draws(seed, "app", consumers)),
+        "bank": _picked(list(scenario.banks.values()), _draws(seed, "bank", consumers)),
+        "medium": _media(scenario, kinds, _draws(seed, "medium", consumers)),
+    }
+    columns = {
+        "journey_id": paid.journeys,
+        "consumer": consumers,
+        "bill": paid.journeys,
+        **{name: _words(codes, known[name]) for name, codes in coded.items()},
+        "intended_start_us": paid.starts_us,
     }
     return Plan(scenario, seed, pa.table(columns, schema=SCHEMA))
 
 
-def _kinds(
-    scenario: Scenario, luck: NDArray[np.int64], channel_luck: NDArray[np.int64]
-) -> pa.Array:
+def _joined(column: pa.Array) -> Iterator[bytes]:
+    """The texts of a column with a separator between them, many rows at a time."""
+    texts = column.cast(pa.string())
+    for first in range(0, len(texts), CHUNK_ROWS):
+        part = texts.slice(first, CHUNK_ROWS)
+        whole = pa.ListArray.from_arrays([0, len(part)], part)
+        yield pc.binary_join(whole, "\x1f")[0].as_buffer().to_pybytes()
+
+
+def _words(codes: NDArray[np.int16], known: Sequence[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(known, pa.string()))
+
+
+def _draws(seed: int, name: str, consumers: NDArray[np.int64]) -> NDArray[np.uint32]:
+    return chance.uniform_array(seed, chance.stream("plan", name), consumers, 1)
+
+
+def _picked(shares: Sequence[float], luck: NDArray[np.uint32]) -> NDArray[np.int16]:
+    return chance.pick_array(chance.cumulative(shares), luck).astype(np.int16)
+
+
+def _kinds(scenario: Scenario, seed: int, consumers: NDArray[np.int64]) -> NDArray[np.int16]:
     """Who pays digitally has a draw of its own: a change of that share moves nobody else."""
-    digital = luck < chance.threshold(scenario.digital_share)
-    kinds = np.full(len(luck), "", dtype=object)
+    digital = _draws(seed, "digital", consumers) < chance.threshold(scenario.digital_share)
+    luck, known = _draws(seed, "kind", consumers), list(scenario.journeys)
+    sides = []
     for side in (True, False):
         shares = {k: c.share for k, c in scenario.channels.items() if c.digital is side}
-        mine = digital == side
-        if mine.any():
-            picked = chance.pick_array(chance.cumulative(list(shares.values())), channel_luck[mine])
-            kinds[mine] = np.asarray(list(shares), object)[picked]
-    return pa.array(kinds, pa.string())
+        codes = np.array([known.index(kind) for kind in shares] or [0], np.int16)
+        sides.append(codes[_picked(list(shares.values()) or [1.0], luck)])
+    return np.where(digital, *sides)
 
 
-def _payers(scenario: Scenario, seed: int, everyone: NDArray[np.int64]) -> NDArray[np.int64]:
-    count = round(scenario.consumers * scenario.arrivals.payments_per_consumer_month)
-    if count == 0:
-        message = f"{scenario.name}: nobody of {scenario.consumers} consumers pays; raise the rate"
-        raise UsageError(message)
-    luck = chance.uniform(seed, chance.stream("plan", "pays"), everyone, 1)
-    return np.argsort(luck, kind="stable")[:count]
-
-
-def _starts_us(arrivals: Arrivals, seed: int, payers: NDArray[np.int64]) -> NDArray[np.int64]:
-    cycle = chance.uniform(seed, chance.stream("plan", "cycle"), payers, 1) * arrivals.cycles >> 32
-    day_luck = chance.uniform(seed, chance.stream("plan", "day"), payers, 1)
-    day = np.empty(len(payers), np.int64)
-    for number, edges in enumerate(_day_edges(arrivals)):
-        mine = cycle == number
-        day[mine] = chance.pick_array(edges, day_luck[mine])
-    hour_luck = chance.uniform(seed, chance.stream("plan", "hour"), payers, 1)
-    hour = chance.pick_array(chance.cumulative(arrivals.hours), hour_luck)
-    moment = chance.uniform(seed, chance.stream("plan", "moment"), payers, 1)
-    # 3.6e9 * 2**32 would overflow: the hour is split at 2**-20 of itself first.
-    within_us: NDArray[np.int64] = ((moment >> 12) * HOUR_US >> 20) + (
-        (moment & 0xFFF) * (HOUR_US >> 20) >> 12
-    )
-    return day * DAY_US + hour * HOUR_US + within_us
-
-
-def _day_edges(arrivals: Arrivals) -> Iterator[list[int]]:
-    """Cumulative thresholds of the day of payment, a billing cycle.
-
-    The month is taken as one of many alike: what would fall past its end was billed a month
-    earlier and falls at its beginning.
-    """
-    first_weekday = arrivals.first_day.weekday()
-    for cycle in range(arrivals.cycles):
-        billed = cycle * arrivals.days // arrivals.cycles
-        weights = [0.0] * arrivals.days
-        for offset, weight in enumerate(arrivals.days_after_bill):
-            day = (billed + offset) % arrivals.days
-            weights[day] += weight * arrivals.weekdays[(first_weekday + day) % 7]
-        if not any(weights):
-            message = (
-                f"arrivals: bills of day {billed} are paid on days of weight 0 only; "
-                "give one of their weekdays a weight above 0"
-            )
-            raise UsageError(message)
-        yield chance.cumulative(weights)
-
-
-def _media(scenario: Scenario, kinds: pa.Array, luck: NDArray[np.int64]) -> pa.Array:
-    media = np.full(len(kinds), "", dtype=object)
+def _media(
+    scenario: Scenario, kinds: NDArray[np.int16], luck: NDArray[np.uint32]
+) -> NDArray[np.int16]:
+    known = names(scenario)
+    media = np.zeros(len(kinds), np.int16)
     for kind, channel in scenario.channels.items():
         if channel.media:
-            mine = pc.equal(kinds, kind).to_numpy(zero_copy_only=False)
-            edges = chance.cumulative(list(channel.media.values()))
-            media[mine] = np.asarray(list(channel.media), object)[
-                chance.pick_array(edges, luck[mine])
-            ]
-    return pa.array(media, pa.string())
+            codes = np.array([known["medium"].index(medium) for medium in channel.media], np.int16)
+            mine = np.flatnonzero(kinds == known["kind"].index(kind))
+            media[mine] = codes[_picked(list(channel.media.values()), luck[mine])]
+    return media
 
 
 class Traits(msgspec.Struct, frozen=True):

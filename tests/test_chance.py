@@ -79,6 +79,31 @@ def test_numpy_draws_the_bits_of_python(arguments: list[list[int]]) -> None:
     assert arrays.tolist() == plain
 
 
+@given(seeds, words, words, st.sampled_from([1, 5, 40_000]))
+def test_blocks_draw_the_same_bits(seed: int, stream: int, attempt: int, count: int) -> None:
+    """Unsigned words in blocks give the draws of any entities, above 32 bits as well."""
+    for first in (0, WORD_MAX - count + 1, WORD_MAX - count // 2, 2**40):
+        entities = np.arange(first, first + count)
+        blocks = chance.uniform_array(seed, stream, entities, attempt)
+        assert blocks.dtype == np.uint32
+        assert (blocks == chance.uniform(seed, stream, entities, attempt)).all()
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=80).filter(sum), seeds)
+def test_arrays_pick_what_numbers_pick(weights: list[float], seed: int) -> None:
+    """However many shares there are, arrays of both widths fall into the share a number does."""
+    edges = chance.cumulative(weights)
+    luck = [
+        0,
+        WORD_MAX,
+        *(min(max(edge + near, 0), WORD_MAX) for edge in edges for near in (-1, 0)),
+    ]
+    luck += chance.uniform(seed, 1, np.arange(50), 1).tolist()
+    plain = [chance.pick(edges, one) for one in luck]
+    assert chance.pick_array(edges, np.array(luck, np.uint32)).tolist() == plain
+    assert chance.pick_array(edges, np.array(luck, np.int64)).tolist() == plain
+
+
 def test_numba_draws_the_bits_of_python(
     arguments: list[list[int]], compiled: dict[str, Any]
 ) -> None:

@@ -19,7 +19,7 @@ from scipy import stats
 
 from fewseconds import scenario_file
 from fewseconds.errors import UsageError
-from fewseconds.plan import DAY_US, HOUR_US, SCHEMA, Plan, plan, traits
+from fewseconds.plan import DAY_US, HOUR_US, SCHEMA, Plan, chunks, names, plan, traits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -143,7 +143,7 @@ def test_every_payer_pays_once_and_in_order(month: Plan) -> None:
 
 def test_equal_starts_are_ordered_by_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
     """In an hour of a thousand microseconds many start together, the smaller number first."""
-    monkeypatch.setattr("fewseconds.plan.HOUR_US", 1000)
+    monkeypatch.setattr("fewseconds.arrivals.HOUR_US", 1000)
     crowd = plan(mumbai(consumers=20_000), 7)
     starts, consumers = crowd.starts_us, crowd.table["consumer"].to_numpy()
     equal = np.diff(starts) == 0
@@ -317,3 +317,64 @@ def test_the_same_consumers_can_take_another_way(small: Plan) -> None:
     """Put on another kind of journey, rows keep everything else."""
     before, after = small.table.to_pylist(), small.as_kind("portal").table.to_pylist()
     assert after == [row | {"kind": "portal"} for row in before]
+
+
+@pytest.mark.parametrize("rate", [0.65, 1.0, 2.3])
+@pytest.mark.parametrize(("rows_max", "stretch_rows"), [(97, 100_000), (1000, 150), (64, 11)])
+def test_chunks_are_the_plan(rate: float, rows_max: int, stretch_rows: int) -> None:
+    """Chunks of any size, sorted in memory or in a file, laid end to end are the whole plan."""
+    scenario = mumbai(consumers=3000, arrivals={"payments_per_consumer_month": rate})
+    pieces = list(chunks(scenario, 7, rows_max, stretch_rows))
+    assert all(0 < len(piece) <= rows_max for piece in pieces)
+    whole = Plan(scenario, 7, pa.concat_tables([piece.table for piece in pieces]))
+    assert whole.table.to_pylist() == plan(scenario, 7).table.to_pylist()
+
+
+def test_stretches_hold_about_as_many_as_wished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However uneven the month is, no stretch holds much more than its share of it."""
+    monkeypatch.setattr("fewseconds.arrivals.BLOCK", 999)
+    scenario = mumbai(consumers=20_000)
+    sizes = [len(piece) for piece in chunks(scenario, 7, 10**6, 500)]
+    assert sum(sizes) == 20_000
+    assert len(sizes) == 40
+    assert max(sizes) < stats.binom.ppf(1 - 1e-6, 20_000, 1 / 40)
+
+
+def test_several_payments_a_month_are_different_bills() -> None:
+    """At 2.3 payments a month everybody pays two bills and three in ten a third one."""
+    consumers = 10_000
+    made = plan(mumbai(consumers=consumers, arrivals={"payments_per_consumer_month": 2.3}), 7)
+    rows = list(made.rows())
+    assert len(rows) == 23_000
+    assert len({row.bill for row in rows}) == len({row.journey_id for row in rows}) == 23_000
+    assert all(row.bill % consumers == row.consumer for row in rows)
+    assert counted(str(row.bill // consumers) for row in rows) == {
+        "0": consumers, "1": consumers, "2": 3000,
+    }  # fmt: skip
+    # Two bills of one consumer share its app but not its moment.
+    apps: dict[int, set[str]] = {}
+    for row in rows:
+        apps.setdefault(row.consumer, set()).add(row.app)
+    assert {len(found) for found in apps.values()} == {1}
+    days: dict[int, list[int]] = {}
+    for row in rows:
+        days.setdefault(row.consumer, []).append(row.intended_start_us // HOUR_US)
+    same = np.mean([found[0] == found[1] for found in days.values()])
+    assert same < 0.02
+
+
+def test_codes_are_places_of_words(small: Plan) -> None:
+    """Columns of whole numbers name the words of the rows, however those are stored."""
+    known = names(small.scenario)
+    plain = small.table.cast(
+        pa.schema([(f.name, f.type if f.type == pa.int64() else pa.string()) for f in SCHEMA])
+    )
+    for made in (small, Plan(small.scenario, 7, plain), small.window(0, 5 * DAY_US).share(1, 3)):
+        view = made.view()
+        for place, row in enumerate(made.rows()):
+            assert view.journey_id[place] == row.journey_id
+            assert view.intended_start_us[place] == row.intended_start_us
+            for name in ("kind", "app", "bank", "medium"):
+                assert known[name][getattr(view, name)[place]] == getattr(row, name)
+            operator = traits(made.scenario, 7, row).operator
+            assert known["operator"][view.operator[place]] == operator
