@@ -31,6 +31,8 @@ INBOX: Final = "/handset/v1/inbox"
 PORTAL_REGISTER: Final = "/portal/v1/accounts"
 PORTAL_LOG_IN: Final = "/portal/v1/sessions"
 PORTAL_BILL: Final = "/portal/v1/bills/current"
+CALENDAR: Final = "/test/v1/calendar"
+"""``POST``: move the calendar of what takes hours and days; needs the test token."""
 HEALTH: Final = "/health"
 READY: Final = "/ready"
 
@@ -238,6 +240,18 @@ class PortalSession(msgspec.Struct, frozen=True):
     """A portal session; its token goes into ``Authorization: Bearer …``."""
 
     token: str
+
+
+class CalendarMove(msgspec.Struct, frozen=True):
+    """How far the calendar is to go on; 0 only asks for the time."""
+
+    advance_s: float = 0.0
+
+
+class CalendarTime(msgspec.Struct, frozen=True):
+    """What the calendar shows: seconds since 1970."""
+
+    now_s: int
 
 
 class Problem(msgspec.Struct, frozen=True):

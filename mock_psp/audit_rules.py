@@ -5,6 +5,7 @@ Tables: those of the ledger (``schema``), and beside them
 * ``journal``: what the payer's PSP and the banks did (``debit``, ``credit``, ``reversal``), what
   the screen showed (``shown``) and what the biller acknowledged (``acknowledged``);
 * ``messages``: the SMS gateway's log;
+* ``codes``: the QR codes that a merchant has made over the API, and what they say they received;
 * ``seen``: journeys whose consumer saw a confirmation (the load generator's rows);
 * ``open``: journeys with something still under way when the services stopped;
 * ``printed``: what the bills that were paid say, made anew from their numbers.
@@ -123,6 +124,19 @@ RULES: Final = (
                OR (credits + reversals = 0 AND o.journey_id IS NULL)""",
     ),
     Rule(
+        "no more is given back than was credited",
+        "SELECT count(*) FROM journal WHERE entry = 'refund'",
+        """SELECT r.transaction_id || ': refunded ' || r.refunded || ' of '
+                  || coalesce(c.amount_paise, 'nothing')
+           FROM (SELECT transaction_id, sum(amount_paise) AS refunded FROM journal
+                 WHERE entry = 'refund' GROUP BY transaction_id) r
+           LEFT JOIN journal c ON c.transaction_id = r.transaction_id AND c.entry = 'credit'
+           WHERE c.amount_paise IS NULL OR r.refunded > c.amount_paise
+           UNION ALL
+           SELECT reference || ': refunded ' || count(*) || ' times' FROM journal
+           WHERE entry = 'refund' GROUP BY reference HAVING count(*) > 1""",
+    ),
+    Rule(
         "what was credited at the bank is posted at the biller, rupee for rupee",
         "SELECT count(*) FROM journal WHERE entry = 'credit'",
         f"""SELECT j.transaction_id || ': credited ' || j.amount_paise || ', posted '
@@ -130,11 +144,23 @@ RULES: Final = (
             FROM journal j LEFT JOIN {POSTED} p USING (transaction_id)
             LEFT JOIN open o USING (journey_id)
             WHERE j.entry = 'credit' AND j.amount_paise IS NOT p.amount_paise
+              AND j.bill_number NOT IN (SELECT reference FROM codes)
               AND NOT (p.amount_paise IS NULL AND o.journey_id IS NOT NULL)
             UNION ALL
             SELECT transaction_id || ': posted, but never credited' FROM {POSTED}
             WHERE transaction_id NOT IN (SELECT transaction_id FROM journal WHERE entry = 'credit')
         """,
+    ),
+    Rule(
+        "every QR code of a merchant has received exactly what was credited through it",
+        "SELECT count(*) FROM codes",
+        """SELECT c.reference || ': says ' || c.received_paise || ' in ' || c.received_count
+                  || ', credited ' || coalesce(sum(j.amount_paise), 0) || ' in ' || count(j.at_us)
+           FROM codes c
+           LEFT JOIN journal j ON j.bill_number = c.reference AND j.entry = 'credit'
+           GROUP BY c.reference
+           HAVING c.received_paise <> coalesce(sum(j.amount_paise), 0)
+               OR c.received_count <> count(j.at_us)""",
     ),
     Rule(
         "every acknowledged payment is posted",

@@ -30,8 +30,9 @@ FIRST: Final = 5
 """How many violations of a rule are named."""
 TABLES: Final = {
     "journal": "at_us, entry, transaction_id, journey_id, attempt, amount_paise, bill_number, "
-    "rrn, status",
+    "rrn, status, code, created_s, reference, trace",
     "messages": "at_us, entry, message_id, reference, recipient",
+    "codes": "reference PRIMARY KEY, received_paise, received_count",
     "seen": "journey_id",
     "open": "journey_id PRIMARY KEY",
     "printed": "bill_number PRIMARY KEY, amount_paise",
@@ -87,6 +88,7 @@ def _gather(session: sqlite3.Connection, folder: Folder) -> None:
     _fill(
         session, "messages", (msgspec.structs.astuple(one) for one in log_entries(folder.messages))
     )
+    _fill(session, "codes", _codes(folder.merchant))
     session.execute("CREATE INDEX main.by_transaction ON journal (transaction_id, entry)")
     session.execute("CREATE INDEX main.by_reference ON messages (reference, entry)")
     rows = outcomes.read(folder.outcomes) if folder.outcomes.exists() else None
@@ -118,6 +120,19 @@ def _journeys(
 
 def _is(rows: pa.Table, column: str, values: tuple[str, ...]) -> pa.ChunkedArray:
     return pc.is_in(rows[column].cast(pa.string()), pa.array(values, pa.string()))
+
+
+def _codes(path: Path) -> Iterable[tuple[str, int, int]]:
+    """The QR codes that a merchant has made: the last line of each counts."""
+    last: dict[str, dict[str, Any]] = {}
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for line in lines:
+        found = msgspec.json.decode(line) if line.endswith(b"\n") else {}
+        if found.get("kind") == "QrCode":
+            last[found["data"]["id"]] = found["data"]
+    for name, code in last.items():
+        reference = name.replace("qr_", "QR")
+        yield reference, code["payments_amount_received"], code["payments_count_received"]
 
 
 def _printed(seed: int, numbers: list[str]) -> Iterable[tuple[str, int]]:

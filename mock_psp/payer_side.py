@@ -18,11 +18,14 @@ from fewseconds import chance, identity
 from fewseconds import journey as j
 from fewseconds.contracts import (
     BILLER_RESOLVE,
+    CALENDAR,
     PAY,
     PAYMENTS,
     RESOLVE,
     BillDetails,
     BillQuery,
+    CalendarMove,
+    CalendarTime,
     Payment,
     PayRequest,
     ResolveRequest,
@@ -30,12 +33,24 @@ from fewseconds.contracts import (
 )  # fmt: skip
 from fewseconds.errors import MalformedError
 from fixtures import consumers, keys, qr
-from mock_psp.journal import Journal, entries
+from mock_psp import merchant_api
+from mock_psp.calendar import Calendar
+from mock_psp.journal import Journal
+from mock_psp.merchant import Merchant
 from mock_psp.outgoing import Outgoing
 from mock_psp.payments import PREFIX, Banks, PayeeSide, Transaction
+from mock_psp.recovery import recovered
 from mock_psp.station import Answer, Call, Duty
 from mock_psp.walk import Journey, Remote, Walk
-from mock_psp.web import HttpRequest, Refusal, body_of, refused, taking, trace_of
+from mock_psp.web import (
+    HttpRequest,
+    Refusal,
+    body_of,
+    check_token,
+    refused,
+    taking,
+    trace_of,
+)  # fmt: skip
 from mock_psp.web import application as service
 from mock_psp.world import World, traits
 
@@ -73,10 +88,14 @@ class PayerSide:
     async def start(self) -> None:
         """Open the journal and build the walk."""
         world = self.world
-        debits = sum(entry.entry == "debit" for entry in entries(world.folder.journal))
-        self.journal = Journal(world.folder.journal)
+        before = recovered(world)
+        self.transactions.update(before.transactions)
+        self.journal = Journal(world.folder.journal, world.folder.payers)
         self.outgoing = Outgoing()
-        self.banks = Banks(world, self.journal, debits)
+        self.calendar = Calendar()
+        self.banks = Banks(world, self.journal, self.calendar, before.debits)
+        self.merchant = Merchant(world, self.calendar, self.journal, lambda *_: None)
+        self.banks.merchant = self.merchant
         payee = PayeeSide(world, self.outgoing, self.banks)
         by_step: dict[str, Remote] = {
             "resolve": self._ask_biller, "pay": payee.authorise, "callback": payee.call_back,
@@ -92,10 +111,12 @@ class PayerSide:
         }
         duties = {("resolve", "payer_psp"): lambda _, scan: Duty(do=lambda: self._read(scan))}
         self.walk = Walk(world, stations, {"biller": biller}, {**duties, **self.banks.duties})
+        before.resume(self.walk, self.banks)
 
     async def stop(self) -> None:
         """Break off what is on its way and close what is open."""
         await self.walk.close()
+        await self.merchant.close()
         await self.outgoing.close()
         self.journal.close()
 
@@ -141,6 +162,8 @@ class PayerSide:
         return None
 
     async def _ask_biller(self, call: Call, scan: Scan) -> Answer:
+        if self.merchant.owns(scan.query.bill_number):
+            return Answer(j.OK, "", self.merchant.details(scan.query.bill_number))
         url = self.world.spec.url("biller") + BILLER_RESOLVE
         return await self.outgoing.post(url, call, msgspec.json.encode(scan.query), BillDetails)
 
@@ -161,7 +184,7 @@ class PayerSide:
         name = identity.transaction_id(PREFIX, seed, trace.journey_id, trace.attempt)
         known = self.transactions.get(name)
         if known is not None:
-            if known.request != data:
+            if not known.asks(data):
                 raise Refusal(409, "Conflict", "this attempt was made with another body")
             if name in self.under_way:
                 await asyncio.shield(self.under_way[name])
@@ -173,7 +196,7 @@ class PayerSide:
         try:
             answer = await self.walk.attempt(journey, step, trace.attempt, transaction)
             transaction.end(answer)
-            self.banks.write("shown", transaction, transaction.status)
+            self.banks.show(transaction)
         finally:
             self.under_way.pop(name).set_result(None)
         if answer.outcome in (j.REJECTED, j.RENEGED):
@@ -197,7 +220,7 @@ class PayerSide:
             raise refused(answer)
         if answer.outcome == j.OK and transaction.status == "PENDING":
             transaction.end(answer)
-            self.banks.write("shown", transaction, transaction.status)
+            self.banks.show(transaction)
         return transaction.payment()
 
 
@@ -250,8 +273,17 @@ async def payment_status(request: HttpRequest, transaction_id: str) -> Payment:
     return await payer.status(transaction_id, trace_of(request))
 
 
+@post(CALENDAR, status_code=200, operation_class=taking(CalendarMove))
+async def calendar(request: HttpRequest) -> CalendarTime:
+    """Move the calendar ahead: webhooks, settlements and reversals that are due then happen."""
+    payer: PayerSide = request.app.state.payer
+    check_token(request, payer.world.secrets.token)
+    data = await body_of(request, CalendarMove)
+    return CalendarTime(payer.calendar.advance(data.advance_s))
+
+
 def application(world: World) -> Litestar:
     """The payer side as an ASGI application."""
     payer = PayerSide(world)
-    handlers = [resolve, pay, payment_status]
+    handlers: list[Any] = [resolve, pay, payment_status, calendar, merchant_api.router()]
     return service(world, "payer side", handlers, {"payer": payer}, payer.start, payer.stop)

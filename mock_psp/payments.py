@@ -19,11 +19,13 @@ from fewseconds.contracts import (
     signature,
 )
 from mock_psp.clock import wall_s
-from mock_psp.journal import Entry
+from mock_psp.journal import Entry, Kind
 from mock_psp.station import Answer, Call, Duty
 
 if TYPE_CHECKING:
+    from mock_psp.calendar import Calendar
     from mock_psp.journal import Journal
+    from mock_psp.merchant import Merchant
     from mock_psp.outgoing import Outgoing
     from mock_psp.walk import Journey
     from mock_psp.world import World
@@ -62,6 +64,15 @@ class Transaction:
         self.callback = b""
         """The bytes of the callback, the same in every attempt to deliver it."""
 
+    def asks(self, request: PayRequest) -> bool:
+        """Whether a request asks for the same payment; the PIN is not remembered over a restart."""
+        mine = self.request
+        return request == mine or (
+            not mine.pin
+            and (request.bill_number, request.amount_paise, request.payer_vpa)
+            == (mine.bill_number, mine.amount_paise, mine.payer_vpa)
+        )
+
     def end(self, answer: Answer) -> None:
         """Note what the payer will be told."""
         self.outcome = TOLD.get(answer.outcome, "error")
@@ -82,28 +93,33 @@ class Transaction:
 class Banks:
     """The remitter bank and the beneficiary bank: they move the money and keep the journal."""
 
-    def __init__(self, world: World, journal: Journal, debits: int) -> None:
+    def __init__(self, world: World, journal: Journal, calendar: Calendar, debits: int) -> None:
         """``debits`` is how many the journal already holds: reference numbers go on from there."""
         self._clock, self._journal, self._debits = world.clock, journal, debits
+        self._calendar = calendar
+        self.merchant: Merchant
         self.duties = {
             ("pay", "remitter_bank"): self._effect(self._debit),
             ("pay", "beneficiary_bank"): self._effect(self._credit),
-            ("reversal", "remitter_bank"): self._effect(self._reverse),
+            ("reversal", "remitter_bank"): self._effect(self.reverse),
         }
 
-    def write(
-        self,
-        entry: Literal["debit", "credit", "reversal", "shown", "acknowledged"],
-        transaction: Transaction,
-        status: str = "",
-    ) -> None:
+    def write(self, entry: Kind, transaction: Transaction, status: str = "") -> None:
         """Put something that happened to a payment into the journal."""
+        told: dict[str, Any] = {}
+        if entry == "debit":
+            told = {"trace": transaction.journey.trace("callback", 1).header()}
+            self._journal.write_payer(transaction.transaction_id, transaction.request.payer_vpa)
+        if entry == "credit" or status == "FAILURE":
+            told["created_s"] = self._calendar.now_s()
+        if status == "FAILURE":
+            told["code"] = transaction.code
         self._journal.write(
             Entry(
                 self._clock.now_us(), entry, transaction.transaction_id,
                 transaction.journey.journey_id, transaction.attempt,
                 transaction.request.amount_paise, transaction.request.bill_number,
-                transaction.rrn, status,
+                transaction.rrn, status, **told,
             )
         )  # fmt: skip
 
@@ -121,8 +137,16 @@ class Banks:
     def _credit(self, transaction: Transaction) -> None:
         transaction.credited = True
         self.write("credit", transaction)
+        self.merchant.credited(transaction)
 
-    def _reverse(self, transaction: Transaction) -> None:
+    def show(self, transaction: Transaction) -> None:
+        """The payer's screen is told what has become of a payment; a failure has an end there."""
+        self.write("shown", transaction, transaction.status)
+        if transaction.status == "FAILURE":
+            self.merchant.failed(transaction)
+
+    def reverse(self, transaction: Transaction) -> None:
+        """Give the payer back what was debited, if it was; cancel the debit if it was not yet."""
         if transaction.debited and not transaction.reversed:
             self.write("reversal", transaction)
         transaction.reversed = True
@@ -139,12 +163,16 @@ class PayeeSide:
     def __init__(self, world: World, outgoing: Outgoing, banks: Banks) -> None:
         """The biller's address and the key of the callbacks come from the run."""
         self._world, self._outgoing, self._banks = world, outgoing, banks
+        self._merchant = banks.merchant
         self._biller = world.spec.url("biller")
         self._key = world.secrets.keys()[0]
 
     async def authorise(self, call: Call, transaction: Transaction) -> Answer:
         """ReqAuthDetails: the biller may decline before anything is debited."""
         request = transaction.request
+        if self._merchant.owns(request.bill_number):
+            own = self._merchant.authorisation(request.bill_number, request.amount_paise)
+            return Answer(j.OK if own.approved else j.DECLINED, own.code, own.reason)
         asked = Authorisation(transaction.transaction_id, request.bill_number, request.amount_paise)
         url = self._biller + BILLER_AUTHORISE
         answer = await self._outgoing.post(url, call, msgspec.json.encode(asked), Authorised)
@@ -156,6 +184,9 @@ class PayeeSide:
         """Tell the biller that a payment was credited, signed; the same event in every attempt."""
         event_id = f"evt_{transaction.transaction_id}"
         request = transaction.request
+        if self._merchant.owns(request.bill_number):
+            # A merchant who makes codes over the API is told by webhooks.
+            return Answer(j.OK)
         if not transaction.callback:
             transaction.callback = msgspec.json.encode(
                 Callback(

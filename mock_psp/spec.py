@@ -31,6 +31,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     plan_origin_us: int
     """… this many microseconds since the plan's first midnight."""
     secrets_file: str
+    webhook_hosts: tuple[str, ...] = ()
+    """Machines other than this one that webhooks may be sent to, by name or address."""
 
     @property
     def folder(self) -> Folder:
@@ -52,7 +54,9 @@ class Folder:
         self.outcomes = self.root / "outcomes"
         self.ledger = self.root / "ledger.sqlite3"
         self.journal = self.root / "journal.jsonl"
+        self.payers = self.root / "payers.private"
         self.messages = self.root / "messages.jsonl"
+        self.merchant = self.root / "merchant.jsonl"
         self.logs = self.root / "logs"
 
 
@@ -64,6 +68,10 @@ class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     callback_keys: tuple[str, ...]
     """Keys of the callback's signature, newest first, in hexadecimal: all are accepted, the first
     one signs."""
+    merchant_key_id: str
+    """User name of the merchant's API …"""
+    merchant_key_secret: str
+    """… and its password."""
 
     def keys(self) -> tuple[bytes, ...]:
         """The callback keys as bytes."""
@@ -72,7 +80,10 @@ class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def make_secrets() -> Secrets:
     """Fresh secrets of 256 bits."""
-    return Secrets(secrets.token_urlsafe(32), (secrets.token_hex(32),))
+    key_id = f"rzp_test_{secrets.token_hex(7)}"
+    return Secrets(
+        secrets.token_urlsafe(32), (secrets.token_hex(32),), key_id, secrets.token_urlsafe(24)
+    )
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from fewseconds import journey as j
+from fewseconds.contracts import Trace
 from fewseconds.outcomes import Outcome
 from mock_psp.station import NOTHING, Answer, Call, Duty
 
@@ -39,6 +40,14 @@ class Journey:
         """Nothing has happened yet."""
         self.route, self.journey_id, self.traits = route, journey_id, traits
         self.events: set[str] = set()
+
+    def trace(self, step: str, attempt: int) -> Trace:
+        """The trace of one of its steps, from the first leg on."""
+        told = self.traits
+        return Trace(
+            self.route.kind, self.journey_id, step, 0, attempt, told.app, told.bank, told.medium,
+            told.scanner, told.operator,
+        )  # fmt: skip
 
 
 class Walk:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from fewseconds import contracts as c
 from fewseconds import outcomes
 from mock_psp import auditor
 from mock_psp.message_log import log_entries
+from mock_psp.serve import Services
 
 if TYPE_CHECKING:
-    from tests.mock_psp.conftest import Crashed
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fewseconds.scenario import Scenario
+    from tests.mock_psp.conftest import Crashed, World
 
 
 def test_a_killed_biller_loses_no_payment(crashed: Crashed) -> None:
@@ -52,3 +59,28 @@ def test_outcomes_written_before_a_kill_are_kept(crashed: Crashed) -> None:
     rows = outcomes.read(crashed.folder.outcomes, "server")
     processes = set(rows["process"].cast("string").to_pylist())
     assert {"psp", "biller.3", "sms.2"} <= processes
+
+
+def test_a_killed_payment_service_goes_on_with_its_callbacks(
+    quick: Callable[..., Scenario], enter: Callable[[Services], World], tmp_path: Path
+) -> None:
+    """Callbacks that were still on the network when the service was killed arrive after it."""
+    law = {"law": "constant", "value_ms": 1500, "source": "long enough to be killed meanwhile"}
+    slow = quick({"stations": {"callback_network": {"service_time": law}}})
+    with Services(slow, 7, tmp_path) as services:
+        world = enter(services)
+
+        def posted(name: str) -> bool:
+            return world.ask("GET", "biller", f"{c.BILLER_RECEIPTS}/{name}").status == 200
+
+        first, *_, last = paid = [world.pay(index).body for index in range(400, 404)]
+        services.kill("psp")
+        assert {one["status"] for one in paid} == {"SUCCESS"}
+        assert not posted(last["transaction_id"])
+        services.restart("psp")
+        while not all(posted(one["transaction_id"]) for one in paid):
+            time.sleep(0.02)
+        again = world.pay(400).body
+        assert (again["transaction_id"], again["rrn"]) == (first["transaction_id"], first["rrn"])
+    audit = auditor.audit(tmp_path)
+    assert [check.first for check in audit.checks if not check.passed] == []

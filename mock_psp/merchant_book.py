@@ -1,0 +1,195 @@
+"""What a payment service knows for its merchant: QR codes, payments, refunds, webhooks.
+
+QR codes, refunds and webhooks are kept in a file of snapshots, one JSON line each, only ever added;
+the last one of an id counts. Payments are those of the journal, which holds every credit anyway, so
+a payment costs nothing here but its place in memory; older ones are read from the journal again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from mock_psp.journal import Entry, entries, payer_addresses
+from mock_psp.merchant_contract import QrCode, Refund, payment_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mock_psp.spec import Folder
+
+PAYMENTS_MAX: Final = 20_000
+"""Payments held in memory; an older one is looked up in the journal."""
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Endpoint(msgspec.Struct, kw_only=True):
+    """Where events are sent, and how."""
+
+    id: str
+    created_at: int
+    url: str
+    secret: str
+    events: list[str]
+    active: bool
+    signature: str
+    schedule: str
+
+
+class Delivery(msgspec.Struct, kw_only=True):
+    """One event on its way to one endpoint."""
+
+    id: str
+    endpoint: str
+    event_id: str
+    body: str
+    done: bool = False
+
+
+class Paid(msgspec.Struct, kw_only=True):
+    """A payment attempt that reached its end at the banks."""
+
+    transaction_id: str
+    rrn: str
+    amount_paise: int
+    reference: str
+    """``tr`` of the link: the number of a bill, or of a QR code that the merchant has made."""
+    payer_vpa: str
+    created_s: int
+    code: str = "00"
+    refunded_paise: int = 0
+
+    @property
+    def id(self) -> str:
+        """The payment service's own id."""
+        return payment_id(self.transaction_id)
+
+
+class Book:
+    """The payment service's records of its merchant."""
+
+    def __init__(self, folder: Folder) -> None:
+        """Read what a run before a restart has left, and go on with it."""
+        self._folder = folder
+        self.codes: OrderedDict[str, QrCode] = OrderedDict()
+        self.refunds: OrderedDict[str, Refund] = OrderedDict()
+        self.endpoints: OrderedDict[str, Endpoint] = OrderedDict()
+        self.undelivered: OrderedDict[str, Delivery] = OrderedDict()
+        self.by_reference: dict[str, str] = {}
+        """``tr`` of a QR code's link → its id."""
+        self.by_key: dict[str, tuple[str, str, int | None]] = {}
+        """Idempotency key of a refund → refund, payment, and the amount that was asked for."""
+        self._payments: OrderedDict[str, Paid] = OrderedDict()
+        for kind, found in _snapshots(folder.merchant):
+            self._take(kind, found)
+        for paid in _paid(folder):
+            self._hold(paid)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self._descriptor = os.open(folder.merchant, flags, 0o600)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def write(self, entity: msgspec.Struct, *, key: str = "", asked: int | None = None) -> None:
+        """Note the new state of something; ``key`` and ``asked`` belong to a refund."""
+        kind = type(entity).__name__
+        line: dict[str, Any] = {"kind": kind, "data": msgspec.to_builtins(entity)}
+        if key:
+            line |= {"key": key, "asked": asked}
+        os.write(self._descriptor, msgspec.json.encode(line) + b"\n")
+        self._take(kind, line)
+
+    def paid(self, paid: Paid) -> None:
+        """Hold a payment that the journal has just been told of."""
+        self._hold(paid)
+
+    def payment(self, name: str) -> Paid | None:
+        """The payment with that id of ours; None if there was none. May read the whole journal."""
+        found = self._payments.get(name)
+        if found is None:
+            found = next((one for one in _paid(self._folder) if one.id == name), None)
+        return found
+
+    def payments(self) -> Iterator[Paid]:
+        """The payments in memory, newest first."""
+        return reversed(self._payments.values())
+
+    def code_of(self, paid: Paid) -> str | None:
+        """The QR code that a payment came through, if the merchant has made it."""
+        return self.by_reference.get(paid.reference)
+
+    def code_for(self, reference: str) -> QrCode | None:
+        """The QR code whose link has this ``tr``."""
+        name = self.by_reference.get(reference)
+        return None if name is None else self.codes[name]
+
+    def _hold(self, paid: Paid) -> None:
+        self._payments[paid.id] = paid
+        if len(self._payments) > PAYMENTS_MAX:
+            self._payments.popitem(last=False)
+
+    def _take(self, kind: str, line: dict[str, Any]) -> None:
+        data = line["data"]
+        if kind == "QrCode":
+            code = msgspec.convert(data, QrCode)
+            self.codes[code.id] = code
+            self.by_reference[reference_of(code.id)] = code.id
+        elif kind == "Refund":
+            refund = msgspec.convert(data, Refund)
+            self.refunds[refund.id] = refund
+            if "key" in line:
+                self.by_key[line["key"]] = (refund.id, refund.payment_id, line["asked"])
+        elif kind == "Endpoint":
+            endpoint = msgspec.convert(data, Endpoint)
+            self.endpoints[endpoint.id] = endpoint
+        else:
+            delivery = msgspec.convert(data, Delivery)
+            if delivery.done:
+                self.undelivered.pop(delivery.id, None)
+            else:
+                self.undelivered[delivery.id] = delivery
+
+
+def reference_of(code_id: str) -> str:
+    """The ``tr`` of a QR code's link: letters and digits, at most 35."""
+    return "QR" + code_id.removeprefix("qr_")
+
+
+def _snapshots(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            # A kill may have cut the last line short.
+            if line.endswith(b"\n"):
+                found = msgspec.json.decode(line)
+                yield found["kind"], found
+
+
+def _paid(folder: Folder) -> Iterator[Paid]:
+    """The payments of a journal, in order, with what has been refunded of each."""
+    refunded: dict[str, int] = {}
+    journal, payers = folder.journal, payer_addresses(folder.payers)
+    for entry in entries(journal):
+        if entry.entry == "refund":
+            name = entry.transaction_id
+            refunded[name] = refunded.get(name, 0) + entry.amount_paise
+    for entry in entries(journal):
+        if is_payment(entry):
+            yield Paid(
+                transaction_id=entry.transaction_id, rrn=entry.rrn,
+                amount_paise=entry.amount_paise, reference=entry.bill_number,
+                payer_vpa=payers.get(entry.transaction_id, ""), created_s=entry.created_s,
+                code="00" if entry.entry == "credit" else entry.code,
+                refunded_paise=refunded.get(entry.transaction_id, 0),
+            )  # fmt: skip
+
+
+def is_payment(entry: Entry) -> bool:
+    """Whether an entry ends a payment attempt: money that came, or a failure that was shown."""
+    return entry.entry == "credit" or (entry.entry == "shown" and entry.status == "FAILURE")

@@ -1,0 +1,105 @@
+"""After a crash of the payment service: what its journal says was under way, and going on with it.
+
+Money that was debited and neither credited nor reversed goes back to its payer. Callbacks that the
+biller has not acknowledged are sent again. Whoever asks again for a payment that had been made
+before gets that payment, not a second one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from fewseconds import journey as j
+from fewseconds.contracts import PayRequest, Trace
+from fixtures import qr
+from mock_psp.journal import entries, payer_addresses
+from mock_psp.payments import Transaction
+from mock_psp.walk import Journey
+from mock_psp.world import traits
+
+if TYPE_CHECKING:
+    from mock_psp.journal import Entry
+    from mock_psp.payments import Banks
+    from mock_psp.walk import Walk
+    from mock_psp.world import World
+
+STEP: Final = "callback"
+RESTARTED: Final = "U31"
+"""UPI response code *credit failed*: what the payer of an interrupted payment is told."""
+
+
+class Recovered(msgspec.Struct):
+    """What a journal holds."""
+
+    transactions: OrderedDict[str, Transaction]
+    debits: int
+    unanswered: list[Transaction]
+    """Credited, but the biller has not acknowledged it."""
+    stuck: list[Transaction]
+    """Debited, and nothing else."""
+
+    def resume(self, walk: Walk, banks: Banks) -> None:
+        """Give back what is stuck, and send the callbacks that are due."""
+        for transaction in self.stuck:
+            banks.reverse(transaction)
+            transaction.status, transaction.code = "FAILURE", RESTARTED
+            transaction.outcome = "error"
+            banks.show(transaction)
+        for transaction in self.unanswered:
+            route = transaction.journey.route
+            branch = next((one for one in route.branches if one.name == STEP), None)
+            if branch is not None:
+                walk.start(walk.branch(transaction.journey, branch, transaction))
+
+
+def recovered(world: World) -> Recovered:
+    """Read the journal of the run; empty at the first start."""
+    found: OrderedDict[str, Transaction] = OrderedDict()
+    answered: set[str] = set()
+    debits, payers = 0, payer_addresses(world.folder.payers)
+    for entry in entries(world.folder.journal):
+        if entry.entry == "debit":
+            debits += 1
+            transaction = _transaction(world, entry, payers.get(entry.transaction_id, ""))
+            if transaction is not None:
+                found[entry.transaction_id] = transaction
+            continue
+        known = found.get(entry.transaction_id)
+        if entry.entry == "acknowledged":
+            answered.add(entry.transaction_id)
+        elif known is not None:
+            _happened(known, entry)
+    unanswered = [one for name, one in found.items() if one.credited and name not in answered]
+    stuck = [one for one in found.values() if one.debited and not (one.credited or one.reversed)]
+    return Recovered(found, debits, unanswered, stuck)
+
+
+def _transaction(world: World, entry: Entry, payer_vpa: str) -> Transaction | None:
+    """A debited payment; None if its kind of journey is no longer known."""
+    trace = Trace.read(entry.trace)
+    route = None if trace is None else world.route(trace.kind)
+    if trace is None or route is None:
+        return None
+    journey = Journey(route, trace.journey_id, traits(trace))
+    request = PayRequest(
+        trace.app, payer_vpa, trace.bank, qr.PAYEE, entry.bill_number, entry.amount_paise, ""
+    )
+    made = Transaction(entry.transaction_id, request, journey, entry.attempt)
+    made.rrn, made.debited = entry.rrn, True
+    return made
+
+
+def _happened(transaction: Transaction, entry: Entry) -> None:
+    if entry.entry == "credit":
+        transaction.credited, transaction.status, transaction.code = True, "SUCCESS", "00"
+        transaction.outcome = "ok"
+        transaction.journey.events.add("pay.credited")
+    elif entry.entry == "reversal":
+        transaction.reversed, transaction.status = True, "FAILURE"
+        transaction.outcome, transaction.code = "error", RESTARTED
+    elif entry.entry == "shown" and entry.status == "FAILURE":
+        transaction.status, transaction.outcome = "FAILURE", "declined"
+        transaction.code = entry.code or j.PENDING_CODE
