@@ -1,24 +1,25 @@
-"""A lean keep-alive JSON client for greenlets, and what its answers mean as outcomes."""
+"""A JSON client for greenlets, and what its answers mean as outcomes."""
 
 from __future__ import annotations
 
 import time
-from http.client import HTTPException
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
-import gevent
 import msgspec
-from geventhttpclient import HTTPClient
 
 from fewseconds import contracts as c
 from fewseconds.journey import OUTCOMES
+from loadtests.connection import AnswerTimeoutError
+from loadtests.pool import Pool
+from loadtests.response import WireError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from loadtests.response import Response
 
 T = TypeVar("T")
-CONNECT_TIMEOUT_S: Final = 5.0
+FIELDS: Final = "accept: application/json\r\ncontent-type: application/json\r\n"
 SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS, SERVER_ERROR, CLIENT_ERROR = 503, 429, 500, 400
 
 
@@ -30,24 +31,33 @@ class Answer(NamedTuple):
     message: Any = None
 
 
+class Transport(Protocol):
+    """What carries a request to a service; :class:`loadtests.pool.Pool` unless asked otherwise."""
+
+    def exchange(
+        self, method: str, target: str, fields: str, body: bytes, timeout_s: float
+    ) -> Response:
+        """Send a request; raises WireError, OSError or AnswerTimeoutError instead of an answer."""
+
+    def close(self) -> None:
+        """Hang up."""
+
+
 class Client:
     """Requests to one service; safe to share between greenlets."""
 
-    def __init__(self, base_url: str, connections: int, heard: Callable[..., None]) -> None:
-        """Keep up to ``connections`` open; ``heard`` is told of every request (Locust's event)."""
-        parts = urlsplit(base_url)
-        self.prefix = parts.path.rstrip("/")
-        self._http = HTTPClient(
-            parts.hostname or "",
-            parts.port,
-            ssl=parts.scheme == "https",
-            concurrency=connections,
-            connection_timeout=CONNECT_TIMEOUT_S,
-            network_timeout=120.0,
-        )
-        # The library asks again, up to size + 1 times, when a server hangs up on a GET. Here one
-        # attempt is one request: whether to try again is for the journey's rules to say.
-        self._http._connection_pool.size = -1  # noqa: SLF001 - it offers no option for this
+    def __init__(
+        self,
+        base_url: str,
+        connections: int,
+        heard: Callable[..., None],
+        transport: Callable[[str, int], Transport] = Pool,
+    ) -> None:
+        """Keep up to ``connections`` open; ``heard`` is told of every request (Locust's event).
+
+        Raises UsageError if ``base_url`` is no address.
+        """
+        self._transport = transport(base_url, connections)
         self._heard = heard
 
     def ask(
@@ -59,23 +69,24 @@ class Client:
         trace: c.Trace,
         timeout_s: float,
         body: object = None,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send one request and read its answer; never raises for what a server or network does."""
-        sent = {c.TRACE_HEADER: trace.header(), "content-type": "application/json"}
-        sent |= headers or {}
+        fields = f"{FIELDS}{c.TRACE_HEADER}: {trace.header()}\r\n"
+        if headers:
+            fields += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         payload = b"" if body is None else msgspec.json.encode(body)
         begun = time.perf_counter()
         size, error = 0, None
         try:
-            with gevent.Timeout(timeout_s):
-                response = self._http.request(method, self.prefix + path, payload, sent)
-                data = bytes(response.read())
-                size = len(data)
-                answer = self._answer(response.status_code, data, wanted)
-        except gevent.Timeout:
+            response = self._transport.exchange(method, path, fields, payload, timeout_s)
+            size = len(response.body)
+            answer = self._answer(response.status, response.body, wanted)
+        except AnswerTimeoutError:
             answer = Answer("timed_out", "no_answer")
-        except (OSError, HTTPException, ValueError, EOFError) as trouble:
+        except WireError as trouble:
+            answer = Answer("error", trouble.code)
+        except OSError as trouble:
             answer = Answer("error", type(trouble).__name__)
         if answer.outcome not in ("ok", "declined"):
             error = RuntimeError(f"{answer.outcome} {answer.code}")
@@ -109,4 +120,4 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._transport.close()
