@@ -132,6 +132,10 @@ def serve(
     port: Annotated[
         int, typer.Option(help="First of four ports in a row; 0 picks free ones.", min=0, max=65000)
     ] = 0,
+    smpp: Annotated[
+        int | None,
+        typer.Option(help="A port for SMPP 3.4 at the SMS gateway; 0 picks a free one."),
+    ] = None,
     slow: Slow = None,
     as_json: Json = False,
 ) -> None:
@@ -139,7 +143,8 @@ def serve(
     from fewseconds.commands.serve import serve as command
 
     _carry_out(
-        lambda: command(scenario, seed, folder, port, slow or [], as_json=as_json), as_json=as_json
+        lambda: command(scenario, seed, folder, port, smpp, slow or [], as_json=as_json),
+        as_json=as_json,
     )
 
 

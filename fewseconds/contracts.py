@@ -26,6 +26,7 @@ BILLER_CALLBACK: Final = "/biller/v1/callbacks/upi"
 BILLER_RECEIPTS: Final = "/biller/v1/receipts"
 """``GET {BILLER_RECEIPTS}/{transaction_id}``."""
 SMS_SEND: Final = "/sms/v1/messages"
+"""``GET {SMS_SEND}/{message_id}``: what became of a message."""
 INBOX: Final = "/handset/v1/inbox"
 """``GET {INBOX}/{phone}?reference=…&wait_ms=…``: long poll; needs the test token."""
 PORTAL_REGISTER: Final = "/portal/v1/accounts"
@@ -192,6 +193,28 @@ class SmsRequest(msgspec.Struct, frozen=True):
     text: str
     reference: str
     """The biller's own id of the message: the transaction id. Sent twice, it is one message."""
+    report_url: str = ""
+    """Where to tell what became of the message (:class:`SmsReport`); nowhere if empty."""
+
+
+class SmsReport(msgspec.Struct, frozen=True):
+    """SMS gateway to whoever sent a message: what became of it."""
+
+    message_id: str
+    reference: str
+    state: Literal["DELIVRD", "UNDELIV"]
+    """As in the receipts of SMPP 3.4, appendix B."""
+    code: str
+    at_us: int
+    """On the plan's clock."""
+
+
+class SmsState(msgspec.Struct, frozen=True):
+    """What became of a message so far."""
+
+    message_id: str
+    state: str
+    """``ACCEPTD``, ``DELIVRD`` or ``UNDELIV``."""
 
 
 class SmsAccepted(msgspec.Struct, frozen=True):

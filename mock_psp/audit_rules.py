@@ -204,6 +204,12 @@ RULES: Final = (
               AND reference NOT IN (SELECT transaction_id FROM {POSTED})""",
     ),
     Rule(
+        "no accepted SMS was swallowed by DLT scrubbing",
+        "SELECT count(*) FROM messages WHERE entry = 'accepted'",
+        "SELECT reference || ': scrubbed with code ' || code FROM messages"
+        " WHERE entry = 'scrubbed'",
+    ),
+    Rule(
         "an SMS is marked as sent exactly when the gateway has accepted it",
         "SELECT count(*) FROM outbox WHERE sent_us IS NOT NULL",
         """SELECT transaction_id || ': marked as sent, but never accepted' FROM outbox

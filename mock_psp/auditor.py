@@ -31,7 +31,7 @@ FIRST: Final = 5
 TABLES: Final = {
     "journal": "at_us, entry, transaction_id, journey_id, attempt, amount_paise, bill_number, "
     "rrn, status, code, created_s, reference, trace",
-    "messages": "at_us, entry, message_id, reference, recipient",
+    "messages": "at_us, entry, message_id, reference, recipient, code",
     "codes": "reference PRIMARY KEY, received_paise, received_count",
     "seen": "journey_id",
     "open": "journey_id PRIMARY KEY",

@@ -15,14 +15,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+Entry = Literal["accepted", "duplicate", "scrubbed", "delivered", "undelivered"]
+
+
 class LogEntry(msgspec.Struct, frozen=True):
     """What became of a message; the number is masked, the text is not kept."""
 
     at_us: int
-    entry: Literal["accepted", "duplicate", "delivered"]
+    entry: Entry
     message_id: str
     reference: str
     to: str
+    code: str = ""
+    """Why it was scrubbed."""
 
 
 class MessageLog:

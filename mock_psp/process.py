@@ -123,6 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--spec", type=Path, required=True)
     parser.add_argument("--service", choices=SERVICES, required=True)
     parser.add_argument("--socket", type=int, required=True)
+    parser.add_argument("--smpp", type=int)
     parser.add_argument("--process", default="")
     given = parser.parse_args(arguments)
     logging.basicConfig(
@@ -130,6 +131,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     spec = read_spec(given.spec)
     world = World(spec, read_secrets(spec), given.process or given.service)
+    if given.smpp is not None:
+        world.smpp = socket.socket(fileno=given.smpp)
     module = import_module(f"mock_psp.{MODULES[given.service]}")
     serve(module.application(world), world, socket.socket(fileno=given.socket))
 

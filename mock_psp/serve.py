@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import signal
 import socket
@@ -53,12 +54,14 @@ class Services:
         epoch_monotonic_us: int | None = None,
         plan_origin_us: int = 0,
         only: tuple[str, ...] = SERVICES,
+        smpp_port: int | None = None,
     ) -> None:
         """Nothing is started yet.
 
         ``ports`` gives services their port; 0 or nothing means a free one. At CLOCK_MONOTONIC
         ``epoch_monotonic_us`` (now, if it is not given) the plan's clock shows ``plan_origin_us``.
-        All services have a port, and those in ``only`` are started.
+        All services have a port, and those in ``only`` are started. With ``smpp_port`` (0 means a
+        free one) the SMS gateway speaks SMPP as well.
         """
         self._only = tuple(service for service in SERVICES if service in only)
         self.scenario, self.seed = scenario, seed
@@ -66,6 +69,7 @@ class Services:
         self._wanted = dict(ports)
         self._epoch_us = monotonic_us() if epoch_monotonic_us is None else epoch_monotonic_us
         self._origin_us = plan_origin_us
+        self._smpp_port = smpp_port
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._starts = dict.fromkeys(SERVICES, 0)
         self.spec: RunSpec
@@ -86,6 +90,10 @@ class Services:
         try:
             for service in SERVICES:
                 sockets[service] = bound(service, self._wanted.get(service, 0))
+            if self._smpp_port is not None:
+                # Only its number is kept: the gateway's start binds it, now and after a crash.
+                with bound("smpp", self._smpp_port) as door:
+                    self._smpp_port = door.getsockname()[1]
             self._write_spec({name: one.getsockname()[1] for name, one in sockets.items()})
             for service in self._only:
                 self._start(service, sockets.pop(service))
@@ -172,6 +180,7 @@ class Services:
                 epoch_monotonic_us=self._epoch_us,
                 plan_origin_us=self._origin_us,
                 secrets_file=str(secrets_file),
+                smpp_port=self._smpp_port,
             )
             folder.spec.write_bytes(msgspec.json.encode(self.spec))
         except OSError as error:
@@ -182,12 +191,18 @@ class Services:
         self._starts[service] += 1
         count = self._starts[service]
         name = service if count == 1 else f"{service}.{count}"
-        descriptor = listening.fileno()
+        descriptors = [listening.fileno()]
         command = [
             sys.executable, "-m", "mock_psp.process", "--spec", str(self.folder.spec),
-            "--service", service, "--socket", str(descriptor), "--process", name,
+            "--service", service, "--socket", str(descriptors[0]), "--process", name,
         ]  # fmt: skip
-        with listening, (self.folder.logs / f"{service}.log").open("ab") as log:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(listening)
+            log = stack.enter_context((self.folder.logs / f"{service}.log").open("ab"))
+            if service == "sms" and self.spec.smpp_port is not None:
+                door = stack.enter_context(bound("smpp", self.spec.smpp_port))
+                descriptors.append(door.fileno())
+                command += ["--smpp", str(descriptors[1])]
             # Its standard input is a pipe that only we hold: it closes when we are gone, however
             # we went, and the service then stops too.
             self._running[service] = subprocess.Popen(
@@ -196,7 +211,7 @@ class Services:
                 stdout=log,
                 stderr=log,
                 cwd=REPOSITORY,
-                pass_fds=(descriptor,),
+                pass_fds=descriptors,
                 start_new_session=True,
             )
 
@@ -228,6 +243,7 @@ def start(
     ports: Mapping[str, int] = {},
     epoch_monotonic_us: int | None = None,
     plan_origin_us: int = 0,
+    smpp_port: int | None = None,
 ) -> Services:
     """The services of a run, started by entering them; arguments as :class:`Services` has them."""
     return Services(
@@ -237,6 +253,7 @@ def start(
         ports=ports,
         epoch_monotonic_us=epoch_monotonic_us,
         plan_origin_us=plan_origin_us,
+        smpp_port=smpp_port,
     )
 
 

@@ -14,6 +14,8 @@ from fewseconds.scenario import Scenario
 
 SERVICES: Final = ("psp", "biller", "sms", "portal")
 """Callers before those they call."""
+SMPP_BYTES: Final = 6
+"""Six random bytes are eight characters of a password."""
 T = TypeVar("T")
 HOST: Final = "127.0.0.1"
 
@@ -33,6 +35,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     secrets_file: str
     webhook_hosts: tuple[str, ...] = ()
     """Machines other than this one that webhooks may be sent to, by name or address."""
+    smpp_port: int | None = None
+    """Port of the SMS gateway's SMPP door, if it has one."""
 
     @property
     def folder(self) -> Folder:
@@ -72,6 +76,8 @@ class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """User name of the merchant's API …"""
     merchant_key_secret: str
     """… and its password."""
+    smpp_password: str
+    """Eight characters, the most that SMPP 3.4 has room for."""
 
     def keys(self) -> tuple[bytes, ...]:
         """The callback keys as bytes."""
@@ -82,7 +88,11 @@ def make_secrets() -> Secrets:
     """Fresh secrets of 256 bits."""
     key_id = f"rzp_test_{secrets.token_hex(7)}"
     return Secrets(
-        secrets.token_urlsafe(32), (secrets.token_hex(32),), key_id, secrets.token_urlsafe(24)
+        token=secrets.token_urlsafe(32),
+        callback_keys=(secrets.token_hex(32),),
+        merchant_key_id=key_id,
+        merchant_key_secret=secrets.token_urlsafe(24),
+        smpp_password=secrets.token_urlsafe(SMPP_BYTES),
     )
 
 

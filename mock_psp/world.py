@@ -13,6 +13,8 @@ from mock_psp.clock import PlanClock
 from mock_psp.station import Call, Station
 
 if TYPE_CHECKING:
+    import socket
+
     from fewseconds.contracts import Trace
     from fewseconds.journey import Route
     from mock_psp.spec import RunSpec, Secrets
@@ -32,6 +34,8 @@ class World:
         self.writer = Writer(self.folder.outcomes, process)
         self.closing = asyncio.Event()
         """Set when the service has been told to stop: long polls answer at once."""
+        self.smpp: socket.socket | None = None
+        """Where the SMS gateway's second door listens, if it has one."""
         self._routes = {
             kind: spec.scenario.route(kind)
             for kind, table in spec.scenario.journeys.items()

@@ -22,7 +22,14 @@ LOOK_EVERY_S = 0.5
 
 
 def serve(
-    name: str, seed: int | None, folder: Path | None, port: int, slow: list[str], *, as_json: bool
+    name: str,
+    seed: int | None,
+    folder: Path | None,
+    port: int,
+    smpp: int | None,
+    slow: list[str],
+    *,
+    as_json: bool,
 ) -> int:
     """Run all services until SIGINT or SIGTERM; raises HarnessError if one of them dies.
 
@@ -45,7 +52,7 @@ def serve(
     try:
         with tempfile.TemporaryDirectory(prefix="fewseconds-") as temporary:
             place = Path(temporary) if folder is None else folder
-            with start(scenario, seed, place, ports=ports) as services:
+            with start(scenario, seed, place, ports=ports, smpp_port=smpp) as services:
                 _say(services, place, fields, as_json=as_json)
                 _watch(services, stop)
     finally:
@@ -55,15 +62,23 @@ def serve(
 
 
 def _say(services: Services, folder: Path, fields: dict[str, object], *, as_json: bool) -> None:
+    spec = services.spec
     if as_json:
-        secrets = str(services.spec.secrets_file)
         console.print_json(
-            {**fields, "urls": services.urls, "folder": str(folder), "secrets_file": secrets}
+            {
+                **fields,
+                "urls": services.urls,
+                "smpp_port": spec.smpp_port,
+                "folder": str(folder),
+                "secrets_file": spec.secrets_file,
+            }
         )
         return
     table = Table("service", "address", "process")
     for service, url in services.urls.items():
         table.add_row(service, url, str(services.pid(service)))
+    if spec.smpp_port is not None:
+        table.add_row("sms, SMPP 3.4", f"127.0.0.1:{spec.smpp_port}", str(services.pid("sms")))
     console.out.print(table)
     console.say(f"folder {folder}; the token of the inbox is in secrets.json there; Ctrl-C ends")
 

@@ -122,6 +122,19 @@ def test_a_lost_or_doubled_record_is_noticed(
     assert any(rule in name for name in broken(run_folder)) is bool(rule)
 
 
+def test_a_scrubbed_receipt_is_noticed(run_folder: Folder) -> None:
+    """A message that the gateway took and DLT scrubbing swallowed is named with its code."""
+    lines = run_folder.messages.read_text("utf-8").splitlines(keepends=True)
+    place = next(index for index, line in enumerate(lines) if '"entry":"delivered"' in line)
+    lines[place] = (
+        lines[place].replace("delivered", "scrubbed").replace('"code":""', '"code":"630"')
+    )
+    run_folder.messages.write_text("".join(lines), "utf-8")
+    checks = [one for one in auditor.audit(run_folder.root).checks if not one.passed]
+    assert [one.name for one in checks] == ["no accepted SMS was swallowed by DLT scrubbing"]
+    assert "code 630" in checks[0].first[0]
+
+
 def test_a_debit_that_went_nowhere_is_noticed(run_folder: Folder) -> None:
     """Money that left an account and arrived nowhere breaks the conservation of money."""
     with run_folder.journal.open("a") as journal:

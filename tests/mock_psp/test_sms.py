@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import queue
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -11,6 +16,7 @@ import pytest
 from fewseconds import contracts as c
 from fixtures import consumers
 from mock_psp import templates
+from mock_psp.message_log import log_entries
 
 if TYPE_CHECKING:
     from tests.mock_psp.conftest import World
@@ -30,6 +36,41 @@ def message(**changes: str) -> dict[str, str]:
         "reference": "one",
         **changes,
     }
+
+
+class ReportTaker:
+    """A small server that keeps delivery reports, after it has refused the first ones."""
+
+    def __init__(self, refusals: int) -> None:
+        """Listen on a free port."""
+        self.reports: queue.Queue[dict[str, str]] = queue.Queue()
+        taker, left = self, [refusals]
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                refused = left[0] > 0
+                left[0] -= 1
+                self.send_response(503 if refused else 204)
+                self.end_headers()
+                if not refused:
+                    taker.reports.put(json.loads(body))
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/reports"
+
+    def __enter__(self) -> Self:
+        """Serve."""
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self._server.shutdown()
+        self._server.server_close()
 
 
 def send(world: World, **changes: str) -> tuple[int, dict[str, str]]:
@@ -55,10 +96,15 @@ def test_a_reference_is_one_message_however_often_it_is_sent(world: World) -> No
     assert len(found["messages"]) == 1
 
 
+def test_a_number_that_cannot_be_dialled_is_refused(world: World) -> None:
+    """A number of five digits is answered with the code that gateways have for it."""
+    status, body = send(world, to="12345")
+    assert (status, body["code"]) == (422, "23010")
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"to": "12345"}, "23010"),
         ({"entity_id": "0"}, "600"),
         ({"sender": "BESTMU"}, "620"),
         ({"sender": "BESTMU-P"}, "620"),
@@ -67,13 +113,48 @@ def test_a_reference_is_one_message_however_often_it_is_sent(world: World) -> No
         ({"text": message()["text"].replace("Rs.10.00", "Rs." + "9" * 41)}, "23082"),
     ],
 )
-def test_a_message_that_is_not_registered_is_not_let_through(
+def test_a_message_that_is_not_registered_is_accepted_and_never_arrives(
     world: World, changes: dict[str, str], code: str
 ) -> None:
-    """Number, entity, header, template and text are checked as DLT scrubbing does."""
-    status, body = send(world, reference="scrubbed", **changes)
-    assert (status, body["code"]) == (422, code)
-    assert inbox(world, "reference=scrubbed")[1]["messages"] == []
+    """Entity, header, template and text are scrubbed silently; the gateway's log alone says why."""
+    reference = f"scrubbed {code} {changes}"
+    status, body = send(world, reference=reference, **changes)
+    assert status == 202
+    assert inbox(world, f"reference={quote(reference)}")[1]["messages"] == []
+    assert world.ask("GET", "sms", f"{c.SMS_SEND}/{body['message_id']}").body["state"] == "ACCEPTD"
+    logged = [
+        one for one in log_entries(world.services.folder.messages) if one.reference == reference
+    ]
+    assert [(one.entry, one.code) for one in logged] == [("accepted", ""), ("scrubbed", code)]
+
+
+def test_a_report_says_that_a_message_arrived(world: World) -> None:
+    """Who gives an address hears of the delivery; a first refusal is no reason to give up."""
+    with ReportTaker(refusals=1) as taker:
+        status, body = send(world, reference="reported", report_url=taker.url)
+        assert status == 202
+        report = taker.reports.get(timeout=20)
+    assert report["message_id"] == body["message_id"]
+    assert (report["reference"], report["state"], report["code"]) == ("reported", "DELIVRD", "")
+    assert world.ask("GET", "sms", f"{c.SMS_SEND}/{body['message_id']}").body["state"] == "DELIVRD"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://192.0.2.1/", "file:///etc/passwd", "http://localhost.example/",
+        "http://a@127.0.0.1/", "http://127.0.0.1:x/", "//127.0.0.1/", "http://[::1", "http://0/",
+        "http://2130706433/",
+    ],
+)  # fmt: skip
+def test_reports_go_to_this_machine_alone(world: World, url: str) -> None:
+    """An address elsewhere, or one that could be read in two ways, is refused."""
+    assert send(world, reference="elsewhere", report_url=url)[0] == 400
+
+
+def test_an_unknown_message_has_no_state(world: World) -> None:
+    """Nobody learns anything about a message that was never accepted."""
+    assert world.ask("GET", "sms", f"{c.SMS_SEND}/SMS999999999").status == 404
 
 
 @pytest.mark.parametrize("token", ["", "guess"])

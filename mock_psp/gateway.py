@@ -1,0 +1,167 @@
+"""The SMS gateway behind its doors (HTTP and SMPP): scrubbing, operators, handsets, reports.
+
+A message is taken over when its number can be dialled. Then the operators' DLT platforms scrub it
+(TCCCPR 2018): sender, entity, template and wording must be registered together, and one that does
+not fit is *accepted and never arrives*: no report tells of it, only the gateway's own log does.
+A message that comes again with a reference that is known is the same message: it is answered and
+not sent again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, Literal
+
+from fewseconds import chance
+from fewseconds import journey as j
+from fewseconds.contracts import InboxMessage, SmsAccepted, SmsReport, SmsRequest
+from fewseconds.plan import Traits
+from mock_psp import templates
+from mock_psp.handset import Handsets
+from mock_psp.message_log import Entry, LogEntry, MessageLog, log_entries
+from mock_psp.station import Answer, Call, Duty
+from mock_psp.walk import Journey, Walk
+from mock_psp.web import Refusal
+
+if TYPE_CHECKING:
+    from fewseconds.contracts import Trace
+    from mock_psp.world import World
+
+STEP: Final = "sms"
+STATION: Final = "sms_gateway"
+TEXT_LENGTH_MAX: Final = 160
+"""Characters of one short message in the GSM alphabet; ours are never cut in parts."""
+PHONE: Final = re.compile(r"\+91[0-9]{10}")
+UNKNOWN_NUMBER: Final = "23010"
+"""Code of a number that cannot be dialled (Exotel's list)."""
+STRANGERS: Final = 1 << 42
+"""Journey ids from here on belong to messages without a trace; the plan's are far below."""
+
+Listener = Callable[[SmsReport], Awaitable[None]]
+"""Whoever asked for the delivery report of a message."""
+
+
+class Gateway:
+    """What both doors of the gateway lead to."""
+
+    def __init__(self, world: World) -> None:
+        """Stations are made ready; the log is opened when the event loop runs."""
+        self.world = world
+        self.handsets = Handsets(world.closing)
+        self._station = world.station(STATION)
+        self.walk = Walk(world, {"operator": world.station("operator")}, {}, {})
+        self._accepted: dict[str, str] = {}
+        self._latest: dict[str, Entry] = {}
+
+    async def start(self) -> None:
+        """Remember what was accepted before a restart."""
+        path = self.world.folder.messages
+        for entry in log_entries(path):
+            self._accepted[entry.reference] = entry.message_id
+            if entry.entry != "duplicate":
+                self._latest[entry.message_id] = entry.entry
+        self._log = MessageLog(path)
+
+    async def stop(self) -> None:
+        """Messages on their way to a handset get lost."""
+        await self.walk.close()
+        self._log.close()
+
+    async def take(
+        self, request: SmsRequest, trace: Trace | None, listener: Listener | None = None
+    ) -> Answer:
+        """Take a message over, once; its way to the handset goes on by itself.
+
+        ``listener`` hears what became of it, unless DLT scrubbing swallows it.
+        """
+        if PHONE.fullmatch(request.to) is None:
+            told = Refusal(
+                422, "Number unknown", "the number is not +91 and ten digits",
+                code=UNKNOWN_NUMBER, outcome="declined",
+            ).problem  # fmt: skip
+            return Answer(j.DECLINED, UNKNOWN_NUMBER, told)
+        call = None if trace is None else self.world.call(trace)
+        call = call or self._stranger(request)
+        accept = Duty(done=lambda: self._accept(request, call, listener))
+        return await self._station.visit(call, accept)
+
+    def state(self, message_id: str) -> str | None:
+        """What a sender is told about a message; None if there is no such message.
+
+        One that was scrubbed is ``ACCEPTD`` for ever, as if an operator still had it.
+        """
+        entry = self._latest.get(message_id)
+        if entry is None:
+            return None
+        return {"delivered": "DELIVRD", "undelivered": "UNDELIV"}.get(entry, "ACCEPTD")
+
+    def _accept(self, request: SmsRequest, call: Call, listener: Listener | None) -> Answer:
+        known = self._accepted.get(request.reference)
+        name = known or f"SMS{len(self._accepted) + 1:09d}"
+        self._note("accepted" if known is None else "duplicate", name, request)
+        if known is None:
+            self._accepted[request.reference] = name
+            code = scrubbed(request)
+            if code:
+                self._note("scrubbed", name, request, code)
+            else:
+                self.walk.start(self._carry(request, name, call, listener))
+        return Answer(j.OK, "", SmsAccepted(name))
+
+    async def _carry(
+        self, request: SmsRequest, name: str, call: Call, listener: Listener | None
+    ) -> None:
+        """The operator's part: a message arrives, or it never does."""
+        route = self.world.route(call.kind)
+        answer = Answer(j.OK)
+        if route is not None:
+            journey, step = Journey(route, call.journey_id, call.traits), route.index(call.step)
+            answer = await self.walk.attempt(
+                journey, step, call.attempt, None, branch=call.branch, first_leg=call.leg + 1
+            )
+        if answer.outcome == j.OK:
+            self._note("delivered", name, request)
+            message = InboxMessage(name, request.reference, request.sender, request.text)
+            self.handsets.deliver(request.to, message)
+        else:
+            self._note("undelivered", name, request)
+        if listener is not None:
+            now_us = self.world.clock.now_us()
+            state: Literal["DELIVRD", "UNDELIV"] = "UNDELIV"
+            if answer.outcome == j.OK:
+                state = "DELIVRD"
+            await listener(SmsReport(name, request.reference, state, answer.code, now_us))
+
+    def _stranger(self, request: SmsRequest) -> Call:
+        """The visit of a message that no journey announced: its draws are keyed by its reference.
+
+        Its operator is that of the number, drawn by the operators' shares.
+        """
+        route = self.world.route_through(STEP)
+        index = route.index(STEP)
+        leg = next(n for n, one in enumerate(route.steps[index].legs) if one.station == STATION)
+        shares = self.world.scenario.operators
+        luck = chance.uniform(self.world.seed, chance.stream("sms", request.to), 0, 1)
+        operator = list(shares)[chance.pick(chance.cumulative(list(shares.values())), luck)]
+        journey_id = STRANGERS + chance.stream("sms", request.reference)
+        traits = Traits("", "", "", "", operator)
+        return Call(route.kind, journey_id, STEP, STEP, leg, 1, traits)
+
+    def _note(self, entry: Entry, name: str, request: SmsRequest, code: str = "") -> None:
+        if entry != "duplicate":
+            self._latest[name] = entry
+        now_us, to = self.world.clock.now_us(), "•" * 9 + request.to[-4:]
+        self._log.write(LogEntry(now_us, entry, name, request.reference, to, code))
+
+
+def scrubbed(request: SmsRequest) -> str:
+    """Code of why DLT scrubbing swallows a message (as Exotel lists them), or nothing."""
+    if request.entity_id != templates.ENTITY_ID:
+        return "600"  # ENTITY_NOT_FOUND
+    if request.sender != templates.SENDER:
+        return "620"  # HEADER_NOT_FOUND; the suffix (-S) is a part of the header
+    if request.template_id not in templates.TEXTS:
+        return "630"  # TEMPLATE_NOT_FOUND
+    fits = templates.fits(request.template_id, request.text)
+    return "" if fits and len(request.text) <= TEXT_LENGTH_MAX else "23082"
