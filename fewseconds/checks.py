@@ -148,7 +148,7 @@ def notes(scenario: Scenario, typed: int | None) -> Iterator[str]:
     if typed:
         yield f"{typed} consumers typed their number because no frame of their QR was read."
     for fault in scenario.fault:
-        yield f"Deliberate fault: {fault.kind} of {fault.station} by {fault.factor:g}."
+        yield f"Deliberate fault: {fault.phrase}."
     yield (
         "Mocked parties sleep the simulator's own draws, so only the scan and our own stations "
         "could disagree."

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fewseconds import chance
+from fewseconds import chance, pace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fewseconds.plan import Traits
-    from fewseconds.scenario import Failure, Scenario, Station
+    from fewseconds.scenario import Scenario
+    from fewseconds.station import Failure, Station
 
 
 class Visit:
@@ -20,12 +21,13 @@ class Visit:
         "_edges",
         "_failure_key",
         "_failures",
+        "_grid_us",
+        "_milli",
         "_patience_key",
         "_persistence",
         "_refresh",
         "_seed",
         "_service_key",
-        "_slowdown",
         "_table",
         "failure_share",
         "patience",
@@ -38,6 +40,7 @@ class Visit:
         station: Station,
         variant: str,
         slowdown: float,
+        grid_us: int,
     ) -> None:
         """Prepare the draws of the leg at ``place`` = (step, leg, station)."""
         other = station.variants.get(variant)
@@ -58,14 +61,13 @@ class Visit:
             self.failure_share += failure.share
             self._edges.append(chance.threshold(self.failure_share))
         self._persistence = chance.threshold(persistence)
-        self._slowdown = slowdown
+        self._milli, self._grid_us = round(slowdown * 1000), grid_us
         self.patience = station.patience.table() if station.patience else None
 
     def service_us(self, journey_id: int, attempt: int) -> int:
         """How long the work takes."""
         draw = chance.draw(self._service_key, journey_id, attempt)
-        service_us = chance.quantile(self._table, draw)
-        return service_us if self._slowdown == 1 else round(service_us * self._slowdown)
+        return pace.scaled(chance.quantile(self._table, draw), self._milli, self._grid_us)
 
     def failure(self, journey_id: int, attempt: int) -> Failure | None:
         """How the work fails, if it does."""
@@ -83,7 +85,8 @@ class Visit:
         """How long this visit is ready to wait; None is for ever."""
         if self.patience is None:
             return None
-        return chance.quantile(self.patience, chance.draw(self._patience_key, journey_id, attempt))
+        draw = chance.draw(self._patience_key, journey_id, attempt)
+        return pace.scaled(chance.quantile(self.patience, draw), 1000, self._grid_us)
 
 
 class Draws:
@@ -102,7 +105,8 @@ class Draws:
         found = self._visits.get(place)
         if found is None:
             slowdown = self.scenario.slowdown(station)
-            found = Visit(self.seed, place[:3], table, place[3], slowdown)
+            grid_us = self.scenario.simulate.resolution_us
+            found = Visit(self.seed, place[:3], table, place[3], slowdown, grid_us)
             self._visits[place] = found
         return found
 

@@ -53,6 +53,8 @@ class Leg(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Event that happens when the work here has succeeded, even if the caller has gone."""
     asks: str = ""
     """The answer is positive only if this event of the journey (``step.event``) has happened."""
+    priority: int = 0
+    """From 0 to 3: in a queue, visits of a higher priority are served first."""
 
 
 class After(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ import msgspec
 
 from fewseconds import journey
 from fewseconds.journey import Route, Step
-from fewseconds.law import Law
+from fewseconds.station import Fault, Station
 
 TRAITS: Final = ("medium", "scanner", "app", "bank", "operator")
 """What may tell one visit of a station from another (``Station.by``)."""
@@ -69,55 +69,6 @@ class Journey(_Table, frozen=True, kw_only=True):
     """False for journeys that only virtual time can walk (a queue of people at a counter)."""
 
 
-class Failure(_Table, frozen=True, kw_only=True):
-    """A way for the work at a station to fail."""
-
-    outcome: Literal["declined", "error", "timed_out"]
-    """``timed_out``: the work is done but its answer never arrives."""
-    code: str
-    share: float
-    source: str
-
-
-class Variant(_Table, frozen=True, kw_only=True):
-    """What differs at a station for one value of the traits it distinguishes."""
-
-    service_time: Law | None = None
-    failures: tuple[Failure, ...] | None = None
-    persistence: float | None = None
-
-
-class Station(_Table, frozen=True, kw_only=True):
-    """Where a leg goes: servers behind one first-come-first-served queue."""
-
-    role: Literal["human", "device", "mocked", "measured"]
-    """``mocked`` parties sleep the simulator's draw; ``measured`` ones work at their own speed."""
-    service_time: Law
-    source: str
-    servers: int = 0
-    """0 means that nobody ever waits here."""
-    queue_limit: int | None = None
-    """Visits beyond this many waiting are rejected."""
-    patience: Law | None = None
-    """How long a visit waits before it leaves the queue, its work never done."""
-    failures: tuple[Failure, ...] = ()
-    persistence: float = 0.0
-    """Chance that an attempt shares the luck of the one before it (frames of one hand)."""
-    by: tuple[str, ...] = ()
-    """Traits that choose a variant; several are joined with ``/`` in the variant's name."""
-    variants: dict[str, Variant] = {}
-
-
-class Fault(_Table, frozen=True, kw_only=True):
-    """Something that is made to go wrong on purpose."""
-
-    kind: Literal["slowdown"]
-    station: str
-    factor: float
-    """Service times are this many times as long."""
-    source: str = "deliberate"
-
-
 class Slo(_Table, frozen=True, kw_only=True):
     """A service level objective."""
 
@@ -154,6 +105,8 @@ class Simulated(_Table, frozen=True, kw_only=True):
 
     journeys_max: int
     source: str
+    resolution_us: int = 1
+    """Grid of all times in virtual time; a coarse one makes events coincide."""
 
 
 class Scenario(_Table, frozen=True, kw_only=True):
@@ -215,9 +168,9 @@ class Scenario(_Table, frozen=True, kw_only=True):
         return journey.route(kind, self.named_steps(kind))
 
     def slowdown(self, station: str) -> float:
-        """By how much the service times of ``station`` are stretched on purpose."""
+        """By how much the service times of ``station`` are stretched on purpose, at all times."""
         factor = 1.0
         for fault in self.fault:
-            if fault.station == station:
-                factor *= fault.factor
+            if fault.station == station and fault.start is None and fault.until is None:
+                factor *= fault.factor or 1.0
         return factor

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Final
 
 from fewseconds import journey
 from fewseconds.journey import OUTCOMES, Leg, Step
 from fewseconds.law import LONGEST_MS
-from fewseconds.scenario import MEDIA, SCANNERS, TRAITS, Failure, Scenario, Station
+from fewseconds.scenario import MEDIA, SCANNERS, Scenario
+from fewseconds.spelling import closest
+from fewseconds.station import PRIORITIES, Station
+from fewseconds.station_checks import SHARES_TOLERANCE, station_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from fewseconds.law import Law
 
-SHARES_TOLERANCE: Final = 1e-6
+BRANCHES_MAX: Final = 1 << 4
+LEGS_MAX: Final = 1 << 8
+ATTEMPTS_MAX: Final = 255
+EVENTS_MAX: Final = 62
 CONSUMERS_MAX: Final = 2_000_000_000
 """No country has as many."""
 PAYMENTS_MAX: Final = 31
 """Payments of a consumer in a month: nobody pays more than a bill a day."""
-
-
-def closest(word: str, known: Iterable[str]) -> str:
-    """``; did you mean …?`` when something known resembles ``word``, else the known words."""
-    known = sorted(known)
-    near = nearest(word, known)
-    if near:
-        return f"did you mean {near!r}?"
-    return f"use one of {', '.join(map(repr, known))}" if known else "remove it"
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that ``word`` was probably meant to be, or nothing."""
-    return next(iter(difflib.get_close_matches(word, sorted(known), n=1)), "")
 
 
 def problems(scenario: Scenario) -> list[str]:
@@ -41,11 +31,7 @@ def problems(scenario: Scenario) -> list[str]:
     return [
         *_population_problems(scenario),
         *_share_problems(scenario),
-        *(
-            line
-            for name, station in scenario.stations.items()
-            for line in _station_problems(scenario, name, station)
-        ),
+        *station_problems(scenario),
         *_journey_problems(scenario),
         *_objective_problems(scenario),
     ]
@@ -61,6 +47,7 @@ def _population_problems(scenario: Scenario) -> Iterator[str]:
         "load.duration_s": scenario.load.duration_s,
         "load.in_flight_max": scenario.load.in_flight_max,
         "simulate.journeys_max": scenario.simulate.journeys_max,
+        "simulate.resolution_us": scenario.simulate.resolution_us,
     }
     for place, number in positive.items():
         if not number > 0:
@@ -74,6 +61,7 @@ def _population_problems(scenario: Scenario) -> Iterator[str]:
         ),
         "arrivals.cycles": (arrivals.cycles, max(arrivals.days, 1)),
         "load.duration_s": (scenario.load.duration_s, 86_400),
+        "simulate.resolution_us": (scenario.simulate.resolution_us, 1_000_000),
     }
     for place, (number, limit) in at_most.items():
         if number > limit:
@@ -137,62 +125,6 @@ def _share_problems(scenario: Scenario) -> Iterator[str]:
     yield from _shares("operators", scenario.operators)
 
 
-def _law_problems(place: str, law: Law | None) -> Iterator[str]:
-    if law is not None:
-        yield from (f"{place}.{problem}" for problem in law.problems())
-
-
-def _failure_problems(place: str, failures: tuple[Failure, ...] | None) -> Iterator[str]:
-    for index, failure in enumerate(failures or ()):
-        if not 0 <= failure.share <= 1:
-            yield f"{place}.failures[{index}].share: {failure.share!r} is not between 0 and 1"
-    total = sum(failure.share for failure in failures or ())
-    if total > 1 + SHARES_TOLERANCE:
-        yield f"{place}.failures: shares sum to {total:.6g}; keep them at 1 or below"
-
-
-def _station_problems(scenario: Scenario, name: str, station: Station) -> Iterator[str]:
-    place = f"stations.{name}"
-    yield from _law_problems(f"{place}.service_time", station.service_time)
-    yield from _law_problems(f"{place}.patience", station.patience)
-    yield from _failure_problems(place, station.failures)
-    if station.servers < 0:
-        yield f"{place}.servers: {station.servers!r} is negative; write 0 or more (0: no waiting)"
-    if station.queue_limit is not None and station.queue_limit < 0:
-        yield f"{place}.queue_limit: {station.queue_limit!r} is negative; write 0 or more"
-    if not 0 <= station.persistence <= 1:
-        yield f"{place}.persistence: {station.persistence!r} is not between 0 and 1"
-    for trait in station.by:
-        if trait not in TRAITS:
-            yield f"{place}.by: unknown trait {trait!r}; {closest(trait, TRAITS)}"
-    yield from _variant_name_problems(scenario, place, station)
-    for value, variant in station.variants.items():
-        if variant.persistence is not None and not 0 <= variant.persistence <= 1:
-            what = f"{variant.persistence!r} is not between 0 and 1"
-            yield f"{place}.variants.{value}.persistence: {what}"
-        yield from _law_problems(f"{place}.variants.{value}.service_time", variant.service_time)
-        yield from _failure_problems(f"{place}.variants.{value}", variant.failures)
-
-
-def _variant_name_problems(scenario: Scenario, place: str, station: Station) -> Iterator[str]:
-    known: dict[str, Iterable[str]] = {
-        "medium": MEDIA,
-        "scanner": SCANNERS,
-        "app": scenario.apps,
-        "bank": scenario.banks,
-        "operator": scenario.operators,
-    }
-    for name in station.variants:
-        values = name.split("/")
-        if len(values) != len(station.by):
-            wanted = "/".join(f"<{trait}>" for trait in station.by) or "none, or give 'by'"
-            yield f"{place}.variants.{name}: does not fit by = {list(station.by)!r}; write {wanted}"
-            continue
-        for trait, value in zip(station.by, values, strict=True):
-            if value not in known.get(trait, (value,)):
-                yield f"{place}.variants.{name}: no such {trait}; {closest(value, known[trait])}"
-
-
 def _journey_problems(scenario: Scenario) -> Iterator[str]:
     told: set[str] = set()
     if "end" in scenario.steps:
@@ -208,6 +140,7 @@ def _journey_problems(scenario: Scenario) -> Iterator[str]:
         if unknown:
             continue
         steps = scenario.named_steps(kind)
+        yield from _size_problems(kind, steps)
         lines = [(step, line) for step in steps for line in _step_problems(scenario, step, steps)]
         if steps and not lines:
             lines = list(_way_problems(steps))
@@ -216,6 +149,19 @@ def _journey_problems(scenario: Scenario) -> Iterator[str]:
             if f"{step.name}: {line}" not in told:
                 told.add(f"{step.name}: {line}")
                 yield f"journey {kind!r} step {step.name!r}: {line}"
+
+
+def _size_problems(kind: str, steps: tuple[Step, ...]) -> Iterator[str]:
+    """Whether the places of a journey fit into the number that orders events of one instant."""
+    branches = 1 + sum(step.after is not None for step in steps)
+    legs = sum(len(step.legs) for step in steps)
+    for count, limit, what in (
+        (branches, BRANCHES_MAX, "branches"),
+        (legs, LEGS_MAX, "legs"),
+        (len(events(steps)), EVENTS_MAX, "events"),
+    ):
+        if count > limit:
+            yield f"journey {kind!r}: has {count} {what}; write at most {limit}"
 
 
 def _way_problems(steps: tuple[Step, ...]) -> Iterator[tuple[Step, str]]:
@@ -259,8 +205,8 @@ def _step_problems(scenario: Scenario, step: Step, steps: tuple[Step, ...]) -> I
     for outcome in (*step.retry_on, *step.on_failure):
         if outcome not in OUTCOMES or outcome == "ok":
             yield f"unknown outcome {outcome!r}; {closest(outcome, OUTCOMES[1:])}"
-    if step.attempts_max < 1:
-        yield f"attempts_max {step.attempts_max!r} is below 1; write 1 or more"
+    if not 1 <= step.attempts_max <= ATTEMPTS_MAX:
+        yield f"attempts_max {step.attempts_max!r} is out of range; write 1 to {ATTEMPTS_MAX}"
     waits_ms = (step.delay_ms, step.cadence_ms, *step.backoff_ms, step.give_up_after_ms or 0)
     if min(waits_ms) < 0:
         yield "a wait is negative; write 0 ms or more"
@@ -277,6 +223,8 @@ def _leg_problems(scenario: Scenario, leg: Leg, known: list[str]) -> Iterator[st
         yield f"unknown station {leg.station!r}; {closest(leg.station, scenario.stations)}"
     if leg.timeout_ms is not None and leg.timeout_ms <= 0:
         yield f"timeout_ms {leg.timeout_ms!r} is not above 0; write a positive number"
+    if not 0 <= leg.priority < PRIORITIES:
+        yield f"priority {leg.priority!r} is out of range; write 0 to {PRIORITIES - 1}"
     if leg.asks and leg.asks not in known:
         yield f"unknown event {leg.asks!r}; {closest(leg.asks, known)}"
 
@@ -312,9 +260,3 @@ def _objective_problems(scenario: Scenario) -> Iterator[str]:
                 f"{slo.measure!r}; shares go with error_rate and faster_than_portal, percentiles "
                 "with times"
             )
-    for index, fault in enumerate(scenario.fault):
-        if fault.station not in scenario.stations:
-            hint = closest(fault.station, scenario.stations)
-            yield f"fault[{index}]: unknown station {fault.station!r}; {hint}"
-        if not fault.factor > 0:
-            yield f"fault[{index}].factor: {fault.factor!r} is not above 0"

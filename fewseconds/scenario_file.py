@@ -13,7 +13,8 @@ from msgspec import inspect
 
 from fewseconds.errors import ScenarioError, UsageError
 from fewseconds.scenario import Scenario
-from fewseconds.scenario_checks import closest, nearest, problems
+from fewseconds.scenario_checks import problems
+from fewseconds.spelling import closest, nearest
 
 SHIPPED = Path(__file__).resolve().parent.parent / "fixtures" / "scenarios"
 LARGEST: Final = 2**63 - 1
@@ -219,6 +220,7 @@ def _neutral(kind: inspect.Type) -> Any:  # noqa: ANN401
     neutral: dict[type, Any] = {
         inspect.IntType: 1, inspect.FloatType: 1.0, inspect.BoolType: False,
         inspect.StrType: NEUTRAL, inspect.DateType: dt.date(2000, 1, 1), inspect.DictType: {},
+        inspect.DateTimeType: dt.datetime(2000, 1, 1, tzinfo=dt.UTC),
     }  # fmt: skip
     return neutral[type(kind)]
 
@@ -235,6 +237,8 @@ def _python_type(kind: inspect.Type) -> Any:  # noqa: ANN401
         return Literal[kind.values]
     if isinstance(kind, inspect.DateType):
         return dt.date
+    if isinstance(kind, inspect.DateTimeType):
+        return dt.datetime
     if isinstance(kind, inspect.TupleType):
         return tuple[tuple(_python_type(item) for item in kind.item_types)]  # type: ignore[misc]
     if isinstance(kind, inspect.VarTupleType):

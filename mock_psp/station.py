@@ -18,7 +18,7 @@ from fewseconds.journey import ERROR, OK, OUTCOMES, REJECTED, RENEGED, TIMED_OUT
 from fewseconds.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from fewseconds import scenario as s
+    from fewseconds import station as s
     from fewseconds.draws import Draws
     from fewseconds.outcomes import Writer
     from fewseconds.plan import Traits

@@ -168,7 +168,7 @@ TOLD = [
     "journey 'qr_ebill' step 'resolve': unknown event 'pay.credit'; did you mean 'pay.credited'?",
     "journey 'qr_ebill' step 'resolve': unknown outcome 'eror'; did you mean 'error'?",
     "journey 'qr_ebill' step 'resolve': a wait is negative",
-    "journey 'qr_ebill' step 'resolve': attempts_max 0 is below 1",
+    "journey 'qr_ebill' step 'resolve': attempts_max 0 is out of range",
     "steps.review.clock: 'mechanical': ",
     "steps.register.atempts_max: unknown key; did you mean 'attempts_max'?",
     "journey 'portal': unknown step 'pey'; did you mean 'pay'?",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,14 @@ def load(name: str, slow: list[str] | None = None) -> Scenario:
     faults = [_fault(text) for text in slow or []]
     if not faults:
         return scenario_file.load(name)
-    already = [msgspec.to_builtins(fault) for fault in scenario_file.load(name).fault]
+    already = [
+        {
+            key: value
+            for key, value in msgspec.to_builtins(fault, builtin_types=(dt.datetime,)).items()
+            if value is not None
+        }
+        for fault in scenario_file.load(name).fault
+    ]
     return scenario_file.load(name, {"fault": [*already, *faults]})
 
 

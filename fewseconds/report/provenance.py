@@ -11,7 +11,8 @@ from fewseconds.report import words
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fewseconds.scenario import Scenario, Station
+    from fewseconds.scenario import Scenario
+    from fewseconds.station import Station
 
 ROLES: Final = {
     "human": "a person",
@@ -119,7 +120,5 @@ def general(scenario: Scenario) -> tuple[Assumption, ...]:
             rows.append(
                 Assumption("channel", words.label(kind, words.KINDS), value, channel.source)
             )
-    for fault in scenario.fault:
-        value = f"{words.label(fault.station, {})} {fault.factor:g} times as slow"
-        rows.append(Assumption("fault", fault.kind, value, fault.source))
+    rows += [Assumption("fault", one.kind, one.phrase, one.source) for one in scenario.fault]
     return tuple(rows)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from fewseconds.law import Law
-    from fewseconds.scenario import Failure
     from fewseconds.slo import Verdict
+    from fewseconds.station import Failure
 
 NBSP: Final = "\N{NO-BREAK SPACE}"
 NOTHING: Final = "–"

@@ -16,7 +16,7 @@ from scipy import stats
 
 from fewseconds import scenario_file
 from fewseconds.plan import plan
-from sim import reference
+from sim import reference, reference_station
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,14 +99,14 @@ def test_a_planted_server_too_many_is_caught(tiny: Tiny, monkeypatch: pytest.Mon
     servers, law, expected_ms = QUEUES["M/M/3"]
     stations = {"till": {"servers": servers, "service_time": law}}
     scenario = tiny({"buy": {"legs": [{"station": "till"}]}}, stations, CONSUMERS)
-    enter = reference.Station.enter
+    enter = reference_station.Station.enter
 
-    def generous(self: reference.Station, visit: reference.Visit) -> None:
+    def generous(self: reference_station.Station, visit: reference_station.Visit) -> None:
         self.busy -= 1
         enter(self, visit)
         self.busy += 1
 
-    monkeypatch.setattr(reference.Station, "enter", generous)
+    monkeypatch.setattr(reference_station.Station, "enter", generous)
     assert off_by(scenario, expected_ms) > 4
 
 
