@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import jinja2
-
 from fewseconds import slo, validity
 from fewseconds.measures import PORTAL_KINDS, QR_KINDS, samples
 from fewseconds.report import (
@@ -21,6 +19,7 @@ from fewseconds.report import (
     steps,
     words,
 )
+from fewseconds.report.page import FILE_NAME, environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["write"]
 
-FILE_NAME: Final = "report.html"
 KEY_FIGURES: Final = (
     ("machine_time", "p50", "the system alone, half of the payments"),
     ("end_to_end", "p50", "with people, half of the payments"),
@@ -51,22 +49,7 @@ def write(folder: Path, scenario: Scenario, record: Record, evidence: Evidence) 
 
 def html(scenario: Scenario, record: Record, evidence: Evidence) -> str:
     """The report as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fewseconds", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "seconds": words.seconds,
-        "change": words.change,
-        "percent": words.percent,
-        "whole": words.whole,
-        "label": words.label,
-    }
-    environment.globals |= {"words": words}
-    page = environment.get_template("report.html")
+    page = environment().get_template("report.html")
     return page.render(record=record, scenario=scenario, **view(scenario, record, evidence))
 
 

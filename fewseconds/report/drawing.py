@@ -25,7 +25,7 @@ HEIGHT: Final = 100
 """Size of the square that paths are drawn in; the page stretches it."""
 TAIL_SHARE: Final = 0.985
 """A distribution is drawn up to where this share is done: the rest would squeeze it to the left."""
-Style = Literal["area", "line", "dashed", "bars", "drops"]
+Style = Literal["area", "line", "dashed", "dotted", "faint", "limit", "bars", "drops", "fill"]
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -75,6 +75,41 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
     tall: bool = False
 
 
+class Frame(msgspec.Struct, frozen=True):
+    """The ends of both axes, and where a value lies between them."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+    def across(self, value: float) -> float:
+        """Per cent from the left."""
+        return 100 * (value - self.left) / ((self.right - self.left) or 1.0)
+
+    def up(self, value: float) -> float:
+        """Per cent from the bottom; what is too high stays at the top."""
+        share = 100 * (value - self.bottom) / ((self.top - self.bottom) or 1.0)
+        return min(max(share, 0.0), 100.0)
+
+    def right_of(self, value: float) -> str:
+        """A coordinate of a path, from the left."""
+        return f"{self.across(value) * WIDTH / 100:.1f}".removesuffix(".0")
+
+    def down(self, value: float) -> str:
+        """A coordinate of a path, from the top."""
+        return f"{HEIGHT - self.up(value) * HEIGHT / 100:.1f}".removesuffix(".0")
+
+    def line(self, points: Sequence[tuple[float, float]]) -> str:
+        """A path through points; those without a value interrupt it."""
+        path, joined = [], False
+        for at, value in points:
+            if math.isfinite(value):
+                path.append(f"{'L' if joined else 'M'}{self.right_of(at)} {self.down(value)}")
+            joined = math.isfinite(value)
+        return "".join(path)
+
+
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers from ``low`` to ``high``, about ``count`` of them, steps of 1, 2 or 5."""
     if not high > low:
@@ -98,7 +133,7 @@ def axis(low: float, high: float, unit: str, count: int = 5) -> tuple[Tick, ...]
     )
 
 
-def _ceiling(value: float) -> float:
+def ceiling(value: float) -> float:
     """The first round number at or above ``value``, so that the highest tick is inside."""
     if value <= 0:
         return 1.0
@@ -142,7 +177,7 @@ def load_panels(load: Load) -> tuple[Panel, ...]:
     x_ticks = axis(0, until, "s", 6)
     drains = until > load.window_s
     window = (Rule(100 * load.window_s / until, "arrivals end"),) if drains else ()
-    high = _ceiling(max(*load.offered, *load.started, *load.finished))
+    high = ceiling(max(*load.offered, *load.started, *load.finished))
     scale = (load.bin_s, until, high)
     offered = _stairs(load.offered, *scale, load.window_s) + f"V{HEIGHT}H0Z"
     per = f"journeys a second, in bins of {load.bin_s} s"
@@ -164,7 +199,7 @@ def load_panels(load: Load) -> tuple[Panel, ...]:
         y_ticks=axis(0, high, "", 3),
         rules=window,
     )  # fmt: skip
-    peak = _ceiling(max(load.in_flight_max, 1))
+    peak = ceiling(max(load.in_flight_max, 1))
     levels = "".join(
         f"{'M' if index == 0 else 'L'}{_x(at, until)} {_y(level, peak)}"
         for index, (at, level) in enumerate(load.in_flight)
@@ -186,7 +221,7 @@ def load_panels(load: Load) -> tuple[Panel, ...]:
 
 def _lag_panel(load: Load) -> Panel:
     worst, drops = max(load.lag_ms, default=0.0), sum(load.dropped)
-    high = _ceiling(max(worst, 1.0))
+    high = ceiling(max(worst, 1.0))
     shapes = [
         Shape(
             _bars(load.lag_ms, load.bin_s, load.until_s, high), "bars", "longest lag",
@@ -220,7 +255,7 @@ def distribution_panel(
         next((at for at, share in curve.points if share >= TAIL_SHARE), curve.points[-1][0])
         for curve in drawn.values()
     ]
-    high = _ceiling(max(*tail, *(1.05 * limit for limit, _ in limits.values()), 0.001))
+    high = ceiling(max(*tail, *(1.05 * limit for limit, _ in limits.values()), 0.001))
     shapes, dots, told = [], [], []
     for name, curve in drawn.items():
         inside = [point for point in curve.points if point[0] <= high]
