@@ -18,7 +18,9 @@ from fewseconds.station import Fault, Station
 
 TRAITS: Final = ("medium", "scanner", "app", "bank", "operator")
 """What may tell one visit of a station from another (``Station.by``)."""
-MEDIA: Final = ("laser_print", "laptop_screen", "same_phone", "placard")
+MEDIA: Final = (
+    "laser_print", "laptop_screen", "same_phone", "placard", "phone_screen", "thermal_print",
+)  # fmt: skip
 SCANNERS: Final = ("zxing-cpp", "pyzbar", "opencv")
 
 

@@ -59,7 +59,9 @@ KINDS: Final = {
 }
 MEDIA: Final = {
     "laser_print": "laser print",
+    "thermal_print": "slip of thermal paper",
     "laptop_screen": "laptop screen",
+    "phone_screen": "another phone's screen",
     "same_phone": "picture on the same phone",
     "placard": "placard at the counter",
 }
