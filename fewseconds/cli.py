@@ -209,6 +209,57 @@ def scan_evaluate(
     )
 
 
+@scan_app.command("census")
+def scan_census(
+    scenario: Name,
+    seed: Seed = None,
+    consumers: Annotated[
+        int | None, typer.Option(help="Only the first so many of those who scan.", min=1)
+    ] = None,
+    medium: Annotated[
+        str | None, typer.Option(help="All bills on this medium, such as laser_print.")
+    ] = None,
+    decoder: Annotated[
+        str, typer.Option(help="quick, cascade, scanner (of each one's app) or a decoder's name.")
+    ] = "quick",
+    frames: Annotated[int, typer.Option(help="Frames until a consumer gives up.", min=1)] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes on this host; as many as cores.", min=1)
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="A Dask cluster instead: tcp://host:port, or local:2 to start one."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the census; where it goes on if it was cut off.")
+    ] = None,
+    only: Annotated[
+        int | None, typer.Option(help="Scan the bill of this consumer alone.", min=0)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Scan every consumer's own bill and check that nothing is ever misread.
+
+    Exit code 1 if any text that was read is not, byte for byte, the signed link of that bill.
+    """
+    from fewseconds.commands.census import Wish
+    from fewseconds.commands.census import scan_census as command
+
+    wish = Wish(
+        name=scenario,
+        seed=seed,
+        consumers=consumers,
+        medium=medium,
+        decoder=decoder,
+        frames=frames,
+        workers=workers,
+        cluster=cluster,
+        out=out,
+        only=only,
+    )
+    _carry_out(lambda: command(wish, as_json=as_json), as_json=as_json)
+
+
 @scan_app.command("bill")
 def scan_bill(
     scenario: Name = "mumbai",
