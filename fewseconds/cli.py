@@ -38,6 +38,14 @@ Seed = Annotated[
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout, progress on stderr.")
 ]
+Database = Annotated[
+    str,
+    typer.Option(
+        help="PostgreSQL database of the biller's ledger; a file in the folder if not given.",
+        metavar="URL",
+        show_default=False,
+    ),
+]
 Slow = Annotated[
     list[str] | None,
     typer.Option(
@@ -137,13 +145,14 @@ def serve(
         typer.Option(help="A port for SMPP 3.4 at the SMS gateway; 0 picks a free one."),
     ] = None,
     slow: Slow = None,
+    database: Database = "",
     as_json: Json = False,
 ) -> None:
     """Run payer side, switch, banks, biller, portal and SMS gateway until Ctrl-C."""
     from fewseconds.commands.serve import serve as command
 
     _carry_out(
-        lambda: command(scenario, seed, folder, port, smpp, slow or [], as_json=as_json),
+        lambda: command(scenario, seed, folder, port, smpp, slow or [], database, as_json=as_json),
         as_json=as_json,
     )
 
@@ -151,12 +160,13 @@ def serve(
 @app.command()
 def audit(
     folder: Annotated[Path, typer.Argument(help="Folder of a run, such as results/latest.")],
+    database: Database = "",
     as_json: Json = False,
 ) -> None:
     """Check the ledger of a run against what was paid: no rupee lost, none counted twice."""
     from fewseconds.commands.audit import audit as command
 
-    _carry_out(lambda: command(folder, as_json=as_json), as_json=as_json)
+    _carry_out(lambda: command(folder, database, as_json=as_json), as_json=as_json)
 
 
 @app.command()

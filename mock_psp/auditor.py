@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+import sqlalchemy as sa
 
 from fewseconds import outcomes
 from fewseconds.errors import HarnessError, MalformedError
 from fixtures import bills
 from mock_psp.audit_rules import RULES
+from mock_psp.database import engine, url_of
 from mock_psp.journal import entries
 from mock_psp.message_log import log_entries
-from mock_psp.spec import Folder, read_spec
+from mock_psp.spec import Folder, read_secrets, read_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,15 +64,22 @@ class Audit(msgspec.Struct, frozen=True):
         return all(check.passed for check in self.checks)
 
 
-def audit(run_folder: Path) -> Audit:
-    """Judge the run in a folder; raises HarnessError if it holds no ledger."""
+def audit(run_folder: Path, database: str = "") -> Audit:
+    """Judge the run in a folder; raises HarnessError if it holds no ledger.
+
+    Its ledger is where the run says, unless ``database`` is the address of another.
+    """
     folder = Folder(Path(run_folder).resolve())
-    if not folder.ledger.exists():
+    address = database or _address(folder)
+    if not address and not folder.ledger.exists():
         message = f"{run_folder}: holds no ledger; give the folder of a run that had services"
         raise HarnessError(message)
     session = sqlite3.connect(":memory:", uri=True)
     try:
-        session.execute(f"ATTACH 'file:{folder.ledger}?mode=ro' AS ledger")
+        if address:
+            _copy(session, url_of(address, folder))
+        else:
+            session.execute(f"ATTACH 'file:{folder.ledger}?mode=ro' AS ledger")
         _gather(session, folder)
         return Audit(tuple(_judged(session, *rule) for rule in RULES))
     except sqlite3.Error as error:
@@ -78,6 +87,35 @@ def audit(run_folder: Path) -> Audit:
         raise HarnessError(message) from None
     finally:
         session.close()
+
+
+def _address(folder: Folder) -> str:
+    """Where the run says that its ledger is; empty for the file in its folder."""
+    if not folder.spec.exists():
+        return ""
+    spec = read_spec(folder.spec)
+    return read_secrets(spec).database if Path(spec.secrets_file).exists() else ""
+
+
+def _copy(session: sqlite3.Connection, url: sa.URL) -> None:
+    """Bring the tables of a ledger elsewhere into the session, as they are."""
+    session.execute("ATTACH ':memory:' AS ledger")
+    made = engine(url)
+    try:
+        with made.connect() as connection:
+            inspector = sa.inspect(connection)
+            for name in inspector.get_table_names():
+                columns = [column["name"] for column in inspector.get_columns(name)]
+                session.execute(f"CREATE TABLE ledger.{name} ({', '.join(columns)})")
+                rows = connection.execute(sa.text(f"SELECT * FROM {name}"))  # noqa: S608 - theirs
+                marks = ", ".join("?" * len(columns))
+                session.executemany(f"INSERT INTO ledger.{name} VALUES ({marks})", map(tuple, rows))  # noqa: S608 - as above
+    except sa.exc.SQLAlchemyError as error:
+        place = url.render_as_string(hide_password=True)
+        message = f"{place}: cannot be read: {type(error).__name__}; is it the ledger of a run?"
+        raise HarnessError(message) from None
+    finally:
+        made.dispose()
 
 
 def _gather(session: sqlite3.Connection, folder: Folder) -> None:

@@ -32,6 +32,7 @@ from fewseconds.contracts import (
 from fewseconds.errors import MalformedError
 from fewseconds.identity import TRANSACTION_ID_LENGTH, masked
 from fixtures import bills, consumers, qr
+from mock_psp import database
 from mock_psp.clock import wall_s
 from mock_psp.ledger import Ledger
 from mock_psp.outbox import Relay
@@ -76,7 +77,9 @@ class Biller:
     async def start(self) -> None:
         """Open the ledger and send what was left unsent."""
         self.consumer(0)  # The pools of names take half a second to fill.
-        self.ledger = Ledger(self.world.folder.ledger)
+        world = self.world
+        url = database.url_of(world.secrets.database, world.folder)
+        self.ledger = Ledger(url, world.spec.run_name)
         self.outgoing = Outgoing()
         self.relay = Relay(self.world, self.ledger, self.outgoing)
         self.relay.wake()

@@ -14,25 +14,20 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from fewseconds.contracts import Receipt
+from mock_psp import database
 from mock_psp import schema as t
 from mock_psp.posting import Decided, Known, Notice, decide, receipt_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from fewseconds.contracts import Acknowledged
     from mock_psp.posting import Conflict
 
 BATCH_MAX: Final = 256
 LINGER_S: Final = 0.1
-PRAGMAS: Final = (
-    "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000",
-    "temp_store=MEMORY", "cache_size=-65536",
-)  # fmt: skip
 _CALLBACKS = sa.select(t.callbacks.c.event_id, t.callbacks.c.body_sha256)
 _CALLBACKS = _CALLBACKS.where(t.callbacks.c.event_id.in_(sa.bindparam("events", expanding=True)))
 _PAYMENTS = sa.select(t.payments).where(
@@ -75,26 +70,16 @@ class _Entry(NamedTuple):
     answered: asyncio.Future[Any]
 
 
-def engine(path: Path) -> sa.Engine:
-    """A SQLite database in WAL mode whose commits are durable (``synchronous=FULL``)."""
-    # Errors would otherwise show the values of a row in the log, payment addresses among them.
-    made = sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.NullPool, hide_parameters=True)
-
-    @event.listens_for(made, "connect")
-    def _(connection: Any, _record: Any) -> None:  # noqa: ANN401 - DBAPI objects
-        for pragma in PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-
-    return made
-
-
 class Ledger:
     """The ledger of one biller process, which is the only one that writes to it."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the database, made if need be, and start the writer."""
-        self._engine = engine(path)
-        t.LEDGER.create_all(self._engine)
+    def __init__(self, url: sa.URL, run: str) -> None:
+        """Open the ledger of a run, made if need be, and start the writer.
+
+        Raises HarnessError as :func:`database.prepare` does.
+        """
+        self._engine = database.engine(url)
+        database.prepare(self._engine, run)
         self._reader = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
@@ -147,16 +132,13 @@ class Ledger:
         return answered
 
     def _write(self) -> None:
-        connection = self._engine.connect()
+        connection = database.writing(self._engine)
         going_on = True
         while going_on:
             batch, going_on = self._waiting()
             if batch:
                 self._commit(connection, batch)
-        # All writing and checkpointing is on this one connection: SQLite before 3.51.3 could
-        # lose the log of a database that two of them reset (sqlite.org, WAL-reset bug).
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
+        database.finish(connection)
 
     def _waiting(self) -> tuple[list[_Entry], bool]:
         """What is to be written now, and whether more may come after it.

@@ -1,13 +1,23 @@
 """The biller's ledger as tables. Amounts are whole paise, times are microseconds of the plan.
 
 The uniqueness of keys is not decoration: it is what "exactly once" rests on when all else fails.
+The same holds for the checks: no amount of 0 or less, no state that is not one.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+)  # fmt: skip
 
 LEDGER: Final = MetaData()
 # SQLite numbers rows by itself only when the key is called INTEGER; elsewhere 64 bits are wanted.
@@ -22,9 +32,9 @@ callbacks: Final = Table(
     Column("status", Text, nullable=False),
     Column("effect", Text, nullable=False),
     Column("received_us", BigInteger, nullable=False),
+    comment="every callback that was accepted, in order, with what it did: credited, refund_due, "
+    "failed, or none when the payment had already come further",
 )  # fmt: skip
-"""Every callback that was accepted, in order, with what it did: ``credited``, ``refund_due``,
-``failed``, or ``none`` when the payment had already come further."""
 
 payments: Final = Table(
     "payments", LEDGER,
@@ -35,9 +45,11 @@ payments: Final = Table(
     Column("payer_vpa", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("reason", Text, nullable=False),
-    Column("posted_us", BigInteger, nullable=False),
+    Column("posted_us", BigInteger, nullable=False, comment="microseconds of the plan"),
+    CheckConstraint("amount_paise > 0", name="payments_amount"),
+    CheckConstraint("status IN ('FAILED', 'CREDITED', 'REFUND_DUE')", name="payments_status"),
+    comment="one row a transaction; its status has a reason unless it is the ordinary one",
 )  # fmt: skip
-"""One row a transaction; ``status`` is ``FAILED``, ``CREDITED`` or ``REFUND_DUE`` with a reason."""
 
 bills: Final = Table(
     "bills", LEDGER,
@@ -47,23 +59,24 @@ bills: Final = Table(
     Column("paid_paise", BigInteger, nullable=False),
     Column("transaction_id", Text, ForeignKey("payments.transaction_id"), unique=True,
            nullable=False),
+    comment="bills that have been paid, each by one payment; an open bill follows from its number "
+    "and has no row until money touches it",
 )  # fmt: skip
-"""Bills that have been paid, each by one payment. An open bill follows from its number and has no
-row until money touches it."""
 
 lines: Final = Table(
     "lines", LEDGER,
     Column("transaction_id", Text, ForeignKey("payments.transaction_id"), primary_key=True),
     Column("account", Text, primary_key=True),
     Column("amount_paise", BigInteger, nullable=False),
+    comment="postings: two lines that sum to zero, a debit above and a credit below it",
 )  # fmt: skip
-"""Postings: two lines a payment that sum to zero, a debit above and a credit below it."""
 
 receipts: Final = Table(
     "receipts", LEDGER,
     Column("receipt_number", Text, primary_key=True),
     Column("transaction_id", Text, ForeignKey("payments.transaction_id"), unique=True,
            nullable=False),
+    comment="proof of a payment, one each",
 )  # fmt: skip
 
 outbox: Final = Table(
@@ -77,8 +90,8 @@ outbox: Final = Table(
     Column("trace", Text, nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Column("sent_us", BigInteger),
+    comment="SMS that the biller owes; sent_us is empty until the gateway has taken it over",
 )  # fmt: skip
-"""SMS that the biller owes; ``sent_us`` is empty until the gateway has taken the message over."""
 
 alarms: Final = Table(
     "alarms", LEDGER,
@@ -87,8 +100,14 @@ alarms: Final = Table(
     Column("event_id", Text, nullable=False),
     Column("transaction_id", Text, nullable=False),
     Column("raised_us", BigInteger, nullable=False),
+    comment="authentic callbacks that contradict what is known; a person has to look",
 )  # fmt: skip
-"""Authentic callbacks that contradict what is known; a person has to look."""
+
+runs: Final = Table(
+    "runs", LEDGER,
+    Column("name", Text, primary_key=True),
+    comment="the run whose ledger this is: one row",
+)  # fmt: skip
 
 RECEIVABLE: Final = "upi_receivable"
 """What the payee PSP owes the biller until settlement."""

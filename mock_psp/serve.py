@@ -55,6 +55,7 @@ class Services:
         plan_origin_us: int = 0,
         only: tuple[str, ...] = SERVICES,
         smpp_port: int | None = None,
+        database: str = "",
     ) -> None:
         """Nothing is started yet.
 
@@ -62,11 +63,13 @@ class Services:
         ``epoch_monotonic_us`` (now, if it is not given) the plan's clock shows ``plan_origin_us``.
         All services have a port, and those in ``only`` are started. With ``smpp_port`` (0 means a
         free one) the SMS gateway speaks SMPP as well.
+        The ledger is a file in the folder unless ``database`` is the address of a PostgreSQL
+        database.
         """
         self._only = tuple(service for service in SERVICES if service in only)
         self.scenario, self.seed = scenario, seed
         self.folder = Folder(Path(run_folder).resolve())
-        self._wanted = dict(ports)
+        self._wanted, self._database = dict(ports), database
         self._epoch_us = monotonic_us() if epoch_monotonic_us is None else epoch_monotonic_us
         self._origin_us = plan_origin_us
         self._smpp_port = smpp_port
@@ -169,7 +172,7 @@ class Services:
         folder = self.folder
         try:
             folder.logs.mkdir(parents=True, exist_ok=True)
-            secrets, secrets_file = make_secrets(), folder.root / "secrets.json"
+            secrets, secrets_file = make_secrets(self._database), folder.root / "secrets.json"
             write_private(secrets_file, msgspec.json.encode(secrets))
             self.token = secrets.token
             self.spec = RunSpec(
@@ -244,6 +247,7 @@ def start(
     epoch_monotonic_us: int | None = None,
     plan_origin_us: int = 0,
     smpp_port: int | None = None,
+    database: str = "",
 ) -> Services:
     """The services of a run, started by entering them; arguments as :class:`Services` has them."""
     return Services(
@@ -254,6 +258,7 @@ def start(
         epoch_monotonic_us=epoch_monotonic_us,
         plan_origin_us=plan_origin_us,
         smpp_port=smpp_port,
+        database=database,
     )
 
 

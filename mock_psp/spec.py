@@ -39,6 +39,11 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Port of the SMS gateway's SMPP door, if it has one."""
 
     @property
+    def run_name(self) -> str:
+        """What tells this run's ledger from another's: it is the same after a restart."""
+        return f"{self.scenario.name} seed {self.seed} at {self.epoch_monotonic_us}"
+
+    @property
     def folder(self) -> Folder:
         """The folder of the run."""
         return Folder(self.run_folder)
@@ -78,14 +83,17 @@ class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """… and its password."""
     smpp_password: str
     """Eight characters, the most that SMPP 3.4 has room for."""
+    database: str = ""
+    """Address of the biller's database, which may hold a password; empty for a file in the folder.
+    """
 
     def keys(self) -> tuple[bytes, ...]:
         """The callback keys as bytes."""
         return tuple(bytes.fromhex(key) for key in self.callback_keys)
 
 
-def make_secrets() -> Secrets:
-    """Fresh secrets of 256 bits."""
+def make_secrets(database: str = "") -> Secrets:
+    """Fresh secrets of 256 bits, beside the address of the database."""
     key_id = f"rzp_test_{secrets.token_hex(7)}"
     return Secrets(
         token=secrets.token_urlsafe(32),
@@ -93,6 +101,7 @@ def make_secrets() -> Secrets:
         merchant_key_id=key_id,
         merchant_key_secret=secrets.token_urlsafe(24),
         smpp_password=secrets.token_urlsafe(SMPP_BYTES),
+        database=database,
     )
 
 

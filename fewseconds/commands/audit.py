@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def audit(folder: Path, *, as_json: bool) -> int:
+def audit(folder: Path, database: str = "", *, as_json: bool) -> int:
     """Audit the ledger of a run; exit code 1 if anything is violated."""
     from mock_psp import auditor
 
-    found = auditor.audit(folder)
+    found = auditor.audit(folder, database)
     passed = all(check.passed for check in found.checks)
     if as_json:
         console.print_json({"folder": str(folder), "passed": passed, **msgspec.to_builtins(found)})

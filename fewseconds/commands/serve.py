@@ -28,6 +28,7 @@ def serve(
     port: int,
     smpp: int | None,
     slow: list[str],
+    database: str = "",
     *,
     as_json: bool,
 ) -> int:
@@ -52,7 +53,9 @@ def serve(
     try:
         with tempfile.TemporaryDirectory(prefix="fewseconds-") as temporary:
             place = Path(temporary) if folder is None else folder
-            with start(scenario, seed, place, ports=ports, smpp_port=smpp) as services:
+            with start(
+                scenario, seed, place, ports=ports, smpp_port=smpp, database=database
+            ) as services:
                 _say(services, place, fields, as_json=as_json)
                 _watch(services, stop)
     finally:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 from fewseconds.errors import HarnessError
 from fewseconds.outcomes import STEP_ROW, Outcome, Writer
 from mock_psp import auditor
+from mock_psp import schema as t
 from mock_psp.spec import Folder
 
 if TYPE_CHECKING:
@@ -77,41 +78,61 @@ FORGED: list[tuple[str, str, str]] = [
 ]
 
 
+class Run(Folder):
+    """A copy of a run whose ledger is in either database, without its keys: bugs fit in."""
+
+    def __init__(self, root: Path, url: sa.URL) -> None:
+        """The ledger is at ``url``."""
+        super().__init__(root)
+        self.url = url
+
+    def change(self, statement: str) -> int:
+        """Do something to the ledger; how many rows it did it to."""
+        engine = sa.create_engine(self.url, poolclass=sa.pool.NullPool)
+        with engine.begin() as connection:
+            found = connection.exec_driver_sql(statement).rowcount
+        engine.dispose()
+        return found
+
+
 @pytest.fixture
-def run_folder(crashed: Crashed, tmp_path: Path) -> Folder:
-    """A copy of a run in which all is well; the unique keys are dropped so that bugs fit in."""
-    folder = Folder(tmp_path / "run")
-    shutil.copytree(crashed.folder.root, folder.root)
-    with sqlite3.connect(folder.ledger) as database:
-        for (table,) in database.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-        ).fetchall():
-            database.execute(f"CREATE TABLE loose AS SELECT * FROM {table}")
-            database.execute(f"DROP TABLE {table}")
-            database.execute(f"ALTER TABLE loose RENAME TO {table}")
-    database.close()
-    return folder
+def run_folder(crashed: Crashed, tmp_path: Path, ledger_url: sa.URL) -> Run:
+    """A copy of a run in which all is well, in either database."""
+    run = Run(tmp_path / "run", ledger_url)
+    shutil.copytree(crashed.folder.root, run.root)
+    run.ledger.unlink()
+    source = sa.create_engine(f"sqlite:///{crashed.folder.ledger}", poolclass=sa.pool.NullPool)
+    target = sa.create_engine(ledger_url, poolclass=sa.pool.NullPool)
+    with source.connect() as old, target.begin() as new:
+        for table in t.LEDGER.sorted_tables:
+            columns = [sa.Column(column.name, column.type) for column in table.columns]
+            loose = sa.Table(table.name, sa.MetaData(), *columns)
+            loose.create(new)
+            if rows := [dict(row) for row in old.execute(sa.select(table)).mappings()]:
+                new.execute(sa.insert(loose), rows)
+    source.dispose()
+    target.dispose()
+    return run
 
 
-def broken(folder: Folder) -> list[str]:
+def broken(run: Run) -> list[str]:
     """Names of the rules that the auditor calls broken."""
-    return [check.name for check in auditor.audit(folder.root).checks if not check.passed]
+    address = run.url.render_as_string(hide_password=False)
+    return [check.name for check in auditor.audit(run.root, address).checks if not check.passed]
 
 
 @pytest.mark.parametrize(("statement", "rule"), PLANTED)
-def test_a_corrupted_ledger_is_noticed(run_folder: Folder, statement: str, rule: str) -> None:
+def test_a_corrupted_ledger_is_noticed(run_folder: Run, statement: str, rule: str) -> None:
     """A changed, lost or doubled row breaks the rule that stands for it."""
     assert broken(run_folder) == []
-    with sqlite3.connect(run_folder.ledger) as database:
-        assert database.execute(statement).rowcount >= 1
-    database.close()
+    assert run_folder.change(statement) >= 1
     assert any(rule in name for name in broken(run_folder)) is bool(rule)
 
 
 @pytest.mark.parametrize(("file", "mark", "rule"), FORGED)
 @pytest.mark.parametrize("change", ["lost", "doubled"])
 def test_a_lost_or_doubled_record_is_noticed(
-    run_folder: Folder, file: str, mark: str, rule: str, change: str
+    run_folder: Run, file: str, mark: str, rule: str, change: str
 ) -> None:
     """What banks and gateway wrote down has to match the ledger, too."""
     path: Path = getattr(run_folder, file)
@@ -122,7 +143,7 @@ def test_a_lost_or_doubled_record_is_noticed(
     assert any(rule in name for name in broken(run_folder)) is bool(rule)
 
 
-def test_a_scrubbed_receipt_is_noticed(run_folder: Folder) -> None:
+def test_a_scrubbed_receipt_is_noticed(run_folder: Run) -> None:
     """A message that the gateway took and DLT scrubbing swallowed is named with its code."""
     lines = run_folder.messages.read_text("utf-8").splitlines(keepends=True)
     place = next(index for index, line in enumerate(lines) if '"entry":"delivered"' in line)
@@ -130,12 +151,14 @@ def test_a_scrubbed_receipt_is_noticed(run_folder: Folder) -> None:
         lines[place].replace("delivered", "scrubbed").replace('"code":""', '"code":"630"')
     )
     run_folder.messages.write_text("".join(lines), "utf-8")
-    checks = [one for one in auditor.audit(run_folder.root).checks if not one.passed]
+    address = run_folder.url.render_as_string(hide_password=False)
+    found = auditor.audit(run_folder.root, address).checks
+    checks = [one for one in found if not one.passed]
     assert [one.name for one in checks] == ["no accepted SMS was swallowed by DLT scrubbing"]
     assert "code 630" in checks[0].first[0]
 
 
-def test_a_debit_that_went_nowhere_is_noticed(run_folder: Folder) -> None:
+def test_a_debit_that_went_nowhere_is_noticed(run_folder: Run) -> None:
     """Money that left an account and arrived nowhere breaks the conservation of money."""
     with run_folder.journal.open("a") as journal:
         journal.write(
@@ -147,16 +170,17 @@ def test_a_debit_that_went_nowhere_is_noticed(run_folder: Folder) -> None:
 
 @pytest.mark.parametrize(("code", "excused"), [("", True), ("01", False)])
 def test_only_what_the_stop_broke_off_is_excused(
-    run_folder: Folder,
+    run_folder: Run,
     code: str,
     excused: bool,  # noqa: FBT001 - a fact of the table above
 ) -> None:
     """A payment may be missing if it was under way at the stop, not because it once was pending."""
-    with sqlite3.connect(run_folder.ledger) as database:
-        (name,) = database.execute(f"SELECT {ONE}").fetchone()
-        for table in ("payments", "lines", "receipts", "outbox", "callbacks", "bills"):
-            database.execute(f"DELETE FROM {table} WHERE transaction_id = ?", (name,))
-    database.close()
+    engine = sa.create_engine(run_folder.url, poolclass=sa.pool.NullPool)
+    with engine.begin() as connection:
+        name = str(connection.exec_driver_sql(f"SELECT {ONE}").scalar())
+    engine.dispose()
+    for table in ("payments", "lines", "receipts", "outbox", "callbacks", "bills"):
+        run_folder.change(f"DELETE FROM {table} WHERE transaction_id = '{name}'")
     journal = run_folder.journal.read_text("utf-8").splitlines(keepends=True)
     (journey_id,) = {json.loads(line)["journey_id"] for line in journal if name in line}
     kept = [line for line in journal if not (name in line and '"acknowledged"' in line)]
@@ -169,7 +193,7 @@ def test_only_what_the_stop_broke_off_is_excused(
     assert any("rupee for rupee" in rule for rule in broken(run_folder)) is not excused
 
 
-def test_a_half_written_last_line_is_no_trouble(run_folder: Folder) -> None:
+def test_a_half_written_last_line_is_no_trouble(run_folder: Run) -> None:
     """A kill may cut the last line of a journal short."""
     for path in (run_folder.journal, run_folder.messages):
         with path.open("a") as file:

@@ -6,9 +6,12 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
 from fewseconds import contracts as c
 from fewseconds import outcomes
 from mock_psp import auditor
+from mock_psp import schema as t
 from mock_psp.message_log import log_entries
 from mock_psp.serve import Services
 
@@ -84,3 +87,35 @@ def test_a_killed_payment_service_goes_on_with_its_callbacks(
         assert (again["transaction_id"], again["rrn"]) == (first["transaction_id"], first["rrn"])
     audit = auditor.audit(tmp_path)
     assert [check.first for check in audit.checks if not check.passed] == []
+
+
+def test_on_postgresql_a_killed_biller_loses_no_payment_either(
+    quick: Callable[..., Scenario],
+    enter: Callable[[Services], World],
+    tmp_path: Path,
+    postgresql: sa.URL,
+) -> None:
+    """Every payment that a screen called successful is in the database that the services share."""
+    address = postgresql.render_as_string(hide_password=False)
+    patient = quick({"steps": {"callback": {"attempts_max": 5000, "backoff_ms": [50]}}})
+    try:
+        with Services(patient, 7, tmp_path, database=address) as services:
+            world = enter(services)
+            for index in range(10):
+                world.pay(index)
+                if index == 5:
+                    services.kill("biller")
+                    services.restart("biller")
+            names = [world.pay(index).body["transaction_id"] for index in range(10)]
+            for name in names:
+                while world.ask("GET", "biller", f"{c.BILLER_RECEIPTS}/{name}").status != 200:
+                    time.sleep(0.02)
+        audit = auditor.audit(tmp_path)
+        checked = {check.name: check.checked for check in audit.checks}
+        assert [check.first for check in audit.checks if not check.passed] == []
+        assert checked["every posting has two lines that balance"] == 10
+        assert not (tmp_path / "ledger.sqlite3").exists()
+    finally:
+        engine = sa.create_engine(postgresql, poolclass=sa.pool.NullPool)
+        t.LEDGER.drop_all(engine)
+        engine.dispose()

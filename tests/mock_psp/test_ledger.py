@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sqlite3
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import pytest
-from sqlalchemy.exc import SQLAlchemyError
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from fewseconds.contracts import Callback
+from fewseconds.errors import HarnessError
 from fixtures import bills
+from mock_psp import database
 from mock_psp.ledger import Ledger
 from mock_psp.posting import Notice
+from mock_psp.spec import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
 T = TypeVar("T")
 SEED = 5
@@ -36,12 +38,12 @@ def notice(index: int) -> Notice:
 
 
 @pytest.fixture
-def with_ledger(tmp_path: Path) -> Callable[..., Any]:
-    """Run something with a ledger on a file, then close it."""
+def with_ledger(ledger_url: sa.URL) -> Callable[..., Any]:
+    """Run something with a ledger on either database, then close it."""
 
     def run(work: Callable[[Ledger], Awaitable[T]]) -> T:
         async def whole() -> T:
-            ledger = Ledger(tmp_path / "ledger.sqlite3")
+            ledger = Ledger(ledger_url, "test")
             try:
                 return await work(ledger)
             finally:
@@ -65,15 +67,14 @@ def test_callbacks_that_come_together_are_each_answered(with_ledger: Callable[..
     assert len({answer.receipt_number for answer in answers}) == 200
 
 
-def test_what_was_answered_is_on_the_disk(with_ledger: Callable[..., Any], tmp_path: Path) -> None:
+def test_what_was_answered_is_on_the_disk(
+    with_ledger: Callable[..., Any], ledger_url: sa.URL
+) -> None:
     """A second connection sees a posting as soon as it has been answered."""
 
     async def work(ledger: Ledger) -> int:
         await ledger.post(notice(1))
-        with sqlite3.connect(tmp_path / "ledger.sqlite3") as other:
-            (count,) = other.execute("SELECT count(*) FROM payments").fetchone()
-        other.close()
-        return int(count)
+        return len(rows(ledger_url, "SELECT * FROM payments"))
 
     assert with_ledger(work) == 1
 
@@ -85,9 +86,7 @@ def test_a_bad_order_does_not_harm_its_batch(with_ledger: Callable[..., Any]) ->
         # A receipt that is already there makes the posting of consumer 3 break a unique key.
         await ledger.post(notice(0))
         with ledger._engine.begin() as connection:
-            connection.exec_driver_sql(
-                "UPDATE receipts SET receipt_number = 'R' || ?", (f"{3:012d}",)
-            )
+            connection.exec_driver_sql(f"UPDATE receipts SET receipt_number = 'R{3:012d}'")
         posts = [ledger.post(notice(index)) for index in range(1, 6)]
         answers = await asyncio.gather(*posts, return_exceptions=True)
         paid = [ledger.paid_by(bills.bill(SEED, index).number) for index in range(1, 6)]
@@ -117,7 +116,7 @@ def test_unsent_messages_are_there_after_a_restart(with_ledger: Callable[..., An
 
 
 def test_the_database_itself_refuses_doubles(
-    with_ledger: Callable[..., Any], tmp_path: Path
+    with_ledger: Callable[..., Any], ledger_url: sa.URL
 ) -> None:
     """Unique keys stand behind the rules: reference, event, receipt, bill and SMS."""
 
@@ -125,15 +124,67 @@ def test_the_database_itself_refuses_doubles(
         await ledger.post(notice(1))
 
     with_ledger(work)
-    database = sqlite3.connect(tmp_path / "ledger.sqlite3")
-    for table, kept, columns in (
-        ("payments", "transaction_id", "'x', rrn, bill_number, 1, payer_vpa, status, reason, 1"),
-        ("callbacks", "event_id", "NULL, event_id, body_sha256, transaction_id, status, effect, 1"),
-        ("receipts", "transaction_id", "'x', transaction_id"),
-        ("bills", "bill_number", "bill_number, consumer_number, amount_paise, 1, 'x'"),
-        ("outbox", "transaction_id", "NULL, transaction_id, phone, template_id, text, '', 1, NULL"),
-    ):  # fmt: skip
-        with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-            database.execute(f"INSERT INTO {table} SELECT {columns} FROM {table}")
-        assert database.execute(f"SELECT count({kept}) FROM {table}").fetchone() == (1,)
-    database.close()
+    for table, columns in (
+        ("payments", "'x', rrn, bill_number, 1, payer_vpa, status, reason, 1"),
+        ("callbacks", "99, event_id, body_sha256, transaction_id, status, effect, 1"),
+        ("receipts", "'x', transaction_id"),
+        ("bills", "bill_number, consumer_number, amount_paise, 1, 'x'"),
+        ("outbox", "99, transaction_id, phone, template_id, text, '', 1, NULL"),
+    ):
+        with pytest.raises(IntegrityError, match=r"(?i)unique"):
+            rows(ledger_url, f"INSERT INTO {table} SELECT {columns} FROM {table}")
+        assert len(rows(ledger_url, f"SELECT * FROM {table}")) == 1
+
+
+@pytest.mark.parametrize("change", ["amount_paise = 0", "amount_paise = -1", "status = 'PAID'"])
+def test_the_database_itself_refuses_nonsense(
+    with_ledger: Callable[..., Any], ledger_url: sa.URL, change: str
+) -> None:
+    """No payment of nothing, and no state that does not exist."""
+
+    async def work(ledger: Ledger) -> None:
+        await ledger.post(notice(1))
+
+    with_ledger(work)
+    with pytest.raises(IntegrityError, match=r"(?i)check"):
+        rows(ledger_url, f"UPDATE payments SET {change}")
+
+
+def test_a_database_holds_one_run(with_ledger: Callable[..., Any], ledger_url: sa.URL) -> None:
+    """The same run finds its ledger again; another run is told to take an empty database."""
+
+    async def work(ledger: Ledger) -> None:
+        await ledger.post(notice(1))
+
+    with_ledger(work)
+    with_ledger(work)
+
+    async def other() -> None:
+        Ledger(ledger_url, "another test")
+
+    with pytest.raises(HarnessError, match="another run"):
+        asyncio.run(other())
+
+
+def test_a_database_that_is_not_there_is_an_error_without_its_password() -> None:
+    """Whoever reads the message does not learn the password."""
+
+    async def work() -> None:
+        Ledger(database.url_of("postgresql://me:hushhush@127.0.0.1:1/none", Folder("x")), "test")
+
+    with pytest.raises(HarnessError, match="cannot be opened") as caught:
+        asyncio.run(work())
+    assert "hushhush" not in str(caught.value)
+    with pytest.raises(HarnessError, match="postgresql://"):
+        database.url_of("mysql://127.0.0.1/x", Folder("x"))
+
+
+def rows(url: sa.URL, statement: str) -> list[Any]:
+    """What another connection makes of a statement."""
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    try:
+        with engine.begin() as connection:
+            result = connection.exec_driver_sql(statement)
+            return list(result) if result.returns_rows else []
+    finally:
+        engine.dispose()

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from fewseconds.contracts import Acknowledged, Callback
 from fixtures import bills
+from mock_psp import database, templates
 from mock_psp import schema as t
-from mock_psp import templates
 from mock_psp.ledger import write
 from mock_psp.posting import Conflict, Notice, message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 SEED = 5
 BILLS = [bills.bill(SEED, index) for index in range(2)]
@@ -108,9 +108,9 @@ def callbacks(draw: st.DrawFn) -> Callback:
 
 
 @pytest.fixture
-def connection() -> Iterator[sa.Connection]:
-    """An empty ledger in memory."""
-    engine = sa.create_engine("sqlite://")
+def connection(ledger_url: sa.URL) -> Iterator[sa.Connection]:
+    """An empty ledger on either database."""
+    engine = database.engine(ledger_url)
     t.LEDGER.create_all(engine)
     with engine.connect() as connection:
         yield connection
@@ -130,35 +130,52 @@ def held(connection: sa.Connection, table: sa.Table) -> Sequence[Any]:
         return connection.execute(sa.select(table)).all()
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def emptied(request: pytest.FixtureRequest) -> Iterator[Callable[[], sa.Connection]]:
+    """Empties a ledger, on either database, as often as it is called."""
+    url = sa.make_url("sqlite://")
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql")
+    engine = sa.create_engine(url)
+    t.LEDGER.create_all(engine)
+    with engine.connect() as connection:
+
+        def empty() -> sa.Connection:
+            with connection.begin():
+                for table in reversed(t.LEDGER.sorted_tables):
+                    connection.execute(sa.delete(table))
+            return connection
+
+        yield empty
+    t.LEDGER.drop_all(engine)
+    engine.dispose()
+
+
 @settings(max_examples=150)
-@given(st.lists(st.lists(callbacks(), min_size=1, max_size=6), max_size=5))
+@given(batches=st.lists(st.lists(callbacks(), min_size=1, max_size=6), max_size=5))
 def test_any_callbacks_in_any_batches_leave_what_the_model_says(
-    batches: list[list[Callback]],
+    emptied: Callable[[], sa.Connection], batches: list[list[Callback]]
 ) -> None:
     """Answers, payments, lines, receipts, bills and SMS are those of the dictionaries."""
-    engine = sa.create_engine("sqlite://")
-    t.LEDGER.create_all(engine)
-    model = Model()
-    with engine.connect() as connection:
-        for batch in batches:
-            answers = write(connection, [notice(one) for one in batch])
-            assert [answered(answer) for answer in answers] == [model.take(one) for one in batch]
-        states = {name: state for name, (state, _) in model.payments.items()}
-        posted = {name for name, state in states.items() if state != "failed"}
-        rows = held(connection, t.payments)
-        assert {row.transaction_id: row.status.lower() for row in rows} == states
-        sums = {name: [0, 0] for name in posted}
-        for line in held(connection, t.lines):
-            sums[line.transaction_id][0] += 1
-            sums[line.transaction_id][1] += line.amount_paise
-        assert sums == {name: [2, 0] for name in posted}
-        assert sorted(row.transaction_id for row in held(connection, t.receipts)) == sorted(posted)
-        paid = {row.bill_number: row.transaction_id for row in held(connection, t.bills)}
-        assert paid == model.paid_by
-        owed = [name for name in posted if model.payments[name][1].bill_number[0] == "2"]
-        assert sorted(row.transaction_id for row in held(connection, t.outbox)) == sorted(owed)
-        assert len(held(connection, t.callbacks)) == len(model.bodies)
-    engine.dispose()
+    model, connection = Model(), emptied()
+    for batch in batches:
+        answers = write(connection, [notice(one) for one in batch])
+        assert [answered(answer) for answer in answers] == [model.take(one) for one in batch]
+    states = {name: state for name, (state, _) in model.payments.items()}
+    posted = {name for name, state in states.items() if state != "failed"}
+    rows = held(connection, t.payments)
+    assert {row.transaction_id: row.status.lower() for row in rows} == states
+    sums = {name: [0, 0] for name in posted}
+    for line in held(connection, t.lines):
+        sums[line.transaction_id][0] += 1
+        sums[line.transaction_id][1] += line.amount_paise
+    assert sums == {name: [2, 0] for name in posted}
+    assert sorted(row.transaction_id for row in held(connection, t.receipts)) == sorted(posted)
+    paid = {row.bill_number: row.transaction_id for row in held(connection, t.bills)}
+    assert paid == model.paid_by
+    owed = [name for name in posted if model.payments[name][1].bill_number[0] == "2"]
+    assert sorted(row.transaction_id for row in held(connection, t.outbox)) == sorted(owed)
+    assert len(held(connection, t.callbacks)) == len(model.bodies)
 
 
 def test_equal_keys_inside_one_batch_are_new_once(connection: sa.Connection) -> None:
