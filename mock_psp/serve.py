@@ -41,6 +41,19 @@ class Died(msgspec.Struct, frozen=True):
     log_tail: str
 
 
+class Options(msgspec.Struct, frozen=True):
+    """What services may have and need not."""
+
+    smpp_port: int | None = None
+    """The SMS gateway speaks SMPP as well, on this port; 0 means a free one."""
+    database: str = ""
+    """Address of the PostgreSQL database of the biller's ledger, instead of a file in the folder.
+    """
+
+
+NO_OPTIONS: Final = Options()
+
+
 class Services:
     """The running services of one run; a context manager that stops them all at its end."""
 
@@ -54,25 +67,21 @@ class Services:
         epoch_monotonic_us: int | None = None,
         plan_origin_us: int = 0,
         only: tuple[str, ...] = SERVICES,
-        smpp_port: int | None = None,
-        database: str = "",
+        options: Options = NO_OPTIONS,
     ) -> None:
         """Nothing is started yet.
 
         ``ports`` gives services their port; 0 or nothing means a free one. At CLOCK_MONOTONIC
         ``epoch_monotonic_us`` (now, if it is not given) the plan's clock shows ``plan_origin_us``.
-        All services have a port, and those in ``only`` are started. With ``smpp_port`` (0 means a
-        free one) the SMS gateway speaks SMPP as well.
-        The ledger is a file in the folder unless ``database`` is the address of a PostgreSQL
-        database.
+        All services have a port, and those in ``only`` are started.
         """
         self._only = tuple(service for service in SERVICES if service in only)
         self.scenario, self.seed = scenario, seed
         self.folder = Folder(Path(run_folder).resolve())
-        self._wanted, self._database = dict(ports), database
+        self._wanted, self._options = dict(ports), options
         self._epoch_us = monotonic_us() if epoch_monotonic_us is None else epoch_monotonic_us
         self._origin_us = plan_origin_us
-        self._smpp_port = smpp_port
+        self._smpp_port = options.smpp_port
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._starts = dict.fromkeys(SERVICES, 0)
         self.spec: RunSpec
@@ -172,7 +181,10 @@ class Services:
         folder = self.folder
         try:
             folder.logs.mkdir(parents=True, exist_ok=True)
-            secrets, secrets_file = make_secrets(self._database), folder.root / "secrets.json"
+            secrets, secrets_file = (
+                make_secrets(self._options.database),
+                folder.root / "secrets.json",
+            )
             write_private(secrets_file, msgspec.json.encode(secrets))
             self.token = secrets.token
             self.spec = RunSpec(
@@ -246,8 +258,7 @@ def start(
     ports: Mapping[str, int] = {},
     epoch_monotonic_us: int | None = None,
     plan_origin_us: int = 0,
-    smpp_port: int | None = None,
-    database: str = "",
+    options: Options = NO_OPTIONS,
 ) -> Services:
     """The services of a run, started by entering them; arguments as :class:`Services` has them."""
     return Services(
@@ -257,8 +268,7 @@ def start(
         ports=ports,
         epoch_monotonic_us=epoch_monotonic_us,
         plan_origin_us=plan_origin_us,
-        smpp_port=smpp_port,
-        database=database,
+        options=options,
     )
 
 

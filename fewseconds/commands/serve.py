@@ -40,7 +40,7 @@ def serve(
     scenario = console.load(name, slow)
     seed = scenario.seed if seed is None else seed
     fields = console.header(scenario, seed, "services")
-    from mock_psp.serve import start
+    from mock_psp.serve import Options, start
     from mock_psp.spec import SERVICES
 
     ports = {service: port + place if port else 0 for place, service in enumerate(SERVICES)}
@@ -53,9 +53,8 @@ def serve(
     try:
         with tempfile.TemporaryDirectory(prefix="fewseconds-") as temporary:
             place = Path(temporary) if folder is None else folder
-            with start(
-                scenario, seed, place, ports=ports, smpp_port=smpp, database=database
-            ) as services:
+            options = Options(smpp, database)
+            with start(scenario, seed, place, ports=ports, options=options) as services:
                 _say(services, place, fields, as_json=as_json)
                 _watch(services, stop)
     finally:

@@ -362,7 +362,7 @@ def _stubborn_scenario() -> Scenario:
     """Callbacks and SMS are tried until they get through; AXIS answers no credit in time."""
     deemed = [{"outcome": "timed_out", "code": "U68", "share": 1.0, "source": "test"}]
     bank = {"by": ["bank"], "variants": {"AXIS": {"failures": deemed}}}
-    often = {"attempts_max": 5000, "backoff_ms": [50]}
+    often = {"attempts_max": 255, "backoff_ms": [100]}
     steps = {"callback": often, "sms": often, "pay": {"legs": _impatient_legs()}}
     return quick_scenario({"steps": steps, "stations": {"beneficiary_bank": bank}})
 

@@ -13,7 +13,7 @@ from fewseconds import outcomes
 from mock_psp import auditor
 from mock_psp import schema as t
 from mock_psp.message_log import log_entries
-from mock_psp.serve import Services
+from mock_psp.serve import Options, Services
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,9 +97,9 @@ def test_on_postgresql_a_killed_biller_loses_no_payment_either(
 ) -> None:
     """Every payment that a screen called successful is in the database that the services share."""
     address = postgresql.render_as_string(hide_password=False)
-    patient = quick({"steps": {"callback": {"attempts_max": 5000, "backoff_ms": [50]}}})
+    patient = quick({"steps": {"callback": {"attempts_max": 255, "backoff_ms": [100]}}})
     try:
-        with Services(patient, 7, tmp_path, database=address) as services:
+        with Services(patient, 7, tmp_path, options=Options(database=address)) as services:
             world = enter(services)
             for index in range(10):
                 world.pay(index)

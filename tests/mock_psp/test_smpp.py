@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mock_psp import smpp_pdu as p
 from mock_psp import templates
-from mock_psp.serve import Services
+from mock_psp.serve import Options, Services
 from mock_psp.smpp import SYSTEM_ID
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def world(
     folder: Path = tmp_path_factory.mktemp("smpp")
     lost = {"outcome": "timed_out", "code": "undelivered", "share": 1.0, "source": "a test"}
     deaf = {"stations": {"operator": {"variants": {"vi": {"failures": [lost]}}}}}
-    with Services(quick(deaf), 7, folder, only=("sms",), smpp_port=0) as services:
+    with Services(quick(deaf), 7, folder, only=("sms",), options=Options(smpp_port=0)) as services:
         yield enter(services)
 
 
