@@ -270,6 +270,21 @@ def scan_census(
     _carry_out(lambda: command(wish, as_json=as_json), as_json=as_json)
 
 
+@scan_app.command("bench")
+def scan_bench(
+    seed: Annotated[int, typer.Option(help="Seed of bills and photographs.", min=0)] = 7,
+    repeats: Annotated[int, typer.Option(help="How often everything is measured.", min=1)] = 5,
+    as_json: Json = False,
+) -> None:
+    """Measure codes, photographs and decodes a second beside segno, albumentations and zxing-cpp.
+
+    All in one run and by processor time, so that rates are those of one core; medians of repeats.
+    """
+    from fewseconds.commands.scan_bench import scan_bench as command
+
+    _carry_out(lambda: command(seed, repeats, as_json=as_json), as_json=as_json)
+
+
 @scan_app.command("bill")
 def scan_bill(
     scenario: Name = "mumbai",
