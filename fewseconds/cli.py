@@ -207,10 +207,10 @@ def scan_evaluate(
 ) -> None:
     """Have every decoder, and all of them as a cascade, read the photographs in a folder.
 
-    What a code says stands beside its picture: 01.png, 01.txt (UTF-8, compared byte for byte).
-    Without it, a picture can be read or unread but not misread. Pictures in folders whose names
-    begin with falsepositives, negatives, no-qr or without-qr show no code, nor do those with an
-    empty text; folders whose names begin with unsupported are left out.
+    What a code says stands beside its picture: 01.png, 01.txt (UTF-8, compared byte for byte but
+    for line ends). Without it, a picture can be read or unread but not misread. Pictures in folders
+    whose names begin with falsepositives, negatives, no-qr or without-qr show no code, nor do those
+    with an empty text; folders whose names begin with unsupported are left out.
     """
     from fewseconds.commands.scan import scan_evaluate as command
 

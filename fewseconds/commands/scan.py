@@ -129,7 +129,6 @@ def _print_evaluation(result: Evaluation) -> None:
     lines = [summary]
     for wrong in result.misreadings:
         known = "shows no code" if wrong.known is None else f"says {wrong.known[:60]!r}"
-        note = "; only line ends differ: look how the text was saved" * wrong.line_ends_only
-        lines.append(f"{wrong.photograph}: {known}, {wrong.decoder} read {wrong.text[:60]!r}{note}")
+        lines.append(f"{wrong.photograph}: {known}, {wrong.decoder} read {wrong.text[:60]!r}")
     for line in (*lines, *result.broken):
         console.out.print(line, markup=False, soft_wrap=True)
