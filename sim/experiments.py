@@ -1,0 +1,164 @@
+"""Experiments: replications until the intervals are narrow, and what they say about objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from fewseconds import slo
+from sim import intervals, replication
+from sim.summary import MEASURES
+
+if TYPE_CHECKING:
+    from fewseconds.scenario import Slo
+    from sim.intervals import Estimate
+    from sim.replication import Case, Reading
+    from sim.workers import Workers
+
+Say = Callable[[str, float], None]
+
+STATISTICS: Final = (
+    ("machine_time", "p50"), ("machine_time", "p95"), ("machine_time", "p99"),
+    ("end_to_end", "p50"), ("end_to_end", "p95"),
+    ("sms_time", "p50"), ("sms_time", "p95"),
+    ("portal_time", "p50"), ("portal_time", "p95"),
+    ("error_rate", "share"),
+)  # fmt: skip
+"""What is compared, whether an objective bounds it or not."""
+
+
+class Precision(msgspec.Struct, frozen=True):
+    """How many replications: at least ``first``, then more until every gate is known well enough.
+
+    Law (Simulation Modeling and Analysis, 5th ed., 9.4.1) recommends at least ten to begin with
+    and a relative half-width of at most 15 %: smaller ones stop too early too often.
+    """
+
+    relative: float = 0.05
+    """Half-width as a share of a time, or of a share's limit."""
+    first: int = 10
+    most: int = 40
+
+
+class Study:
+    """A case and its replications so far."""
+
+    def __init__(self, case: Case) -> None:
+        """Begin without any."""
+        self.case = case
+        self.readings: list[Reading] = []
+
+    def estimate(self, measure: str, statistic: str) -> Estimate:
+        """A statistic of a measure with its interval, or why there is none."""
+        return intervals.statistic([r.samples[measure] for r in self.readings], statistic)
+
+    def busy(self, station: str) -> Estimate:
+        """Mean number of busy servers in the judged hours."""
+        return intervals.mean([r.uses[station].busy for r in self.readings])
+
+    def waiting(self, station: str) -> Estimate:
+        """Mean length of the queue in the judged hours."""
+        return intervals.mean([r.uses[station].waiting for r in self.readings])
+
+    def verdicts(self) -> list[slo.Verdict]:
+        """Every objective that a single walk can be judged on."""
+        return [self._verdict(one) for one in objectives(self.case)]
+
+    def _verdict(self, objective: Slo) -> slo.Verdict:
+        found = self.estimate(objective.measure, objective.statistic)
+        word, reason = decide(objective, found)
+        return slo.Verdict(
+            name=objective.name,
+            measure=objective.measure,
+            statistic=objective.statistic,
+            engine="simulated",
+            gate=objective.gate,
+            limit=objective.limit,
+            at_least=objective.at_least,
+            word=word,
+            observed=found.observed,
+            low=found.low,
+            high=found.high,
+            count=found.count,
+            reason=reason,
+            source=objective.source,
+        )
+
+    def unsettled(self, precision: Precision) -> str:
+        """The first gate whose interval is too wide, as a sentence; empty if all are narrow."""
+        for objective in objectives(self.case):
+            if not objective.gate:
+                continue
+            found = self.estimate(objective.measure, objective.statistic)
+            if found.observed is None:
+                return f"{objective.name}: {found.reason}"
+            # What is infinite, or has failed beyond doubt, will not be settled by more of the same.
+            if decide(objective, found)[0] == "fail" or found.half_width == float("inf"):
+                continue
+            scale = objective.limit if objective.statistic == "share" else found.observed
+            if found.half_width > precision.relative * scale:
+                known = f"±{found.half_width / scale:.1%}"
+                return f"{objective.name}: known to {known} only, not to ±{precision.relative:.1%}"
+        return ""
+
+
+def objectives(case: Case) -> list[Slo]:
+    """The objectives that one simulated walk can be judged on."""
+    return [
+        one for one in case.scenario.slo if one.measure in MEASURES and "simulated" in one.engines
+    ]
+
+
+def decide(objective: Slo, found: Estimate) -> tuple[slo.Word, str]:
+    """Pass or fail if the whole interval lies on one side of the limit."""
+    if found.observed is None:
+        return "inconclusive", found.reason
+    low = float("-inf") if found.low is None else found.low
+    high = float("inf") if found.high is None else found.high
+    if found.observed == float("inf"):
+        low = high  # More than the percentile leaves out never end.
+    above, below = low > objective.limit, high <= objective.limit
+    if objective.at_least:
+        above, below = high < objective.limit, low >= objective.limit
+    if below:
+        return "pass", ""
+    return ("fail", "") if above else ("inconclusive", "the limit lies inside the interval")
+
+
+def seeds(scenario_seed: int, first: int, last: int) -> list[int]:
+    """The seeds of replications ``first`` to ``last`` (excluded): the scenario's own and on."""
+    return [(scenario_seed + number) % (1 << 63) for number in range(first, last)]
+
+
+def replicate(
+    cases: Sequence[Case], precision: Precision, workers: Workers, seed: int, say: Say
+) -> list[Study]:
+    """Replicate every case until its gates are known well enough, or to the cap.
+
+    All cases share their seeds, pair by pair: replication r of each has the same.
+    """
+    studies = [Study(case) for case in cases]
+    pending = list(range(len(studies)))
+    done, total = 0, len(studies) * precision.first
+    begun, until = 0, precision.first
+    while pending:
+        # Seed by seed, because variants under one seed share their plan.
+        tasks = [(index, n) for n in seeds(seed, begun, until) for index in pending]
+        base, whole = done, max(total, done + len(tasks))
+        readings = workers.map(
+            replication.read,
+            [(studies[index].case, number) for index, number in tasks],
+            lambda count, base=base, whole=whole: say("replicating", (base + count) / whole),  # type: ignore[misc]
+        )
+        for (index, _), reading in zip(tasks, readings, strict=True):
+            studies[index].readings.append(reading)
+        done += len(tasks)
+        begun, until = until, min(until + max(until // 2, 1), precision.most)
+        pending = [
+            index
+            for index in pending
+            if begun < precision.most and studies[index].unsettled(precision)
+        ]
+    return studies

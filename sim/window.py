@@ -1,0 +1,75 @@
+"""Which part of the month is judged: its busiest hours, with a warm-up, or all of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+
+from fewseconds.errors import UsageError
+from fewseconds.plan import DAY_US, HOUR_US, plan
+
+if TYPE_CHECKING:
+    from fewseconds.scenario import Scenario
+
+WARM_UP_US: Final = HOUR_US
+"""Walked before the judged hours, so that these do not begin with empty queues."""
+SETTLE_US: Final = 600_000_000
+"""Arrivals go on so long after the judged hours, so that their last journeys meet company."""
+
+
+class Window(msgspec.Struct, frozen=True):
+    """A stretch of whole hours whose journeys are judged, inside the stretch that is walked."""
+
+    from_us: int
+    until_us: int
+    walked_from_us: int
+    walked_until_us: int
+    text: str
+    """The window in words, for every answer that rests on it."""
+
+    @property
+    def hours(self) -> slice:
+        """Its place in arrays by hour."""
+        return slice(self.from_us // HOUR_US, self.until_us // HOUR_US)
+
+    @property
+    def length_us(self) -> int:
+        """How long it is."""
+        return self.until_us - self.from_us
+
+    def day(self, first_day: dt.date) -> dt.date:
+        """The day it begins on."""
+        return first_day + dt.timedelta(days=self.from_us // DAY_US)
+
+
+def busiest(scenario: Scenario, hours: int = 1) -> Window:
+    """The ``hours`` whole hours in a row with the most journeys, under the scenario's own seed.
+
+    Raises UsageError if the month is shorter than that.
+    """
+    total = scenario.arrivals.days * DAY_US // HOUR_US
+    if not 1 <= hours <= total:
+        message = f"--hours {hours!r}: not in the month; write 1 to {total} whole hours"
+        raise UsageError(message)
+    counts = np.bincount(plan(scenario).starts_us // HOUR_US, minlength=total)[:total]
+    inside = np.convolve(counts, np.ones(hours, np.int64), "valid")
+    from_us = int(np.argmax(inside)) * HOUR_US
+    until_us = from_us + hours * HOUR_US
+    begin = scenario.arrivals.first_day + dt.timedelta(days=from_us // DAY_US)
+    first_hour = from_us % DAY_US // HOUR_US
+    warm_up_us = min(WARM_UP_US, from_us)
+    text = (
+        f"the busiest {'hour' if hours == 1 else f'{hours} hours'} of the month "
+        f"({begin:%a %d %b}, {first_hour:02d}:00 to {(first_hour + hours) % 24:02d}:00), after "
+        f"{warm_up_us // 60_000_000} minutes of warm-up that are not judged"
+    )
+    return Window(from_us, until_us, from_us - warm_up_us, until_us + SETTLE_US, text)
+
+
+def whole_month(scenario: Scenario) -> Window:
+    """Everything: a month begins and ends with empty queues, so nothing needs a warm-up."""
+    until_us = scenario.arrivals.days * DAY_US
+    return Window(0, until_us, 0, until_us, f"the whole month ({scenario.arrivals.days} days)")
