@@ -158,6 +158,40 @@ def serve(
 
 
 @app.command()
+def conform(
+    url: Annotated[
+        str, typer.Argument(help="Address of the biller, such as http://127.0.0.1:8001.")
+    ],
+    secret_file: Annotated[
+        Path,
+        typer.Option(help="Secret that signs callbacks: a text, or secrets.json of `serve`."),
+    ],
+    bills: Annotated[
+        Path | None, typer.Option(help="Open bills, CSV or Parquet; the scenario's if not given.")
+    ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="How the biller is spoken to: a TOML or a Python file.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A machine other than this one that may be spoken to.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the cases as JUnit XML, too.")] = None,
+    scenario: Annotated[str, typer.Option(help="Whose bills the mock biller knows.")] = "smoke",
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Check the contract of a biller, one payment at a time: is no rupee lost or counted twice?"""
+    from fewseconds.commands.conform import Options
+    from fewseconds.commands.conform import conform as command
+
+    options = Options(
+        url=url, scenario=scenario, seed=seed, bills=bills, adapter=adapter,
+        secret_file=secret_file, allow_host=tuple(allow_host or ()), out=junit,
+    )  # fmt: skip
+    _carry_out(lambda: command(options, as_json=as_json), as_json=as_json)
+
+
+@app.command()
 def audit(
     folder: Annotated[Path, typer.Argument(help="Folder of a run, such as results/latest.")],
     database: Database = "",

@@ -11,13 +11,13 @@ from __future__ import annotations
 import datetime as dt
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from xml.etree import ElementTree as ET
 
 from fewseconds.report import words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from fewseconds.record import Check, Record
     from fewseconds.slo import Verdict
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 FILE_NAME: Final = "junit.xml"
 UNSAYABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot hold, not even escaped (section 2.2)."""
+
+
+class Case(NamedTuple):
+    """A test case that is not one of a run's."""
+
+    name: str
+    kind: Literal["", "failure", "skipped"]
+    message: str = ""
+    output: str = ""
 
 
 def write(folder: Path, record: Record) -> Path:
@@ -38,6 +47,28 @@ def write(folder: Path, record: Record) -> Path:
     ET.indent(root)
     ET.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
     return path
+
+
+def write_cases(path: Path, name: str, cases: Iterable[Case]) -> None:
+    """Write one suite of plain cases; raises OSError if it cannot be written."""
+    elements = []
+    for case in cases:
+        element = ET.Element("testcase", classname=_sayable(name), name=_sayable(case.name))
+        if case.kind:
+            _mark(element, case.kind, case.message)
+        _output(element, case.output)
+        elements.append(element)
+    root = ET.Element("testsuites")
+    counts = {
+        plural: str(sum(element.find(kind) is not None for element in elements))
+        for plural, kind in (("failures", "failure"), ("skipped", "skipped"))
+    }
+    told = ET.SubElement(
+        root, "testsuite", {"name": _sayable(name), "tests": str(len(elements)), **counts}
+    )
+    told.extend(elements)
+    ET.indent(root)
+    ET.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
 
 
 def suite(record: Record) -> ET.Element:

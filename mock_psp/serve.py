@@ -49,6 +49,8 @@ class Options(msgspec.Struct, frozen=True):
     database: str = ""
     """Address of the PostgreSQL database of the biller's ledger, instead of a file in the folder.
     """
+    entry: tuple[str, ...] = ("-m", "mock_psp.process")
+    """What Python runs as a service; tests of the checks put a fault in here."""
 
 
 NO_OPTIONS: Final = Options()
@@ -208,7 +210,7 @@ class Services:
         name = service if count == 1 else f"{service}.{count}"
         descriptors = [listening.fileno()]
         command = [
-            sys.executable, "-m", "mock_psp.process", "--spec", str(self.folder.spec),
+            sys.executable, *self._options.entry, "--spec", str(self.folder.spec),
             "--service", service, "--socket", str(descriptors[0]), "--process", name,
         ]  # fmt: skip
         with contextlib.ExitStack() as stack:

@@ -1,0 +1,141 @@
+"""``fewseconds conform``: does somebody's biller keep the rules that money rests on?"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from fewseconds import junit
+from fewseconds.commands import console
+from fewseconds.errors import EXIT_GATE_FAILED, EXIT_OK, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fewseconds.identity import Bill
+    from mock_psp.conformance_cases import Verdict
+
+LONG_OVERDUE_DAYS: Final = 60
+"""A bill of a file that is due for longer counts as expired."""
+MARKS: Final = {"pass": "✓", "fail": "✗", "skipped": "–"}
+KINDS: Final = {"pass": "", "fail": "failure", "skipped": "skipped"}
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says."""
+
+    url: str
+    scenario: str
+    seed: int | None
+    bills: Path | None
+    adapter: Path | None
+    secret_file: Path
+    allow_host: tuple[str, ...]
+    out: Path | None
+
+
+def conform(options: Options, *, as_json: bool) -> int:
+    """Put every case to the biller; exit code 1 if one fails.
+
+    Raises UsageError before anything is sent, HarnessError if nobody answers.
+    """
+    scenario = console.load(options.scenario)
+    seed = scenario.seed if options.seed is None else options.seed
+    _check_address(options.url, options.allow_host)
+    from mock_psp import adapter, conformance, conformance_cases
+
+    told = adapter.load(options.adapter or adapter.OWN)
+    secret = _secret(options.secret_file)
+    fields = console.header(scenario, seed, "conform")
+    if options.bills is None:
+        open_bills, expired = _own_bills(seed, scenario.consumers)
+    else:
+        open_bills, expired = _bills_of(options.bills)
+    talk = conformance.Conversation(options.url, told, secret, open_bills, expired)
+    verdicts = []
+    for verdict in conformance_cases.judge(talk):
+        verdicts.append(verdict)
+        if not as_json:
+            _show(verdict)
+    counts = {word: sum(one.word == word for one in verdicts) for word in MARKS}
+    if options.out is not None:
+        cases = [
+            junit.Case(one.name, KINDS[one.word], one.observed, one.expected)  # type: ignore[arg-type]
+            for one in verdicts
+        ]
+        try:
+            junit.write_cases(options.out, "fewseconds.conform", cases)
+        except OSError as error:
+            raise UsageError(f"{options.out}: cannot be written: {error.strerror}") from None
+    if as_json:
+        cases_json = [msgspec.to_builtins(one) for one in verdicts]
+        console.print_json({**fields, "url": options.url, **counts, "cases": cases_json})
+    else:
+        console.show(", ".join(f"{count} {word}" for word, count in counts.items()))
+    return EXIT_GATE_FAILED if counts["fail"] else EXIT_OK
+
+
+def _show(verdict: Verdict) -> None:
+    console.show(f"{MARKS[verdict.word]} {verdict.name}")
+    if verdict.word == "fail":
+        console.show(f"    expected: {verdict.expected}")
+        console.show(f"    observed: {verdict.observed}")
+    elif verdict.word == "skipped":
+        console.show(f"    skipped: {verdict.observed}")
+
+
+def _check_address(url: str, allowed: tuple[str, ...]) -> None:
+    """Nothing leaves this machine unless its host is named; raises UsageError."""
+    from mock_psp.webhooks import ForbiddenTargetError, check_target
+
+    try:
+        check_target(url, allowed)
+    except ForbiddenTargetError:
+        host = urlsplit(url).hostname or url
+        raise UsageError(
+            f"{url}: is not an address of this machine; if you mean it, say --allow-host {host}"
+        ) from None
+
+
+def _secret(path: Path) -> str:
+    """The secret that signs callbacks: the text of a file, or what ``serve`` has left there."""
+    try:
+        text = path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}; give --secret-file") from None
+    if not text.startswith("{"):
+        return text
+    from mock_psp.delivery import STANDARD_PREFIX
+
+    try:
+        key = bytes.fromhex(json.loads(text)["callback_keys"][0])
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise UsageError(f"{path}: is not the secrets.json of `fewseconds serve`") from None
+    import base64
+
+    return STANDARD_PREFIX + base64.b64encode(key).decode()
+
+
+def _own_bills(seed: int, consumers: int) -> tuple[Iterator[Bill], Bill | None]:
+    """Bills of the mock biller, and one of many months ago."""
+    from fixtures import bills
+
+    old = bills.DEFAULT_MONTH - dt.timedelta(days=180)
+    expired = bills.bill(seed, 0, month=old.replace(day=1))
+    return (bills.bill(seed, index) for index in range(consumers)), expired
+
+
+def _bills_of(path: Path) -> tuple[Iterator[Bill], Bill | None]:
+    """Open bills of a file, and one that is long overdue if it has one."""
+    from fewseconds.identity import IST
+    from fixtures import bill_file
+
+    rows = bill_file.read(path)
+    limit = dt.datetime.now(IST).date() - dt.timedelta(days=LONG_OVERDUE_DAYS)
+    late = [bill for bill in rows if bill.due_on < limit]
+    return iter([bill for bill in rows if bill.due_on >= limit]), late[0] if late else None

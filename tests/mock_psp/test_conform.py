@@ -1,0 +1,204 @@
+"""``fewseconds conform`` and the adapters, against a biller that is not ours."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import runpy
+import threading
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from werkzeug.serving import make_server
+
+from fewseconds.commands.conform import Options, conform
+from fewseconds.errors import HarnessError, MalformedError, UsageError
+from mock_psp import adapter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HERE = Path(__file__).parent
+SECRET, KEY = "what was typed into the dashboard", "the key of the API"
+BILLS = 40
+
+
+class Place:
+    """A biller that is running, and the files that a person would write to reach it."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        """Files are in ``folder``."""
+        self.folder, self.url = folder, url
+
+    def options(self, **changes: Any) -> Options:  # noqa: ANN401 - fields of the options
+        """What is said on the command line."""
+        told = {
+            "url": self.url,
+            "scenario": "smoke",
+            "seed": None,
+            "bills": self.folder / "bills.csv",
+            "adapter": self.folder / "biller.toml",
+            "secret_file": self.folder / "secret.txt",
+            "allow_host": (),
+            "out": self.folder / "junit.xml",
+        }
+        return Options(**(told | changes))
+
+    def failed(self) -> list[str]:
+        """Names of the cases that the last JUnit file calls failures."""
+        told = ET.parse(self.folder / "junit.xml")  # noqa: S314 - we wrote it ourselves
+        cases = told.iter("testcase")
+        return [case.get("name", "") for case in cases if case.find("failure") is not None]
+
+
+@pytest.fixture
+def biller(tmp_path: Path) -> Iterator[Callable[..., Place]]:
+    """Start the other biller, with its bills in a CSV file."""
+    application = runpy.run_path(str(HERE / "flask_biller.py"))["application"]
+    soon = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=10)
+    due = [dt.date(2020, 1, 31), *[soon] * BILLS]
+    dues = {f"INV/{n}": (f"A-{n}", Decimal(n * 731 + 12345) / 100, on) for n, on in enumerate(due)}
+    lines = ["bill_number,consumer_number,amount_rupees,due_on"]
+    lines += [f"{name},{told[0]},{told[1]},{told[2]}" for name, told in dues.items()]
+    (tmp_path / "bills.csv").write_text("\n".join(lines), "utf-8")
+    (tmp_path / "secret.txt").write_text(SECRET + "\n", "utf-8")
+    (tmp_path / "key.txt").write_text(KEY + "\n", "utf-8")
+    (tmp_path / "biller.toml").write_text((HERE / "flask_biller.toml").read_text("utf-8"))
+    servers = []
+
+    def start(**options: bool) -> Place:
+        app = application(dues, secret=SECRET, key=KEY, **options)
+        server = make_server("127.0.0.1", 0, app, threaded=True)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return Place(tmp_path, f"http://127.0.0.1:{server.server_port}")
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_biller_with_an_api_of_its_own_conforms(
+    biller: Callable[..., Place], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With an adapter, all cases but that of the dated signature pass, twice in a row."""
+    place = biller()
+    for _ in range(2):
+        code = conform(place.options(), as_json=True)
+        said = json.loads(capsys.readouterr().out)
+        words = {case["name"]: case["word"] for case in said["cases"]}
+        assert code == 0, place.failed()
+        assert [name for name, word in words.items() if word != "pass"] == ["replay is refused"]
+        assert said["fail"] == 0
+    assert place.failed() == []
+
+
+def test_a_biller_that_forgets_copies_is_named(biller: Callable[..., Place]) -> None:
+    """A broken rule fails the check and stands in the JUnit file."""
+    place = biller(forgets_copies=True)
+    assert conform(place.options(), as_json=True) == 1
+    assert "copy is taken and changes nothing" in place.failed()
+
+
+def test_a_wrong_secret_is_no_crash(biller: Callable[..., Place]) -> None:
+    """Every case that needs a signature fails, and says with which status."""
+    place = biller()
+    (place.folder / "secret.txt").write_text("another", "utf-8")
+    assert conform(place.options(), as_json=True) == 1
+    assert "payment is posted" in place.failed()
+
+
+def test_other_machines_are_left_alone(biller: Callable[..., Place]) -> None:
+    """Nothing is sent to a host that was not named."""
+    place = biller()
+    with pytest.raises(UsageError, match=r"--allow-host biller\.example"):
+        conform(place.options(url="http://biller.example/"), as_json=True)
+
+
+def test_nobody_there_is_the_harness_trouble(biller: Callable[..., Place]) -> None:
+    """A refused connection is no verdict about a biller."""
+    place = biller()
+    with pytest.raises(HarnessError, match="is the biller running"):
+        conform(place.options(url="http://127.0.0.1:9"), as_json=True)
+
+
+def test_a_python_file_can_be_the_adapter(biller: Callable[..., Place]) -> None:
+    """What data cannot say, two functions can."""
+    place = biller()
+    (place.folder / "biller.py").write_text(
+        """
+import json
+SIGNATURE, OPERATIONS = "razorpay", ("callback", "receipt")
+def request(operation, fields):
+    if operation == "receipt":
+        path, method, body = "/v2/entries/" + fields["transaction_id"], "GET", b""
+    else:
+        path, method = "/hooks/upi", "POST"
+        result = "captured" if fields["status"] == "SUCCESS" else "failed"
+        body = json.dumps({"payment": {
+            "txn": fields["transaction_id"], "utr": fields["rrn"], "result": result,
+            "invoice": fields["bill_number"], "total": fields["amount_rupees"],
+        }}).encode()
+    headers = {"x-key": "the key of the API", "content-type": "application/json"}
+    return {"method": method, "path": path, "headers": headers, "body": body}
+def read(operation, status, body):
+    told = {}
+    if operation == "receipt" and status == 200:
+        words = {"BOOKED": "credited", "TO_RETURN": "refund_due", "FAILED": "none"}
+        told = {"posting": words[json.loads(body)["entry"]["state"]]}
+    return {"accepted": status < 300, "status": status, "fields": told}
+""",
+        "utf-8",
+    )
+    assert conform(place.options(adapter=place.folder / "biller.py"), as_json=True) == 0
+    assert place.failed() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("{bill_number}", "{bill}", r"\[resolve\]: \{bill\} is not one of"),
+        ("receipt_number =", "number =", r"\[receipt\]: answer.number is not one of"),
+        ('"razorpay"', '"homemade"', "'homemade' is not one of"),
+        ("key.txt", "nowhere.txt", "cannot be read"),
+        ("[callback]", "[callbacks]", "callbacks"),
+        ("method =", "methode =", "methode"),
+        ("[receipt]", "[receipt", "table declaration"),
+    ],
+)
+def test_faults_of_an_adapter_are_named(
+    biller: Callable[..., Place], old: str, new: str, told: str
+) -> None:
+    """A field that does not exist, a file that is not there: before anything is sent."""
+    path = biller().folder / "biller.toml"
+    path.write_text(path.read_text("utf-8").replace(old, new), "utf-8")
+    with pytest.raises(UsageError, match=told):
+        adapter.load(path)
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "paise"),
+    [("rupees", "123.45", 12345), ("rupees", 0.29, 29), ("rupees", 7, 700), ("paise", "55", 55)],
+)
+def test_amounts_are_read_exactly(unit: str, value: object, paise: int) -> None:
+    """Decimal rupees become whole paise without a detour over binary fractions."""
+    assert _read_amount(unit, value) == paise
+
+
+@pytest.mark.parametrize("value", ["1.234", "NaN", "Infinity", "eleven", "", [], True])
+def test_amounts_that_are_none_are_named(value: object) -> None:
+    """Parts of a paisa and other texts are an error of the answer, with their place."""
+    with pytest.raises(MalformedError, match=r"receipt: total: .* is not"):
+        _read_amount("rupees", value)
+
+
+def _read_amount(unit: Any, value: object) -> object:  # noqa: ANN401 - a literal
+    place = adapter.Place(at="total", unit=unit)
+    mapped = adapter.Mapped(path="/", answer={"amount_paise": place})
+    told = adapter.TomlAdapter(receipt=mapped)
+    body = json.dumps({"total": value}).encode()
+    return told.read("receipt", 200, body).fields["amount_paise"]
