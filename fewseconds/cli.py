@@ -253,6 +253,31 @@ def scan_evaluate(
     )
 
 
+@scan_app.command("validate")
+def scan_validate(
+    folder: Annotated[Path, typer.Argument(help="Folder of photographs.", metavar="FOLDER")],
+    negatives: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder in it whose pictures show no QR code; may be repeated."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the split and the camera.", min=0)] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes on this host; as many as cores.", min=1)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the simulated camera with real photographs, a category a folder.
+
+    Severities are fitted on one half of each folder and judged on the other. The layout is that of
+    `fewseconds scan evaluate`.
+    """
+    from fewseconds.commands.validate import scan_validate as command
+
+    _carry_out(
+        lambda: command(folder, negatives or [], seed, workers, as_json=as_json), as_json=as_json
+    )
+
+
 @scan_app.command("census")
 def scan_census(
     scenario: Name,
