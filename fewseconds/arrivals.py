@@ -60,7 +60,7 @@ class Arrivals:
         Raises UsageError if nobody pays, or if a billing cycle leaves no day to pay on.
         """
         self.scenario, self.seed, self.table = scenario, seed, scenario.arrivals
-        self.count = round(scenario.consumers * self.table.payments_per_consumer_month)
+        self.count = scenario.payments
         if self.count == 0:
             message = (
                 f"{scenario.name}: nobody of {scenario.consumers} consumers pays; raise the rate"
@@ -176,7 +176,7 @@ class Arrivals:
         The month is taken as one of many alike: what would fall past its end was billed a month
         earlier and falls at its beginning.
         """
-        first_weekday = self.table.first_day.weekday()
+        first_weekday = self.scenario.first_day.weekday()
         weights = [0.0] * self.table.days
         for offset, weight in enumerate(self.table.days_after_bill):
             day = (self._billed(cycle) + offset) % self.table.days

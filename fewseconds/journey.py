@@ -73,6 +73,9 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Filled in from the name of the step's table."""
     clock: Literal["machine", "human"] = "machine"
     """Whose time it is: ``human`` time is never charged to the system."""
+    marks: Literal["", "aim", "pay", "pending", "message"] = ""
+    """What begins here for the measures: the camera is pointed at a QR, Pay is pressed, the screen
+    says that a payment is pending, a message goes to the handset."""
     after: After | None = None
     then: str = ""
     """The step after success; empty means the next one of the branch, ``end`` ends the branch."""

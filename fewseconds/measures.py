@@ -10,6 +10,9 @@
   operator lost is counted apart (the delivery rate); a confirmed payment without an accepted
   message counts as infinite.
 * ``error_rate``: share of started journeys that the system failed.
+
+Which kinds of journey count as a QR or as the portal, and which steps point the camera, press Pay,
+say pending or carry the message, is said by the scenario (``counts_as`` and ``marks``).
 """
 
 from __future__ import annotations
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
 
     from fewseconds.plan import Plan
 
-QR_KINDS: Final = ("qr_ebill", "qr_counter")
-PORTAL_KINDS: Final = ("portal", "portal_first")
+QR: Final = "qr"
+PORTAL: Final = "portal"
 FATES: Final = {
     "ok": "confirmed",
     "declined": "declined",
@@ -42,11 +45,10 @@ FATES: Final = {
 """How a journey ended, by the outcome of the last attempt on its main branch."""
 SYSTEM_FATES: Final = ("failed", "dropped", "unfinished", "unexplained")
 """Ends that the system, not the consumer or the bank's rules, must answer for."""
+CUT_OFF: Final = "cut_off"
+"""Code of an attempt that was still open when the run ended."""
 UNDELIVERED: Final = "timed_out"
 """Outcome of the SMS step when the message was accepted but never arrived."""
-
-SMS_GATEWAY: Final = "sms_gateway"
-"""The station that takes a message over."""
 
 
 def frame(outcomes: pa.Table) -> pl.DataFrame:
@@ -64,14 +66,15 @@ def journeys(outcomes: pl.DataFrame, plan: Plan) -> pl.DataFrame:
 
     Columns: those of the plan, ``fate``, ``last_step``, ``last_code``, ``lag_us``, ``machine_us``,
     ``pending_us``, ``end_to_end_us``, ``portal_us``, ``sms_us``, ``sms_outcome``; times are null
-    where they do not apply.
+    where they do not apply. ``way`` is what the kind counts as if a measure is made of it,
+    ``taken_by`` the station that takes the message over (empty where none is sent).
     """
     steps = outcomes.filter(pl.col("leg") == j.STEP_ROW)
     main = steps.filter(pl.col("branch") == "main").sort(
         "end_us", "intended_us", maintain_order=True
     )
-    clock = {name: step.clock for name, step in plan.scenario.steps.items()}
-    machine = [name for name in clock if clock[name] == "machine"]
+    machine = [name for name, step in plan.scenario.steps.items() if step.clock == "machine"]
+    last = pl.col("step") == pl.col("step").last()
     by_journey = main.group_by("journey_id", maintain_order=True).agg(
         last_step=pl.col("step").last(),
         last_outcome=pl.col("outcome").last(),
@@ -79,13 +82,15 @@ def journeys(outcomes: pl.DataFrame, plan: Plan) -> pl.DataFrame:
         begun_us=pl.col("intended_us").first(),
         lag_us=(pl.col("start_us") - pl.col("intended_us")).first(),
         ended_us=pl.col("end_us").last(),
-        scan_us=pl.col("intended_us").filter(pl.col("step") == "scan").min(),
-        pay_us=pl.col("intended_us").filter(pl.col("step") == "pay").min(),
+        last_attempt=pl.col("attempt").last(),
+        last_took_us=pl.col("end_us").last() - pl.col("start_us").filter(last).min(),
+        aim_us=pl.col("intended_us").filter(_marked(plan, "aim")).min(),
+        pay_us=pl.col("intended_us").filter(_marked(plan, "pay")).min(),
         machine_us=pl.col("sojourn_us").filter(pl.col("step").is_in(machine)).sum(),
-        pending_us=pl.col("sojourn_us").filter(pl.col("step") == "check_status").sum(),
+        pending_us=pl.col("sojourn_us").filter(_marked(plan, "pending")).sum(),
     )
     sms = (
-        steps.filter(pl.col("step") == "sms")
+        steps.filter(_marked(plan, "message"))
         .sort("end_us")
         .group_by("journey_id")
         .agg(sms_end_us=pl.col("end_us").last(), sms_outcome=pl.col("outcome").last())
@@ -94,18 +99,40 @@ def journeys(outcomes: pl.DataFrame, plan: Plan) -> pl.DataFrame:
         pl.col(pl.Categorical).cast(pl.String)
     )
     joined = table.join(by_journey, "journey_id", "left").join(sms, "journey_id", "left")
-    return _timed(joined.with_columns(fate=_fate(plan)))
+    return _timed(plan, joined.with_columns(fate=_fate(plan)))
+
+
+def _marked(plan: Plan, word: str) -> pl.Expr:
+    """Whether a row is one of a step that the scenario marks with ``word``."""
+    names = [name for name, step in plan.scenario.steps.items() if step.marks == word]
+    return pl.col("step").is_in(names)
 
 
 def _fate(plan: Plan) -> pl.Expr:
-    """Named end of a journey; one that stops in the middle of its route is unexplained."""
-    last_steps = set()
+    """Named end of a journey; one that stops where its route goes on is unexplained."""
+    place = pl.concat_str(["kind", "last_step", "last_outcome"], separator="/", ignore_nulls=True)
+    goes_on, tries = [], {}
     for kind in plan.scenario.journeys:
         route = plan.scenario.route(kind)
         for index, step in enumerate(route.steps):
-            if route.rules[index * j.WIDTH + j.NEXT + j.OK] == j.END and step.after is None:
-                last_steps.add(step.name)
-    stopped = (pl.col("last_outcome") == "ok") & ~pl.col("last_step").is_in(sorted(last_steps))
+            for code, outcome in enumerate(j.OUTCOMES):
+                here = f"{kind}/{step.name}/{outcome}"
+                if route.rules[index * j.WIDTH + j.NEXT + code] != j.END:
+                    goes_on.append(here)
+                if outcome in step.retry_on:
+                    tries[here] = (step.attempts_max, _given_up_us(step))
+    numbers = pl.DataFrame(
+        [(here, *limits) for here, limits in tries.items()],
+        schema={"place": pl.String, "most": pl.Int64, "give_up_us": pl.Int64},
+        orient="row",
+    )
+    most, give_up_us = (
+        place.replace_strict(numbers["place"], numbers[name], default=0, return_dtype=pl.Int64)
+        for name in ("most", "give_up_us")
+    )
+    again = (pl.col("last_attempt") < most) & (pl.col("last_took_us") <= give_up_us)
+    # What the end of the run cut off, or the generator dropped, had no chance to go on.
+    stopped = (place.is_in(goes_on) | again) & (pl.col("last_code").fill_null("") != CUT_OFF)
     return (
         pl.when(pl.col("last_outcome").is_null() | stopped)
         .then(pl.lit("unexplained"))
@@ -113,19 +140,35 @@ def _fate(plan: Plan) -> pl.Expr:
     )
 
 
-def _timed(table: pl.DataFrame) -> pl.DataFrame:
+def _given_up_us(step: j.Step) -> int:
+    """Up to here after its first attempt a step is sure to be tried again, if attempts are left."""
+    if step.give_up_after_ms is None:
+        return j.NEVER
+    longest_ms = step.cadence_ms or max(step.backoff_ms, default=0) * (1 + step.backoff_jitter)
+    return int((step.give_up_after_ms - longest_ms) * 1000)
+
+
+def _timed(plan: Plan, table: pl.DataFrame) -> pl.DataFrame:
     confirmed = pl.col("fate") == "confirmed"
-    qr, portal = pl.col("kind").is_in(QR_KINDS), pl.col("kind").is_in(PORTAL_KINDS)
+    qr, portal = (pl.col("kind").is_in(plan.scenario.kinds(way)) for way in (QR, PORTAL))
+    taken_by = {
+        kind: step.legs[-2:][0].station
+        for kind in plan.scenario.journeys
+        for step in plan.scenario.named_steps(kind)
+        if step.marks == "message"
+    }
     return table.with_columns(
+        way=pl.when(qr).then(pl.lit(QR)).when(portal).then(pl.lit(PORTAL)).otherwise(pl.lit("")),
+        taken_by=pl.col("kind").replace_strict(taken_by, default="", return_dtype=pl.String),
         machine_us=pl.when(qr).then(pl.col("machine_us")),
-        end_to_end_us=pl.when(qr & confirmed).then(pl.col("ended_us") - pl.col("scan_us")),
+        end_to_end_us=pl.when(qr & confirmed).then(pl.col("ended_us") - pl.col("aim_us")),
         portal_us=pl.when(portal & confirmed).then(pl.col("ended_us") - pl.col("begun_us")),
         sms_us=pl.when(pl.col("sms_outcome") == "ok").then(pl.col("sms_end_us") - pl.col("pay_us")),
     )
 
 
-def _undelivered(outcomes: pl.DataFrame) -> pl.Expr:
-    """Whether the operator lost a message: the gateway had accepted it.
+def _undelivered(table: pl.DataFrame, outcomes: pl.DataFrame) -> pl.Expr:
+    """Whether the operator lost a message: the station before it had taken the message over.
 
     A client sees only that nothing came; where rows of another observer are at hand, they decide.
     """
@@ -133,10 +176,9 @@ def _undelivered(outcomes: pl.DataFrame) -> pl.Expr:
     elsewhere = outcomes.filter(pl.col("observer") != "client")
     if elsewhere.is_empty():
         return silent
-    accepted = elsewhere.filter((pl.col("station") == SMS_GATEWAY) & (pl.col("outcome") == "ok"))[
-        "journey_id"
-    ]
-    return silent & pl.col("journey_id").is_in(accepted.unique().implode())
+    takers = table["taken_by"].unique().implode()
+    accepted = elsewhere.filter(pl.col("station").is_in(takers) & (pl.col("outcome") == "ok"))
+    return silent & pl.col("journey_id").is_in(accepted["journey_id"].unique().implode())
 
 
 def samples(measure: str, table: pl.DataFrame, outcomes: pl.DataFrame) -> NDArray[np.float64]:
@@ -158,15 +200,15 @@ def says(measure: str, table: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFr
         return visits.select("journey_id", seconds=pl.col("sojourn_us") / 1e6)
     if measure == "sms_time":
         # Cash gets a paper receipt; only payments on a route with an SMS have a say.
-        with_sms = pl.col("kind").is_in((*QR_KINDS, *PORTAL_KINDS))
-        heard = table.filter(with_sms & confirmed & ~_undelivered(outcomes))
+        with_sms = pl.col("taken_by") != ""
+        heard = table.filter(with_sms & confirmed & ~_undelivered(table, outcomes))
         return heard.select("journey_id", seconds=pl.col("sms_us").fill_null(np.inf) / 1e6)
-    kinds = PORTAL_KINDS if measure == "portal_time" else QR_KINDS
+    way = PORTAL if measure == "portal_time" else QR
     column = {
         "machine_time": "machine_us",
         "end_to_end": "end_to_end_us",
         "portal_time": "portal_us",
     }[measure]
-    judged = table.filter(pl.col("kind").is_in(kinds) & (confirmed | failed))
+    judged = table.filter((pl.col("way") == way) & (confirmed | failed))
     seconds = pl.when(confirmed).then(pl.col(column).cast(pl.Float64) / 1e6).otherwise(np.inf)
     return judged.select("journey_id", seconds=seconds)

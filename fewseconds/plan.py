@@ -115,9 +115,13 @@ class Plan:
         return Plan(self.scenario, self.seed, taken)
 
     def real_time(self) -> Plan:
-        """Only the journeys that can be played against real services."""
+        """Only the journeys that can be played against real services.
+
+        Some kinds cannot, nor can the payment of an older bill: services know one a consumer.
+        """
         kinds = [table.real_time for table in self.scenario.journeys.values()]
         mask = np.array(kinds, bool)[self.codes("kind")]
+        mask &= self.table["bill"].to_numpy() < self.scenario.consumers
         return Plan(self.scenario, self.seed, self.table.filter(pa.array(mask)))
 
     def as_kind(self, kind: str) -> Plan:
@@ -278,15 +282,32 @@ def _picked(shares: Sequence[float], luck: NDArray[np.uint32]) -> NDArray[np.int
 
 
 def _kinds(scenario: Scenario, seed: int, consumers: NDArray[np.int64]) -> NDArray[np.int16]:
-    """Who pays digitally has a draw of its own: a change of that share moves nobody else."""
-    digital = _draws(seed, "digital", consumers) < chance.threshold(scenario.digital_share)
-    luck, known = _draws(seed, "kind", consumers), list(scenario.journeys)
-    sides = []
-    for side in (True, False):
-        shares = {k: c.share for k, c in scenario.channels.items() if c.digital is side}
-        codes = np.array([known.index(kind) for kind in shares] or [0], np.int16)
-        sides.append(codes[_picked(list(shares.values()) or [1.0], luck)])
-    return np.where(digital, *sides)
+    """Who pays digitally has a draw of its own: a change of that share moves nobody else.
+
+    Those who turn digital come from the channel that loses, and those who turn away go there.
+    """
+    adoption, luck = scenario.adoption, _draws(seed, "digital", consumers)
+    # Two streams, or those who leave a channel would all arrive in the same one.
+    digital = _side(scenario, _draws(seed, "kind", consumers), digital=True)
+    other = _side(scenario, _draws(seed, "kind of other", consumers), digital=False)
+    loser, loses = scenario.channels.get(adoption.loses), list(scenario.journeys).index
+    gained = scenario.digital_share - adoption.share
+    is_digital = luck < chance.threshold(adoption.share + min(gained, 0.0))
+    if loser is not None and gained > 0:
+        limit = chance.threshold(adoption.share + gained / loser.share)
+        is_digital |= (luck < limit) & (other == loses(adoption.loses))
+    elif loser is not None and gained < 0:
+        other[luck < chance.threshold(adoption.share)] = loses(adoption.loses)
+    return np.where(is_digital, digital, other)
+
+
+def _side(scenario: Scenario, luck: NDArray[np.uint32], *, digital: bool) -> NDArray[np.int16]:
+    """The kind that everybody would take who pays digitally, or who does not."""
+    known = list(scenario.journeys)
+    shares = {k: c.share for k, c in scenario.channels.items() if c.digital is digital}
+    codes = np.array([known.index(kind) for kind in shares] or [0], np.int16)
+    picked: NDArray[np.int16] = codes[_picked(list(shares.values()) or [1.0], luck)]
+    return picked
 
 
 def _media(

@@ -234,10 +234,10 @@ def _paired(around: Plan) -> NDArray[np.float64]:
     qr = around.real_time()
     sample = Plan(qr.scenario, qr.seed, qr.table.slice(0, PAIRED_MAX))
     times = []
-    for kind in ("qr_ebill", "portal"):
-        walk = sample.as_kind(kind)
+    for way in (measures.QR, measures.PORTAL):
+        walk = sample.as_kind(around.scenario.kinds(way)[0])
         walked = measures.journeys(measures.frame(simulate(walk).outcomes), walk)
-        column = "end_to_end_us" if kind == "qr_ebill" else "portal_us"
+        column = "end_to_end_us" if way == measures.QR else "portal_us"
         times.append(walked.sort("journey_id")[column])
     both = times[0].is_not_null() & times[1].is_not_null()
     return (times[0].filter(both) < times[1].filter(both)).cast(pl.Float64).to_numpy()

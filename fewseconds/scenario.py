@@ -6,15 +6,18 @@ measurement with the command that repeats it, or ``assumption: …`` with its re
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from fewseconds import journey
 from fewseconds.journey import Route, Step
+from fewseconds.population import Adoption, App, Arrivals, Channel, Season
 from fewseconds.station import Fault, Station
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 TRAITS: Final = ("medium", "scanner", "app", "bank", "operator")
 """What may tell one visit of a station from another (``Station.by``)."""
@@ -28,40 +31,6 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of the file; unknown keys are refused."""
 
 
-class Arrivals(_Table, frozen=True, kw_only=True):
-    """When people pay: bills are staggered over the month and paid around their due dates."""
-
-    source: str
-    first_day: dt.date
-    days: int
-    payments_per_consumer_month: float
-    cycles: int
-    """Number of billing cycles; cycle c is billed on day ``c * days / cycles``."""
-    days_after_bill: tuple[float, ...]
-    """Relative frequency of paying 0, 1, 2, … days after the bill."""
-    weekdays: tuple[float, ...]
-    """Relative frequency Monday to Sunday."""
-    hours: tuple[float, ...]
-    """Relative frequency of the 24 hours of the day, IST."""
-
-
-class Channel(_Table, frozen=True, kw_only=True):
-    """A kind of journey and its share among the digital (or the other) payments."""
-
-    source: str
-    digital: bool
-    share: float
-    media: dict[str, float] = {}
-    """Where the QR is seen, with shares; empty for journeys without a QR."""
-
-
-class App(_Table, frozen=True, kw_only=True):
-    """A payer app: its share of payments and the decoder that stands for its scanner."""
-
-    share: float
-    scanner: str
-
-
 class Journey(_Table, frozen=True, kw_only=True):
     """A kind of journey: the names of its steps, in order."""
 
@@ -69,6 +38,8 @@ class Journey(_Table, frozen=True, kw_only=True):
     source: str
     real_time: bool = True
     """False for journeys that only virtual time can walk (a queue of people at a counter)."""
+    counts_as: Literal["", "qr", "portal", "other_digital", "counter"] = ""
+    """The way of paying that it is an instance of; measures and comparisons are made of ways."""
 
 
 class Slo(_Table, frozen=True, kw_only=True):
@@ -120,8 +91,10 @@ class Scenario(_Table, frozen=True, kw_only=True):
     seed: int
     consumers: int
     consumers_source: str
-    digital_share: float
-    digital_share_source: str
+    month: int = 1
+    """Which month is played, the first being that of ``arrivals.first_day``."""
+    adoption: Adoption
+    season: Season = Season()
     arrivals: Arrivals
     channels: dict[str, Channel]
     apps: dict[str, App]
@@ -147,16 +120,49 @@ class Scenario(_Table, frozen=True, kw_only=True):
         """SHA-256 of everything in the scenario, in hexadecimal.
 
         The order of tables counts: shares are laid end to end in it, so the plan depends on it.
+        Where a file of arrivals lies does not count, what is in it does.
         """
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+        arrivals = self.arrivals
+        if arrivals.file_sha256:
+            arrivals = msgspec.structs.replace(arrivals, file="")
+        whole = msgspec.structs.replace(self, arrivals=arrivals)
+        return hashlib.sha256(msgspec.json.encode(whole)).hexdigest()
+
+    @property
+    def first_day(self) -> dt.date:
+        """The first day of the month that is played."""
+        return self.arrivals.first_day_of(self.month)
+
+    @property
+    def digital_share(self) -> float:
+        """Share of the payments of the month that are digital."""
+        return self.adoption.in_month(self.month)
+
+    @property
+    def payments(self) -> int:
+        """Number of payments in the month, unless a file of arrivals says otherwise."""
+        rate = self.arrivals.payments_per_consumer_month
+        return round(self.consumers * rate * self.season.counts[self.first_day.month - 1])
+
+    @property
+    def amount_factor(self) -> float:
+        """What the season makes of the amounts of this month's bills."""
+        return self.season.amounts[self.first_day.month - 1]
 
     def channel_shares(self) -> dict[str, float]:
-        """Share of all payments a kind of journey has."""
-        return {
-            kind: channel.share
-            * (self.digital_share if channel.digital else 1 - self.digital_share)
-            for kind, channel in self.channels.items()
-        }
+        """Share of all payments of the month a kind of journey has."""
+        shares, gained = {}, self.digital_share - self.adoption.share
+        for kind, channel in self.channels.items():
+            if channel.digital:
+                shares[kind] = channel.share * self.digital_share
+            else:
+                today = channel.share * (1 - self.adoption.share)
+                shares[kind] = today - gained * (kind == self.adoption.loses)
+        return shares
+
+    def kinds(self, *ways: str) -> tuple[str, ...]:
+        """The kinds of journey that count as one of ``ways``."""
+        return tuple(kind for kind, table in self.journeys.items() if table.counts_as in ways)
 
     def named_steps(self, kind: str) -> tuple[Step, ...]:
         """The steps of a kind of journey, each with its name."""

@@ -118,7 +118,7 @@ def _fault_problems(scenario: Scenario, place: str, fault: Fault) -> Iterator[st
 
 
 def _moment_problems(scenario: Scenario, place: str, moment: dt.datetime) -> Iterator[str]:
-    first_day = scenario.arrivals.first_day
+    first_day = scenario.first_day
     if moment.tzinfo is None:
         yield f"{place}: {moment} has no offset; write {moment.isoformat()}+05:30"
     elif not 0 <= us_of(moment, first_day) <= (days := scenario.arrivals.days) * DAY_US:

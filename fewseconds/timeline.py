@@ -43,7 +43,7 @@ class Phase(NamedTuple):
 
 def phases(scenario: Scenario, station: str) -> tuple[Phase, ...]:
     """The phases of ``station``, in order; most stations have one."""
-    first_day, table = scenario.arrivals.first_day, scenario.stations[station]
+    first_day, table = scenario.first_day, scenario.stations[station]
     later = [(us_of(change.start, first_day), change.servers) for change in table.servers_later]
     outages, slowdowns = _faults(scenario, station)
     spans: list[tuple[int, int]] = []
@@ -95,7 +95,7 @@ def _faults(scenario: Scenario, station: str) -> tuple[list[Window], list[Window
 
     Slow-downs that hold at all times are in the draws of the station already.
     """
-    first_day = scenario.arrivals.first_day
+    first_day = scenario.first_day
     outages: list[Window] = []
     slowdowns: list[Window] = []
     for fault in scenario.fault:

@@ -85,16 +85,11 @@ def read_spec(path: str | None) -> LoadSpec:
 
 
 def unplayable(scenario: Scenario) -> list[str]:
-    """What the generator cannot play: machine steps that no phone can do, a second unpaid bill.
+    """What the generator cannot play: machine steps of real-time journeys that no phone can do.
 
     Only the main branch is the phone's; the other branches are walked by the services.
     """
     found = []
-    if (rate := scenario.arrivals.payments_per_consumer_month) > 1:
-        found.append(
-            f"arrivals.payments_per_consumer_month: {rate!r} cannot be played against real "
-            "services, which know one unpaid bill a consumer; simulate it or write at most 1"
-        )
     for kind, table in scenario.journeys.items():
         if not table.real_time:
             continue

@@ -28,7 +28,7 @@ class World:
         self.spec, self.secrets, self.folder = spec, secrets, spec.folder
         self.scenario, self.seed = spec.scenario, spec.seed
         self.clock = PlanClock(
-            spec.epoch_monotonic_us, spec.plan_origin_us, spec.scenario.arrivals.first_day
+            spec.epoch_monotonic_us, spec.plan_origin_us, spec.scenario.first_day
         )
         self.draws = Draws(spec.scenario, spec.seed)
         self.writer = Writer(self.folder.outcomes, process)

@@ -89,7 +89,7 @@ def test_all_problems_of_a_scenario_are_listed(tmp_path: Path) -> None:
 def test_no_journey_in_the_window_is_refused(tmp_path: Path) -> None:
     """A window without a journey that can be played is a usage error, and leaves no folder."""
     mine = tmp_path / "mine.toml"
-    mine.write_text('extends = "smoke"\ndigital_share = 0.0\nplan_hash = ""\n')
+    mine.write_text('extends = "smoke"\nadoption.share = 0.0\nplan_hash = ""\n')
     result = said("run", mine, "--results", tmp_path / "results")
     assert result.exit_code == EXIT_USAGE
     assert "no journey falls into the load window" in complaints(result)[0]

@@ -138,7 +138,10 @@ def test_two_scenarios_share_the_draws_they_have_in_common() -> None:
     plain = Draws(scenario_file.load("mumbai"), 7)
     fault = {"kind": "slowdown", "station": "biller", "factor": 5}
     slow = Draws(
-        scenario_file.load("mumbai", {"fault": [fault], "digital_share": 0.9, "consumers": 9}), 7
+        scenario_file.load(
+            "mumbai", {"fault": [fault], "adoption": {"share": 0.9}, "consumers": 9}
+        ),
+        7,
     )
     other = Draws(scenario_file.load("mumbai"), 8)
     for station, factor in (("biller", 5), ("switch", 1)):

@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from fewseconds.scenario import Scenario
+
 QR = ("qr_ebill", "qr_counter")
 PORTAL = ("portal", "portal_first")
 SMOKE = scenario_file.load("smoke")
 
 
-def planned(kinds: Sequence[str], starts_us: Sequence[int] | None = None) -> Plan:
+def planned(
+    kinds: Sequence[str], starts_us: Sequence[int] | None = None, scenario: Scenario = SMOKE
+) -> Plan:
     """Journeys of the given kinds, a second apart."""
     rows = [
         {
@@ -35,11 +39,11 @@ def planned(kinds: Sequence[str], starts_us: Sequence[int] | None = None) -> Pla
         }
         for number, kind in enumerate(kinds)
     ]  # fmt: skip
-    return Plan(SMOKE, 7, pa.Table.from_pylist(rows, schema=SCHEMA))
+    return Plan(scenario, 7, pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
 Attempt = tuple[str, int, int, int, str]
-"""Step, attempt, wait before it and stay (ms), outcome."""
+"""Step, attempt, wait before it and stay (ms), outcome with its code after a colon."""
 
 
 def rows_of(number: int, attempts: Sequence[Attempt], branch: str = "main") -> list[Outcome]:
@@ -48,10 +52,11 @@ def rows_of(number: int, attempts: Sequence[Attempt], branch: str = "main") -> l
     for step, attempt, wait_ms, stay_ms, outcome in attempts:
         start_us = now_us + wait_ms * 1000
         end_us = start_us + stay_ms * 1000
+        word, _, code = outcome.partition(":")
         rows.append(
             Outcome(
                 "sim", "simpy", number, branch, step, STEP_ROW, attempt, "", now_us, start_us,
-                start_us, end_us, outcome,
+                start_us, end_us, word, code,
             )
         )  # fmt: skip
         now_us = end_us
@@ -122,10 +127,24 @@ ENDS: dict[str, tuple[list[Attempt], str, float | None, float]] = {
     "error": ([*GOOD[:-1], ("pay", 2, 4000, 900, "error")], "failed", math.inf, 1),
     "time-out": ([*GOOD[:4], ("resolve", 2, 1000, 10_000, "timed_out")], "failed", math.inf, 1),
     "turned away": ([*GOOD[:3], ("resolve", 2, 1000, 0, "rejected")], "failed", math.inf, 1),
-    "cut off": ([*GOOD[:-1], ("pay", 1, 0, 900, "unfinished")], "unfinished", math.inf, 1),
+    "cut off": ([*GOOD[:-1], ("pay", 1, 0, 900, "unfinished:cut_off")], "unfinished", math.inf, 1),
+    "pending for ever": (
+        [*GOOD[:-1], ("pay", 1, 0, 900, "unfinished"), ("check_status", 40, 0, 1, "unfinished")],
+        "unfinished",
+        math.inf,
+        1,
+    ),
     "never started": ([("open_app", 1, 0, 0, "dropped")], "dropped", math.inf, 1),
     "no row at all": ([], "unexplained", math.inf, 1),
     "stops in the middle": (GOOD[:5], "unexplained", math.inf, 1),
+    "not tried again": ([*GOOD[:-1], ("pay", 1, 0, 900, "error")], "unexplained", math.inf, 1),
+    "not asked again": ([*GOOD[:-1], ("pay", 1, 0, 9, "unfinished")], "unexplained", math.inf, 1),
+    "no number typed": (
+        [GOOD[0], ("scan", 32, 250, 0, "error")],
+        "unexplained",
+        math.inf,
+        1,
+    ),
     "unknown word": ([*GOOD[:-1], ("pay", 1, 0, 900, "vanished")], "unexplained", math.inf, 1),
 }
 
@@ -142,6 +161,17 @@ def test_every_end_has_a_name_and_its_say(name: str) -> None:
     assert sample("machine_time", made, rows) == expected
     assert len(sample("end_to_end", made, rows)) == len(expected)
     assert sample("error_rate", made, rows) == sorted([failed, 0])
+
+
+def test_where_a_journey_may_end_is_a_matter_of_its_kind() -> None:
+    """The step that ends one kind of journey leaves another kind unfinished."""
+    short = {"source": "assumption", "steps": ["open_app", "review"]}
+    scenario = scenario_file.load("smoke", {"journeys": {"short": short}})
+    made = planned(["short", "qr_ebill"], scenario=scenario)
+    walk = [GOOD[0], GOOD[5]]
+    rows = outcomes.table([*rows_of(0, walk), *rows_of(1, walk)])
+    table = measures.journeys(measures.frame(rows), made).sort("journey_id")
+    assert table["fate"].to_list() == ["confirmed", "unexplained"]
 
 
 def test_portal_time_runs_from_the_first_page() -> None:
@@ -249,9 +279,12 @@ def in_plain_python(made: Plan, rows: list[dict[str, Any]]) -> dict[str, list[fl
             found["portal_time"].append(
                 math.inf if failed else (ended - begun["open_portal"]) / 1e6
             )
-        sms = chains[one.journey_id, "sms"]
+        in_app = one.kind == "other_digital"
+        sms = chains[one.journey_id, "bill_sms" if in_app else "sms"]
         if last == "ok" and one.kind != "counter_cash" and sms[-1]["outcome"] == "ok":
-            found["sms_time"].append((sms[-1]["end_us"] - begun["pay"]) / 1e6)
+            found["sms_time"].append(
+                (sms[-1]["end_us"] - begun["pay_bill" if in_app else "pay"]) / 1e6
+            )
     found["biller_time"] = [
         (row["end_us"] - row["start_us"]) / 1e6 for row in rows if row["station"] == "biller"
     ]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -189,8 +190,9 @@ def test_apps_banks_media_and_operators_have_their_shares(month: Plan) -> None:
 
 def test_kinds_have_the_shares_of_their_channels(month: Plan) -> None:
     """Seven in ten pay digitally, and channels divide each side as the scenario says."""
-    shares = {"counter_cash": 0.30, "qr_ebill": 0.70 * 0.62, "qr_counter": 0.70 * 0.18,
-              "portal": 0.70 * 0.14, "portal_first": 0.70 * 0.06}  # fmt: skip
+    shares = {"counter_cash": 0.30, "qr_ebill": 0.70 * 0.50, "qr_counter": 0.70 * 0.14,
+              "portal": 0.70 * 0.11, "portal_first": 0.70 * 0.05,
+              "other_digital": 0.70 * 0.20}  # fmt: skip
     assert_shares(month.table["kind"].to_pylist(), shares)
 
 
@@ -304,13 +306,85 @@ def test_more_adoption_moves_only_those_who_turn_digital() -> None:
     assert (media[0] == media[1])[~changed].all()
 
 
+TWO_COUNTERS = {
+    "channels": {
+        "counter_cash": {"share": 0.4},
+        "cheque": {"source": "assumption", "digital": False, "share": 0.6},
+    },
+    "journeys": {"cheque": {"source": "assumption", "steps": ["stand_in_line", "cash_posting"]}},
+}
+
+
+@pytest.mark.parametrize("month", [1, 2, 3, 9])
+def test_only_the_channel_named_loses_what_digital_ways_gain(month: int) -> None:
+    """On a path from 0.7 by 0.75 to 0.64, cash alone gives and gets; nobody else changes."""
+    adoption = {"share": 0.7, "path": [0.7, 0.75, 0.64], "loses": "counter_cash"}
+    flat = {"arrivals": {"weekdays": [1] * 7}, "season": {"counts": [1] * 12}}
+    scenario = mumbai(**TWO_COUNTERS, **flat, adoption=adoption)
+    before = plan(scenario, 7)
+    after = plan(msgspec.structs.replace(scenario, month=month), 7)
+    digital = {1: 0.7, 2: 0.75, 3: 0.64, 9: 0.64}[month]
+    shares = {"cheque": 0.3 * 0.6, "counter_cash": 1 - digital - 0.3 * 0.6}
+    shares |= {k: c.share * digital for k, c in scenario.channels.items() if c.digital}
+    assert after.scenario.channel_shares() == pytest.approx(shares)
+    assert_shares(after.table["kind"].to_pylist(), shares)
+    assert before.table["consumer"].equals(after.table["consumer"])
+    changed = before.codes("kind") != after.codes("kind")
+    moved = set(
+        zip(
+            before.table["kind"].to_numpy()[changed],
+            after.table["kind"].to_numpy()[changed],
+            strict=True,
+        )
+    )
+    for one, other in moved:
+        assert (one if month == 2 else other) == "counter_cash"
+    assert bool(moved) == (month > 1)
+
+
+def test_a_month_has_its_own_weekdays_and_season() -> None:
+    """The eighth month from November is June: its Mondays, and its factor on the payments."""
+    counts = [1.0] * 12
+    counts[5] = 1.3
+    changes = {"season": {"counts": counts}, "arrivals": {"days_after_bill": [1] * 30}}
+    june = plan(mumbai(month=8, **changes), 7)
+    assert june.scenario.first_day == dt.date(2027, 6, 1)
+    assert len(june) == round(1.3 * CONSUMERS)
+    days = np.bincount(june.starts_us // DAY_US, minlength=30)
+    sundays = [day - 1 for day in (6, 13, 20, 27)]
+    assert sorted(np.argsort(days)[:4].tolist()) == sundays
+    assert len(plan(mumbai(**changes), 7)) == CONSUMERS
+
+
+@pytest.mark.parametrize(
+    ("first", "month", "day"),
+    [
+        ("2026-01-31", 2, "2026-02-28"),
+        ("2026-11-01", 3, "2027-01-01"),
+        ("2027-01-31", 14, "2028-02-29"),
+        ("2026-12-15", 1, "2026-12-15"),
+    ],
+)
+def test_months_are_those_of_the_calendar(first: str, month: int, day: str) -> None:
+    """Months are counted from the first one, and a day that a month lacks is its last."""
+    arrivals = {"first_day": dt.date.fromisoformat(first)}
+    assert mumbai(arrivals=arrivals, month=month).first_day == dt.date.fromisoformat(day)
+
+
 def test_journeys_for_real_time_leave_out_those_that_only_virtual_time_can_walk(
     small: Plan,
 ) -> None:
-    """Cash over the counter is not played for real, and every other kind is."""
-    kept = [row for row in small.rows() if row.kind != "counter_cash"]
+    """Cash and bills fetched in apps are not played for real, and every other kind is."""
+    kept = [row for row in small.rows() if row.kind not in ("counter_cash", "other_digital")]
     assert 0 < len(kept) < len(small)
     assert list(small.real_time().rows()) == kept
+
+
+def test_real_services_know_one_bill_a_consumer() -> None:
+    """Payments of older bills are not played for real."""
+    made = plan(mumbai(consumers=300, arrivals={"payments_per_consumer_month": 1.5}), 7)
+    assert sum(row.bill >= 300 for row in made.rows()) == 150
+    assert all(row.bill == row.consumer < 300 for row in made.real_time().rows())
 
 
 def test_the_same_consumers_can_take_another_way(small: Plan) -> None:

@@ -87,11 +87,18 @@ ALL_AT_ONCE = """
 extends = "mumbai"
 titel = "A city of mistakes"
 consumers = "many"
-digital_share = 1.7
 seed = -1
 
 [banks]
 SBI = 0.5
+
+[adoption]
+share = 1.7
+path = [0.7, 0.95]
+loses = "qr_ebill"
+
+[season]
+counts = [1, 1, 1]
 
 [arrivals]
 payments_per_consumer_month = -0.5
@@ -152,13 +159,15 @@ factor = -5
 TOLD = [
     "titel: unknown key; did you mean 'title'?",
     "consumers: 'many': expected `int`, got `str`",
-    "digital_share: 1.7 is not between 0 and 1",
+    "adoption.share: 1.7 is not between 0 and 1",
+    "adoption.loses: 'qr_ebill' is no channel of those who are not digital; ",
+    "season.counts: 3 weights; write 12",
     "seed: -1 is out of range",
     "banks: shares sum to 1.2132",
     "arrivals.payments_per_consumer_month: -0.5 is not above 0",
     "arrivals.weekdays: 3 weights; write 7",
     "arrivals.hours: [-3.0, 1.0, ",
-    "channels (digital): shares sum to 1.28",
+    "channels (digital): shares sum to 1.4;",
     "channels.qr_ebill.media: unknown medium 'lasr_print'; did you mean 'laser_print'?",
     "channels.qr_ebill.media: shares sum to 1.45",
     "channels.qr_bill: no such journey; did you mean 'qr_ebill'?",
@@ -204,7 +213,12 @@ BAD_ALONE: list[tuple[dict[str, Any], str]] = [
     ({"consumers": 0}, "consumers: 0 is not above 0"),
     ({"banks": {"SBI": 0.28}}, "banks: shares sum to 0.9932; make them sum to 1"),
     ({"consumers": True}, "consumers: True: expected `int`, got `bool`"),
-    ({"digital_share": math.nan}, "digital_share: nan"),
+    ({"adoption": {"share": math.nan}}, "adoption.share: nan"),
+    ({"adoption": {"share": 0.7, "path": [0.7, -0.1]}}, "adoption.path[1]: -0.1 is not between"),
+    ({"adoption": {"share": 0.7, "path": [0.7], "loses": "cash"}}, "adoption.loses: 'cash'"),
+    ({"season": {"amounts": [0] * 12}}, "season.amounts: [0.0, "),
+    ({"month": 0}, "month: 0 is not above 0"),
+    ({"month": 241}, "month: 241 is too many"),
     ({"name": "a/b"}, "name: 'a/b'"),
     ({"arrivals": {"days": 10**9}}, "arrivals.days: 1000000000"),
     ({"arrivals": {"cycles": 2}}, "arrivals.cycles: 2"),
@@ -229,8 +243,8 @@ BAD_ALONE: list[tuple[dict[str, Any], str]] = [
     ),
     ({"steps": {"pay": {"on_failure": {"ok": "end"}}}}, f"{STEP}: unknown outcome 'ok'"),
     ({"steps": {"sms": {"after": {"step": "pay", "event": "posted"}}}}, ""),
-    ({"steps": {"open_app": {"after": {"step": "pay", "event": "ok"}}}},
-     "journey 'qr_ebill' step 'open_app': comes first, so it cannot wait for 'pay.ok'"),
+    ({"steps": {"open_portal": {"after": {"step": "pay", "event": "ok"}}}},
+     "journey 'portal' step 'open_portal': comes first, so it cannot wait for 'pay.ok'"),
     ({"journeys": {"qr_ebill": {"steps": []}}}, "journey 'qr_ebill': has no steps"),
     ({"journeys": {"portal": {"steps": ["pay", "pay"]}}}, ""),
     ({"stations": {"biller": {"persistence": -0.1}}}, "stations.biller.persistence: -0.1"),
@@ -264,7 +278,7 @@ def test_payments_need_a_channel_on_their_side(smoke_tree: dict[str, Any], tmp_p
     """A share of payments that are not digital needs a channel that is not."""
     channels = {k: c for k, c in smoke_tree["channels"].items() if c["digital"]}
     scenario_file.load(written(tmp_path, smoke_tree | {"channels": channels}))
-    tree = smoke_tree | {"channels": channels, "digital_share": 0.9}
+    tree = smoke_tree | {"channels": channels, "adoption": {**smoke_tree["adoption"], "share": 0.9}}
     assert complaints(written(tmp_path, tree)) == [
         "channels (other): has no shares; write at least one"
     ]
@@ -356,7 +370,7 @@ def test_every_number_of_a_shipped_scenario_has_a_source(name: str) -> None:
             around = around[key]
             if isinstance(around, dict) and around.get("source", "").strip():
                 return True
-        return path == ("seed",)
+        return path in (("seed",), ("month",))
 
     bare = []
     for path in places(tree):

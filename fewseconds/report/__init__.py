@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fewseconds import slo, validity
-from fewseconds.measures import PORTAL_KINDS, QR_KINDS, samples
+from fewseconds.measures import PORTAL, QR, samples
 from fewseconds.report import (
     comparison,
     drawing,
@@ -22,8 +22,6 @@ from fewseconds.report import (
 from fewseconds.report.page import FILE_NAME, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from fewseconds.record import Evidence, Record
     from fewseconds.scenario import Scenario
 
@@ -59,7 +57,7 @@ def view(scenario: Scenario, record: Record, evidence: Evidence) -> dict[str, An
     by_decoder, by_medium = pictures.read_rates(scenario, evidence)
     compared = comparison.rows(scenario, evidence)
     series = load.load(evidence.plan, record.window_us, evidence.measured_journeys)
-    opened, closed = (words.plan_moment(scenario.arrivals.first_day, us) for us in record.window_us)
+    opened, closed = (words.plan_moment(scenario.first_day, us) for us in record.window_us)
     return {
         "opened": opened,
         "closed": closed,
@@ -67,8 +65,8 @@ def view(scenario: Scenario, record: Record, evidence: Evidence) -> dict[str, An
         "gates": [row for row in rows if row.gate],
         "claims": [row for row in rows if not row.gate],
         "split": _split(scenario, evidence),
-        "qr": _waterfall(scenario, QR_KINDS, evidence),
-        "portal": _waterfall(scenario, PORTAL_KINDS, evidence),
+        "qr": _waterfall(scenario, QR, evidence),
+        "portal": _waterfall(scenario, PORTAL, evidence),
         "funnel": funnel.funnel(scenario, evidence.measured, evidence.measured_journeys),
         "simulated_funnel": funnel.funnel(
             scenario, evidence.simulated, evidence.simulated_journeys
@@ -111,10 +109,8 @@ def _split(scenario: Scenario, evidence: Evidence) -> tuple[float, float] | None
     return (medians[parts.MACHINE], medians[parts.PEOPLE]) if medians else None
 
 
-def _waterfall(
-    scenario: Scenario, kinds: Sequence[str], evidence: Evidence
-) -> dict[str, Any] | None:
-    known = [kind for kind in kinds if kind in scenario.journeys]
+def _waterfall(scenario: Scenario, way: str, evidence: Evidence) -> dict[str, Any] | None:
+    known = scenario.kinds(way)
     drawn = steps.waterfall(scenario, known, evidence.measured, evidence.measured_journeys)
     if drawn is None:
         return None

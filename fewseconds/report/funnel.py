@@ -8,7 +8,7 @@ import msgspec
 import polars as pl
 
 from fewseconds import journey as j
-from fewseconds.measures import PORTAL_KINDS, QR_KINDS, UNDELIVERED
+from fewseconds.measures import PORTAL, QR, UNDELIVERED
 from fewseconds.report import words
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Funnel(msgspec.Struct, frozen=True):
 
 def funnel(scenario: Scenario, outcomes: pl.DataFrame, journeys: pl.DataFrame) -> Funnel | None:
     """The funnel of the QR journeys; None if there were none."""
-    mine = journeys.filter(pl.col("kind").is_in(QR_KINDS)).select(
+    mine = journeys.filter(pl.col("way") == QR).select(
         "journey_id", "fate", "last_step", "last_outcome", "last_code", "sms_outcome"
     )
     if mine.is_empty():
@@ -207,11 +207,9 @@ class Ends(msgspec.Struct, frozen=True):
 
 def ends(journeys: pl.DataFrame) -> tuple[Ends, ...]:
     """How journeys ended, a kind; the QR first, then the portal, then the rest."""
-    order = (*QR_KINDS, *PORTAL_KINDS)
-    kinds = sorted(
-        journeys["kind"].unique(),
-        key=lambda kind: (order.index(kind) if kind in order else 9, kind),
-    )
+    order = [QR, PORTAL, ""]
+    ways = dict(journeys.select("kind", "way").unique().iter_rows())
+    kinds = sorted(ways, key=lambda kind: (order.index(ways[kind]), kind))
     found = []
     for kind in kinds:
         mine = journeys.filter(pl.col("kind") == kind)

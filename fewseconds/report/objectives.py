@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from fewseconds import slo
-from fewseconds.measures import QR_KINDS
+from fewseconds.measures import QR
 from fewseconds.report import words
 from fewseconds.report.parts import flip_point, parts
 from fewseconds.slo import Verdict, Word
@@ -131,11 +131,11 @@ def _hint(scenario: Scenario, failed: Verdict, evidence: Evidence) -> str:
 def _people(scenario: Scenario) -> str:
     """The laws of the people between the scan and the confirmation, in words."""
     found: dict[str, str] = {}
-    for kind in QR_KINDS:
-        names = scenario.journeys[kind].steps if kind in scenario.journeys else ()
-        after = names[names.index("scan") + 1 :] if "scan" in names else ()
-        for name in after:
-            step = scenario.steps[name]
+    for kind in scenario.kinds(QR):
+        steps = scenario.named_steps(kind)
+        marks = [step.marks for step in steps]
+        for step in steps[marks.index("aim") + 1 :] if "aim" in marks else ():
+            name = step.name
             # Typing is the way around a code that cannot be read, not what a payment usually takes.
             if step.clock == "human" and name != "type_number":
                 station = step.legs[0].station

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from fewseconds import slo
-from fewseconds.measures import QR_KINDS, SYSTEM_FATES
+from fewseconds.measures import QR, SYSTEM_FATES
 from fewseconds.report import words
 from fewseconds.report.steps import spans
 
@@ -40,9 +40,7 @@ def parts(
     other measures are not known, and the answer is empty.
     """
     failed = pl.col("fate").is_in(SYSTEM_FATES)
-    judged = journeys.filter(
-        pl.col("kind").is_in(QR_KINDS) & ((pl.col("fate") == "confirmed") | failed)
-    )
+    judged = journeys.filter((pl.col("way") == QR) & ((pl.col("fate") == "confirmed") | failed))
     if judged.is_empty() or measure not in {"machine_time", "end_to_end"}:
         return {}
     lost = judged["fate"].is_in(SYSTEM_FATES).to_numpy()

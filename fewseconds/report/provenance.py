@@ -90,7 +90,7 @@ def general(scenario: Scenario) -> tuple[Assumption, ...]:
         Assumption("consumers", "", words.whole(scenario.consumers), scenario.consumers_source),
         Assumption(
             "digital payments", "", words.percent(scenario.digital_share),
-            scenario.digital_share_source,
+            scenario.adoption.source,
         ),
         Assumption(
             "arrivals", "",

@@ -8,7 +8,7 @@ import msgspec
 import polars as pl
 
 from fewseconds import journey as j
-from fewseconds import slo
+from fewseconds import measures, slo
 from fewseconds.report import words
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 USUAL: Final = 0.5
 """A step that fewer journeys than this share take is a detour; it is listed apart."""
-CUT_OFF: Final = "cut_off"
-"""Code of a step that was still open when the run ended; its length says nothing."""
 
 
 def spans(outcomes: pl.DataFrame) -> pl.DataFrame:
@@ -37,7 +35,7 @@ def spans(outcomes: pl.DataFrame) -> pl.DataFrame:
     rows = outcomes.filter(
         (whole | ~pl.col("step").is_in(written))
         & (pl.col("outcome") != "dropped")
-        & (pl.col("code").fill_null("") != CUT_OFF)
+        & (pl.col("code").fill_null("") != measures.CUT_OFF)
     )
     return (
         rows.group_by("journey_id", "step", maintain_order=True)

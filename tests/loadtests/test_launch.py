@@ -182,13 +182,6 @@ def test_steps_that_no_phone_can_do_are_refused_before_the_start(tmp_path: Path)
     assert caught.value.exit_code == EXIT_USAGE
 
 
-def test_a_second_bill_in_a_month_is_refused_before_the_start() -> None:
-    """Services know one unpaid bill a consumer, so more than one payment a month is not played."""
-    arrivals = {"payments_per_consumer_month": 1.2}
-    (line,) = unplayable(scenario_file.load("smoke", {"arrivals": arrivals}))
-    assert line.startswith("arrivals.payments_per_consumer_month: 1.2 cannot be played")
-
-
 @pytest.mark.parametrize("name", scenario_file.shipped())
 def test_every_shipped_scenario_can_be_played(name: str) -> None:
     """Phones can do all steps of all shipped journeys."""
