@@ -1,6 +1,6 @@
 """Variants of a scenario: keys that vary, the values they take, and the scenarios these make.
 
-A key is a path through the scenario's tables: ``stations.biller.servers``, ``digital_share``,
+A key is a path through the scenario's tables: ``stations.biller.servers``, ``adoption.share``,
 ``stations.remitter_bank.service_time.median_ms``. The last part of the path may also be ``scale``
 on a law: all its durations are stretched together (the key ends in ``service_time.scale``).
 """

@@ -36,9 +36,10 @@ ENDINGS: Final[dict[str, tuple[str, Walk]]] = {
     "timed out at pay": ("pay", [*PAID[:6], ("pay", "timed_out", "U67", 15.0)]),
     "pending for ever": (
         "pay",
-        [*PAID[:6], ("pay", "unfinished", "RB", 15.0), ("check_status", "unfinished", "01", 9.0)],
+        [*PAID[:6], ("pay", "unfinished", "RB", 15.0)]
+        + [("check_status", "unfinished", "01", 0.9)] * 40,
     ),
-    "rejected at resolve": ("resolve", [*PAID[:3], ("resolve", "rejected", "queue_full", 0.1)]),
+    "rejected at resolve": ("resolve", PAID[:3] + [("resolve", "rejected", "queue_full", 0.1)] * 2),
     "left at scan": ("scan", [PAID[0], ("scan", "reneged", "", 8.0)]),
     "dropped": ("scan", [("open_app", "dropped", "in_flight_max", 0.0)]),
     "cut off at the PIN": ("pay", [*PAID[:5], ("enter_pin", "unfinished", "cut_off", 0.0)]),

@@ -26,7 +26,7 @@ def mumbai() -> Scenario:
         ("stations.biller.servers=2..5", (2, 3, 4, 5)),
         ("stations.biller.servers=2..9:3", (2, 5, 8)),
         ("stations.biller.servers=7,3", (7, 3)),
-        ("digital_share=0.7..0.8:0.05", (0.7, 0.75, 0.8)),
+        ("adoption.share=0.7..0.8:0.05", (0.7, 0.75, 0.8)),
         ("stations.remitter_bank.service_time.median_ms=800,1600", (800, 1600)),
         ("stations.remitter_bank.service_time.scale=.5..2:.5", (0.5, 1, 1.5, 2)),
         ("stations.camera.variants.laser_print/pyzbar.persistence=0.5", (0.5,)),
@@ -54,7 +54,7 @@ def test_ranges_and_lists_are_read_exactly(
         ("slo=3", "is a table or a list, not a value; choose a key with one value"),
         ("stations.biller.servers=x", "'x' is not a number"),
         ("stations.biller.servers=9..3", "9 is not below 3; swap them"),
-        ("digital_share=0..1:0.00001", "makes too many values"),
+        ("adoption.share=0..1:0.00001", "makes too many values"),
         ("tripwire=yes", "'yes' is not true or false"),
     ],
 )  # fmt: skip
@@ -71,7 +71,7 @@ def test_keys_and_values_that_cannot_be_are_refused(
 def test_a_design_needs_ranges(mumbai: Scenario) -> None:
     """A list of values cannot be drawn from; a range can, and knows whether it is whole."""
     with pytest.raises(UsageError, match="draws from a range"):
-        variants.parse("digital_share=0.7,0.8", mumbai, continuous=True)
+        variants.parse("adoption.share=0.7,0.8", mumbai, continuous=True)
     servers = variants.parse("stations.biller.servers=2..16", mumbai, continuous=True)
     assert (servers.low, servers.high, servers.whole) == (2, 16, True)
 
@@ -92,9 +92,9 @@ def test_a_variant_differs_in_its_keys_alone(mumbai: Scenario) -> None:
 def test_values_that_make_no_scenario_are_named(mumbai: Scenario) -> None:
     """What a scenario refuses is said with the values that led to it."""
     with pytest.raises(ScenarioError) as caught:
-        variants.variant("mumbai", {"digital_share": 3}, mumbai)
+        variants.variant("mumbai", {"adoption.share": 3}, mumbai)
     assert str(caught.value) == (
-        "--vary digital_share=3: mumbai.toml: digital_share: 3.0 is not between 0 and 1"
+        "--vary adoption.share=3: mumbai.toml: adoption.share: 3.0 is not between 0 and 1"
     )
 
 
@@ -102,7 +102,7 @@ def test_a_grid_has_every_combination_once(mumbai: Scenario) -> None:
     """Two keys of three and two values make six variants, the last key the fastest."""
     varied = [
         variants.parse(text, mumbai)
-        for text in ("stations.biller.servers=1..3", "digital_share=0.7,0.8")
+        for text in ("stations.biller.servers=1..3", "adoption.share=0.7,0.8")
     ]
     found = variants.grid(varied)
     assert [tuple(one.values()) for one in found] == [
