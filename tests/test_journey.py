@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewseconds import journey as j
+from fewseconds import scenario_file
 from fewseconds.journey import After, Leg, Step
 
 if TYPE_CHECKING:
@@ -286,3 +287,23 @@ def test_success_leads_to_the_next_step_of_the_branch() -> None:
     assert after_ok == [2, 2, j.END, 4, j.END, j.END]
     assert j.next_move(rules, 0, 1, j.ERROR, 0, 0) == (1, 0)
     assert j.next_move(rules, 0, 1, j.DECLINED, 0, 0) == (j.END, 0)
+
+
+@pytest.mark.parametrize("name", scenario_file.shipped())
+def test_every_journey_of_a_shipped_scenario_ends(name: str) -> None:
+    """Followed along success and along each failure, no step of any journey comes twice."""
+    scenario = scenario_file.load(name)
+    for kind in scenario.journeys:
+        rules = scenario.route(kind).rules
+
+        def walk(step: int, seen: tuple[int, ...], rules: tuple[int, ...] = rules) -> None:
+            assert step not in seen
+            for outcome in range(8):
+                # An attempt later than any number allowed is followed by something else.
+                follower, _ = j.next_move(rules, step, 10**6, outcome, 0, 0)
+                if follower != j.END:
+                    walk(follower, (*seen, step))
+
+        for branch in scenario.route(kind).branches:
+            walk(branch.first_step, ())
+        assert j.WIDTH * len(scenario.journeys[kind].steps) <= len(rules)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -20,7 +19,7 @@ from scipy import stats
 
 from fewseconds import scenario_file
 from fewseconds.errors import UsageError
-from fewseconds.plan import DAY_US, HOUR_US, SCHEMA, Plan, chunks, names, plan, traits
+from fewseconds.plan import DAY_US, HOUR_US, SCHEMA, Plan, names, plan, traits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -288,89 +287,6 @@ def test_the_busiest_window_has_the_most_journeys(day: str) -> None:
     assert len(made.window(from_us, until_us)) == max(inside)
 
 
-def test_more_adoption_moves_only_those_who_turn_digital() -> None:
-    """From 70 to 80 % digital nothing changes but the kind of those who leave the counter."""
-    plans = [
-        plan(scenario_file.load(name, {"consumers": CONSUMERS}), 7)
-        for name in ("adoption_70", "adoption_80")
-    ]
-    for column in set(SCHEMA.names) - {"kind", "medium"}:
-        assert plans[0].table[column].equals(plans[1].table[column]), column
-    kinds = [made.table["kind"].to_numpy() for made in plans]
-    changed = kinds[0] != kinds[1]
-    assert set(kinds[0][changed]) == {"counter_cash"}
-    assert "counter_cash" not in kinds[1][changed]
-    low, high = stats.binom.ppf([0.0005, 0.9995], CONSUMERS, 0.1)
-    assert low <= changed.sum() <= high
-    media = [made.table["medium"].to_numpy() for made in plans]
-    assert (media[0] == media[1])[~changed].all()
-
-
-TWO_COUNTERS = {
-    "channels": {
-        "counter_cash": {"share": 0.4},
-        "cheque": {"source": "assumption", "digital": False, "share": 0.6},
-    },
-    "journeys": {"cheque": {"source": "assumption", "steps": ["stand_in_line", "cash_posting"]}},
-}
-
-
-@pytest.mark.parametrize("month", [1, 2, 3, 9])
-def test_only_the_channel_named_loses_what_digital_ways_gain(month: int) -> None:
-    """On a path from 0.7 by 0.75 to 0.64, cash alone gives and gets; nobody else changes."""
-    adoption = {"share": 0.7, "path": [0.7, 0.75, 0.64], "loses": "counter_cash"}
-    flat = {"arrivals": {"weekdays": [1] * 7}, "season": {"counts": [1] * 12}}
-    scenario = mumbai(**TWO_COUNTERS, **flat, adoption=adoption)
-    before = plan(scenario, 7)
-    after = plan(msgspec.structs.replace(scenario, month=month), 7)
-    digital = {1: 0.7, 2: 0.75, 3: 0.64, 9: 0.64}[month]
-    shares = {"cheque": 0.3 * 0.6, "counter_cash": 1 - digital - 0.3 * 0.6}
-    shares |= {k: c.share * digital for k, c in scenario.channels.items() if c.digital}
-    assert after.scenario.channel_shares() == pytest.approx(shares)
-    assert_shares(after.table["kind"].to_pylist(), shares)
-    assert before.table["consumer"].equals(after.table["consumer"])
-    changed = before.codes("kind") != after.codes("kind")
-    moved = set(
-        zip(
-            before.table["kind"].to_numpy()[changed],
-            after.table["kind"].to_numpy()[changed],
-            strict=True,
-        )
-    )
-    for one, other in moved:
-        assert (one if month == 2 else other) == "counter_cash"
-    assert bool(moved) == (month > 1)
-
-
-def test_a_month_has_its_own_weekdays_and_season() -> None:
-    """The eighth month from November is June: its Mondays, and its factor on the payments."""
-    counts = [1.0] * 12
-    counts[5] = 1.3
-    changes = {"season": {"counts": counts}, "arrivals": {"days_after_bill": [1] * 30}}
-    june = plan(mumbai(month=8, **changes), 7)
-    assert june.scenario.first_day == dt.date(2027, 6, 1)
-    assert len(june) == round(1.3 * CONSUMERS)
-    days = np.bincount(june.starts_us // DAY_US, minlength=30)
-    sundays = [day - 1 for day in (6, 13, 20, 27)]
-    assert sorted(np.argsort(days)[:4].tolist()) == sundays
-    assert len(plan(mumbai(**changes), 7)) == CONSUMERS
-
-
-@pytest.mark.parametrize(
-    ("first", "month", "day"),
-    [
-        ("2026-01-31", 2, "2026-02-28"),
-        ("2026-11-01", 3, "2027-01-01"),
-        ("2027-01-31", 14, "2028-02-29"),
-        ("2026-12-15", 1, "2026-12-15"),
-    ],
-)
-def test_months_are_those_of_the_calendar(first: str, month: int, day: str) -> None:
-    """Months are counted from the first one, and a day that a month lacks is its last."""
-    arrivals = {"first_day": dt.date.fromisoformat(first)}
-    assert mumbai(arrivals=arrivals, month=month).first_day == dt.date.fromisoformat(day)
-
-
 def test_journeys_for_real_time_leave_out_those_that_only_virtual_time_can_walk(
     small: Plan,
 ) -> None:
@@ -391,50 +307,6 @@ def test_the_same_consumers_can_take_another_way(small: Plan) -> None:
     """Put on another kind of journey, rows keep everything else."""
     before, after = small.table.to_pylist(), small.as_kind("portal").table.to_pylist()
     assert after == [row | {"kind": "portal"} for row in before]
-
-
-@pytest.mark.parametrize("rate", [0.65, 1.0, 2.3])
-@pytest.mark.parametrize(("rows_max", "stretch_rows"), [(97, 100_000), (1000, 150), (64, 11)])
-def test_chunks_are_the_plan(rate: float, rows_max: int, stretch_rows: int) -> None:
-    """Chunks of any size, sorted in memory or in a file, laid end to end are the whole plan."""
-    scenario = mumbai(consumers=3000, arrivals={"payments_per_consumer_month": rate})
-    pieces = list(chunks(scenario, 7, rows_max, stretch_rows))
-    assert all(0 < len(piece) <= rows_max for piece in pieces)
-    whole = Plan(scenario, 7, pa.concat_tables([piece.table for piece in pieces]))
-    assert whole.table.to_pylist() == plan(scenario, 7).table.to_pylist()
-
-
-def test_stretches_hold_about_as_many_as_wished(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However uneven the month is, no stretch holds much more than its share of it."""
-    monkeypatch.setattr("fewseconds.arrivals.BLOCK", 999)
-    scenario = mumbai(consumers=20_000)
-    sizes = [len(piece) for piece in chunks(scenario, 7, 10**6, 500)]
-    assert sum(sizes) == 20_000
-    assert len(sizes) == 40
-    assert max(sizes) < stats.binom.ppf(1 - 1e-6, 20_000, 1 / 40)
-
-
-def test_several_payments_a_month_are_different_bills() -> None:
-    """At 2.3 payments a month everybody pays two bills and three in ten a third one."""
-    consumers = 10_000
-    made = plan(mumbai(consumers=consumers, arrivals={"payments_per_consumer_month": 2.3}), 7)
-    rows = list(made.rows())
-    assert len(rows) == 23_000
-    assert len({row.bill for row in rows}) == len({row.journey_id for row in rows}) == 23_000
-    assert all(row.bill % consumers == row.consumer for row in rows)
-    assert counted(str(row.bill // consumers) for row in rows) == {
-        "0": consumers, "1": consumers, "2": 3000,
-    }  # fmt: skip
-    # Two bills of one consumer share its app but not its moment.
-    apps: dict[int, set[str]] = {}
-    for row in rows:
-        apps.setdefault(row.consumer, set()).add(row.app)
-    assert {len(found) for found in apps.values()} == {1}
-    days: dict[int, list[int]] = {}
-    for row in rows:
-        days.setdefault(row.consumer, []).append(row.intended_start_us // HOUR_US)
-    same = np.mean([found[0] == found[1] for found in days.values()])
-    assert same < 0.02
 
 
 def test_codes_are_places_of_words(small: Plan) -> None:
