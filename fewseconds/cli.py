@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
-from fewseconds.errors import EXIT_INTERRUPTED, FewsecondsError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from fewseconds.cli_frame import Json, Name, Seed, Slow, carry_out
+from fewseconds.cli_load import bench_app, load_app
 
 app = typer.Typer(
     name="fewseconds",
@@ -23,21 +19,9 @@ app = typer.Typer(
 )
 scan_app = typer.Typer(help="Photograph and decode the QR codes of bills.", no_args_is_help=True)
 app.add_typer(scan_app, name="scan")
+app.add_typer(load_app, name="load")
+app.add_typer(bench_app, name="bench")
 
-Name = Annotated[
-    str,
-    typer.Argument(
-        help="Name of a shipped scenario (see `fewseconds scenarios`) or path of a TOML file.",
-        metavar="SCENARIO",
-    ),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(help="Seed of everything; the scenario's own if not given.", min=0, max=2**63 - 1),
-]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on stdout, progress on stderr.")
-]
 Database = Annotated[
     str,
     typer.Option(
@@ -46,35 +30,6 @@ Database = Annotated[
         show_default=False,
     ),
 ]
-Slow = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--slow",
-        metavar="STATION=FACTOR",
-        help="Deliberately stretch a station's service times; may be repeated.",
-    ),
-]
-
-
-def _carry_out(work: Callable[[], int], *, as_json: bool) -> NoReturn:
-    """Do the work of a command: errors in words, exit codes by their meaning."""
-    from fewseconds.commands import console
-
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        code = work()
-    except FewsecondsError as error:
-        console.say_error(error, as_json=as_json)
-        code = error.exit_code
-    except KeyboardInterrupt:
-        console.say("interrupted; everything that was started has been stopped")
-        code = EXIT_INTERRUPTED
-    sys.stdout.flush()
-    raise typer.Exit(code)
-
-
-def _interrupt(*_: Any) -> NoReturn:  # noqa: ANN401 - a signal handler's arguments
-    raise KeyboardInterrupt
 
 
 @app.command()
@@ -93,7 +48,7 @@ def run(
     """
     from fewseconds.commands.run import run as command
 
-    _carry_out(
+    carry_out(
         lambda: command(scenario, seed, results, slow or [], as_json=as_json), as_json=as_json
     )
 
@@ -108,7 +63,7 @@ def plan(
     """Make the plan of the month and print what is in it and its hash."""
     from fewseconds.commands.plan import plan as command
 
-    _carry_out(lambda: command(scenario, seed, out, as_json=as_json), as_json=as_json)
+    carry_out(lambda: command(scenario, seed, out, as_json=as_json), as_json=as_json)
 
 
 @app.command()
@@ -124,7 +79,7 @@ def simulate(
     """Walk the journeys around the load window in virtual time and judge them."""
     from fewseconds.commands.simulate import simulate as command
 
-    _carry_out(
+    carry_out(
         lambda: command(scenario, seed, journeys, slow or [], as_json=as_json), as_json=as_json
     )
 
@@ -151,7 +106,7 @@ def serve(
     """Run payer side, switch, banks, biller, portal and SMS gateway until Ctrl-C."""
     from fewseconds.commands.serve import serve as command
 
-    _carry_out(
+    carry_out(
         lambda: command(scenario, seed, folder, port, smpp, slow or [], database, as_json=as_json),
         as_json=as_json,
     )
@@ -200,7 +155,7 @@ def audit(
     """Check the ledger of a run against what was paid: no rupee lost, none counted twice."""
     from fewseconds.commands.audit import audit as command
 
-    _carry_out(lambda: command(folder, database, as_json=as_json), as_json=as_json)
+    carry_out(lambda: command(folder, database, as_json=as_json), as_json=as_json)
 
 
 @app.command()
@@ -208,7 +163,7 @@ def scenarios(as_json: Json = False) -> None:
     """List the scenarios that come with the product."""
     from fewseconds.commands.scenarios import scenarios as command
 
-    _carry_out(lambda: command(as_json=as_json), as_json=as_json)
+    carry_out(lambda: command(as_json=as_json), as_json=as_json)
 
 
 @scan_app.command("try")
@@ -223,7 +178,7 @@ def scan_try(
     """Photograph bills once each and say how often and how fast every decoder reads them."""
     from fewseconds.commands.scan import scan_try as command
 
-    _carry_out(lambda: command(scenario, seed, consumers, as_json=as_json), as_json=as_json)
+    carry_out(lambda: command(scenario, seed, consumers, as_json=as_json), as_json=as_json)
 
 
 @scan_app.command("evaluate")
@@ -248,7 +203,7 @@ def scan_evaluate(
     """
     from fewseconds.commands.scan import scan_evaluate as command
 
-    _carry_out(
+    carry_out(
         lambda: command(folder, negatives or [], decoder or [], as_json=as_json), as_json=as_json
     )
 
@@ -326,7 +281,7 @@ def scan_census(
         out=out,
         only=only,
     )
-    _carry_out(lambda: command(wish, as_json=as_json), as_json=as_json)
+    carry_out(lambda: command(wish, as_json=as_json), as_json=as_json)
 
 
 @scan_app.command("bench")
@@ -341,7 +296,7 @@ def scan_bench(
     """
     from fewseconds.commands.scan_bench import scan_bench as command
 
-    _carry_out(lambda: command(seed, repeats, as_json=as_json), as_json=as_json)
+    carry_out(lambda: command(seed, repeats, as_json=as_json), as_json=as_json)
 
 
 @scan_app.command("bill")
@@ -359,7 +314,7 @@ def scan_bill(
     """Print a consumer's bill in English and Marathi, with its code in real size."""
     from fewseconds.commands.bill import scan_bill as command
 
-    _carry_out(
+    carry_out(
         lambda: command(scenario, seed, consumer, out, placard=placard, dpi=dpi, as_json=as_json),
         as_json=as_json,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -38,61 +39,54 @@ def tail(log: Path, lines: int = 12) -> str:
     return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"
 
 
-class Generator:
-    """The load generator's process; use as a context manager, so that it never outlives us."""
+class LocustProcess:
+    """Stock Locust as a process of its own; use as a context manager, so it never outlives us."""
 
     def __init__(
-        self, folder: Path, window: Plan, window_us: tuple[int, int], targets: Targets, token: str
+        self, folder: Path, locustfile: Path, variable: str, processes: int = 1, *, limit_s: float
     ) -> None:
-        """Write its orders into ``folder``; ``window`` holds the rows to play.
+        """Its orders, log and summary are in ``folder``; ``variable`` tells it of the orders.
 
-        Raises UsageError if a journey has a step that a phone cannot do.
+        With more than one of ``processes`` Locust is a master with so many workers.
         """
-        unknown = unplayable(window.scenario)
-        if unknown:
-            raise UsageError("\n".join(f"{window.scenario.name}: {line}" for line in unknown))
         self.folder = folder.resolve()
         self.log = self.folder / "load.log"
-        self.spec = LoadSpec(
-            scenario=str(self.folder / "scenario.json"),
-            plan=str(self.folder / "plan.parquet"),
-            seed=window.seed,
-            window_us=window_us,
-            targets=targets,
-            token=token,
-            outcomes=str(self.folder / "outcomes"),
-            summary=str(self.folder / "load.json"),
-            strip=str(self.folder / "strip"),
-            parent=os.getpid(),
-        )
-        self.limit_s = (
-            (window_us[1] - window_us[0]) / 1e6 + window.scenario.load.drain_s + LATE_END_S
-        )
-        Path(self.spec.scenario).write_bytes(msgspec.json.encode(window.scenario))
-        pq.write_table(window.table, self.spec.plan)
+        self.orders = self.folder / "load.spec.json"
+        self.summary = self.folder / "load.json"
+        self.parent = os.getpid()
+        self.limit_s = limit_s
+        self._locustfile, self._variable, self._processes = locustfile, variable, processes
         self._process: subprocess.Popen[bytes] | None = None
+        self._begun_s = time.monotonic()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._begun_s
 
     def __enter__(self) -> Self:
         """Start the process."""
-        # The orders hold the token of the inboxes, so only their owner may read them.
-        orders = self.folder / "load.spec.json"
-        orders.touch(mode=0o600)
-        orders.write_bytes(msgspec.json.encode(self.spec))
         options = "--headless -u 1 -r 1 --loglevel WARNING --only-summary --stop-timeout 1"
-        command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *options.split()]
+        command = [sys.executable, "-m", "locust", "-f", str(self._locustfile), *options.split()]
+        if self._processes > 1:
+            command += ["--processes", str(self._processes)]
+            port = str(free_port())
+            command += ["--master-bind-host", "127.0.0.1", "--master-bind-port", port]
+            command += ["--master-host", "127.0.0.1", "--master-port", port]
+        self._begun_s = time.monotonic()
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {SPEC_VARIABLE: str(orders)},
+                env=os.environ | {self._variable: str(self.orders)},
                 start_new_session=True,
             )
         return self
 
-    def wait(self, look: Callable[[], None]) -> LoadSummary:
-        """Wait for the end; ``look`` is called a few times a second and may raise.
+    def wait_for_summary(self, look: Callable[[], None]) -> bytes:
+        """Wait for the end and return the summary; ``look`` is called often and may raise.
 
         Raises HarnessError if the generator fails or does not end.
         """
@@ -107,15 +101,14 @@ class Generator:
                 )
                 raise HarnessError(message)
             time.sleep(POLL_S)
-        summary = Path(self.spec.summary)
-        if not summary.exists():
+        if not self.summary.exists():
             code = self._process.returncode
             message = (
                 f"load generator: ended with code {code} before it had finished; its log ends\n"
                 f"{tail(self.log)}"
             )
             raise HarnessError(message)
-        return msgspec.json.decode(summary.read_bytes(), type=LoadSummary)
+        return self.summary.read_bytes()
 
     def __exit__(self, *_: object) -> None:
         """End the process and whatever it started."""
@@ -130,3 +123,52 @@ class Generator:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+class Generator(LocustProcess):
+    """The load generator that plays a plan."""
+
+    def __init__(
+        self, folder: Path, window: Plan, window_us: tuple[int, int], targets: Targets, token: str
+    ) -> None:
+        """Write its orders into ``folder``; ``window`` holds the rows to play.
+
+        Raises UsageError if a journey has a step that a phone cannot do.
+        """
+        unknown = unplayable(window.scenario)
+        if unknown:
+            raise UsageError("\n".join(f"{window.scenario.name}: {line}" for line in unknown))
+        length_s = (window_us[1] - window_us[0]) / 1e6
+        limit_s = length_s + window.scenario.load.drain_s + LATE_END_S
+        super().__init__(folder, LOCUSTFILE, SPEC_VARIABLE, limit_s=limit_s)
+        self.spec = LoadSpec(
+            scenario=str(self.folder / "scenario.json"),
+            plan=str(self.folder / "plan.parquet"),
+            seed=window.seed,
+            window_us=window_us,
+            targets=targets,
+            token=token,
+            outcomes=str(self.folder / "outcomes"),
+            summary=str(self.summary),
+            strip=str(self.folder / "strip"),
+            parent=self.parent,
+        )
+        Path(self.spec.scenario).write_bytes(msgspec.json.encode(window.scenario))
+        pq.write_table(window.table, self.spec.plan)
+
+    def __enter__(self) -> Self:
+        """Start the process."""
+        # The orders hold the token of the inboxes, so only their owner may read them.
+        self.orders.touch(mode=0o600)
+        self.orders.write_bytes(msgspec.json.encode(self.spec))
+        return super().__enter__()
+
+    def wait(self, look: Callable[[], None]) -> LoadSummary:
+        """As :meth:`wait_for_summary`, with the summary read."""
+        return msgspec.json.decode(self.wait_for_summary(look), type=LoadSummary)

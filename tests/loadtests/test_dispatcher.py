@@ -12,7 +12,7 @@ from fewseconds import contracts as c
 from fewseconds import measures
 from fewseconds.errors import HarnessError
 from fewseconds.journey import STEP_ROW
-from loadtests import dispatcher as dispatcher_module
+from loadtests import open_model
 from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ LOG_IN_ONLY: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def _little_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers that never answer need no second of grace after the cut-off."""
-    monkeypatch.setattr(dispatcher_module, "GRACE_S", 0.1)
+    monkeypatch.setattr(open_model, "GRACE_S", 0.1)
 
 
 def log_in(overrides: dict[str, Any] | None = None, load: dict[str, int] | None = None) -> Any:  # noqa: ANN401

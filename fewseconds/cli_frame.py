@@ -1,0 +1,58 @@
+"""What all commands of the command line share: their common options, and how they end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from fewseconds.errors import EXIT_INTERRUPTED, FewsecondsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="Name of a shipped scenario (see `fewseconds scenarios`) or path of a TOML file.",
+        metavar="SCENARIO",
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(help="Seed of everything; the scenario's own if not given.", min=0, max=2**63 - 1),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout, progress on stderr.")
+]
+Slow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slow",
+        metavar="STATION=FACTOR",
+        help="Deliberately stretch a station's service times; may be repeated.",
+    ),
+]
+
+
+def carry_out(work: Callable[[], int], *, as_json: bool) -> NoReturn:
+    """Do the work of a command: errors in words, exit codes by their meaning."""
+    from fewseconds.commands import console
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = work()
+    except FewsecondsError as error:
+        console.say_error(error, as_json=as_json)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        console.say("interrupted; everything that was started has been stopped")
+        code = EXIT_INTERRUPTED
+    sys.stdout.flush()
+    raise typer.Exit(code)
+
+
+def _interrupt(*_: Any) -> NoReturn:  # noqa: ANN401 - a signal handler's arguments
+    raise KeyboardInterrupt

@@ -1,0 +1,96 @@
+"""The commands about load: ``fewseconds load …`` and ``fewseconds bench …``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from fewseconds.cli_frame import Json, carry_out
+
+load_app = typer.Typer(help="Load in the open model, and its own checks.", no_args_is_help=True)
+bench_app = typer.Typer(help="Our speed beside that of the best.", no_args_is_help=True)
+
+Url = Annotated[str, typer.Argument(help="What to ask, such as http://127.0.0.1:8000/.")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", metavar="NAME", help="A host besides this one; may be repeated."),
+]
+Processes = Annotated[
+    int, typer.Option(help="Generator processes, which share the schedule.", min=1, max=64)
+]
+OnInconclusive = Annotated[
+    Literal["inconclusive", "pass", "fail", "retry"],
+    typer.Option(help="What an inconclusive run's exit code says; retry tries twice more."),
+]
+Slo = Annotated[
+    list[str] | None,
+    typer.Option("--slo", metavar="P=TIME", help="A limit such as p99=250ms; may be repeated."),
+]
+
+
+@load_app.command("probe")
+def load_probe(
+    url: Url,
+    rate: Annotated[float, typer.Option(help="Requests per second.", min=0.001)] = 100.0,
+    duration: Annotated[str, typer.Option(help="Such as 40s, 2m or 1h.")] = "40s",
+    poisson: Annotated[
+        bool, typer.Option("--poisson", help="Random arrivals instead of evenly spaced ones.")
+    ] = False,
+    shape: Annotated[
+        str,
+        typer.Option(
+            help="flat, ramp=FROM, steps=FROM,COUNT or spike=PEAK, with --rate as end or base."
+        ),
+    ] = "flat",
+    settle: Annotated[str, typer.Option(help="Beginning that is sent but does not count.")] = "0s",
+    slo: Slo = None,
+    abort_after: Annotated[
+        str, typer.Option(help="Stop once a limit has been broken for so long; 0s is never.")
+    ] = "0s",
+    connections: Annotated[
+        int, typer.Option(help="Most connections; 0 is as many as it takes.", min=0)
+    ] = 0,
+    in_flight_max: Annotated[
+        int, typer.Option(help="Requests beyond this many open ones are dropped.", min=1)
+    ] = 10_000,
+    timeout: Annotated[str, typer.Option(help="When a request is given up.")] = "30s",
+    client: Annotated[
+        Literal["lean", "fasthttp"], typer.Option(help="Our client or Locust's FastHttpUser's.")
+    ] = "lean",
+    processes: Processes = 1,
+    seed: Annotated[int, typer.Option(help="Seed of random arrivals.", min=0)] = 1,
+    allow_host: Allow = None,
+    on_inconclusive: OnInconclusive = "inconclusive",
+    as_json: Json = False,
+) -> None:
+    """Send one GET again and again at its intended times, whatever the server does.
+
+    Latency runs from the intended start. Exit code: 0 valid (limits met), 1 a limit is broken,
+    2 usage, 3 the generator could not keep its promise.
+    """
+    from fewseconds.commands import load as commands
+
+    wish = commands.ProbeWish(
+        url=url, rate=rate, duration=duration, poisson=poisson, shape=shape, settle=settle,
+        slo=slo or [], abort_after=abort_after, connections=connections,
+        in_flight_max=in_flight_max, timeout=timeout, client=client, processes=processes,
+        seed=seed, allow_host=allow_host or [], on_inconclusive=on_inconclusive,
+    )  # fmt: skip
+    carry_out(lambda: commands.load_probe(wish, as_json=as_json), as_json=as_json)
+
+
+@load_app.command("selfcheck")
+def load_selfcheck(
+    duration: Annotated[str, typer.Option(help="Two periods of the server's at least.")] = "40s",
+    rate: Annotated[float, typer.Option(help="Requests per second.", min=10)] = 200.0,
+    processes: Processes = 1,
+    as_json: Json = False,
+) -> None:
+    """Freeze a server on a schedule and compare what the probe reports with what must be so."""
+    from fewseconds.commands import load as commands
+
+    carry_out(
+        lambda: commands.load_selfcheck(duration, rate, processes, as_json=as_json),
+        as_json=as_json,
+    )

@@ -1,0 +1,264 @@
+"""One plan on several workers, over stock Locust's own master and worker protocol.
+
+The master tells every worker its share, waits until all are ready, gives all the same moment to
+begin at, and adds up their reports. A worker that dies is named, one that comes late is refused:
+the shares have been given out. With a single process the same job is simply done here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+
+import gevent
+import msgspec
+from gevent.event import AsyncResult
+from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
+
+from fewseconds.errors import EXIT_INCONCLUSIVE, EXIT_USAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+LEAD_US: Final = 300_000
+"""Between having everything ready and the beginning of the plan."""
+CREW_LEAD_US: Final = 1_000_000
+LOOK_S: Final = 0.1
+CLOCK_PINGS: Final = 20
+ORDER, READY, PLAY, DONE, FAILED, REFUSED, CLOCK = (
+    f"fewseconds_{word}"
+    for word in ("order", "ready", "play", "done", "failed", "refused", "clock")
+)
+
+
+class CrewFacts(msgspec.Struct, frozen=True):
+    """How the crew fared."""
+
+    workers: int
+    lost: tuple[str, ...] = ()
+    """One sentence a worker that did not report."""
+    refused: int = 0
+    """Workers that came when the shares had been given out."""
+    clock_uncertainty_us: int = 0
+    """Of the worst worker on another host; 0 where all share this host's clock."""
+
+
+class Job(Protocol):
+    """What is to be done, on the side of the master and on that of a worker."""
+
+    def order(self, index: int, count: int) -> bytes:
+        """What worker ``index`` of ``count`` has to know."""
+
+    def prepare(self, order: bytes, index: int, count: int) -> None:
+        """Get ready; nothing is sent yet."""
+
+    def play(self, epoch_us: int) -> bytes:
+        """Play the share from ``epoch_us`` of CLOCK_MONOTONIC on; returns the report."""
+
+    def finish(self, reports: dict[int, bytes], facts: CrewFacts, epoch_us: int) -> None:
+        """Add up the reports, by worker."""
+
+
+def monotonic_us() -> int:
+    """CLOCK_MONOTONIC, which all processes of a host share."""
+    return time.monotonic_ns() // 1000
+
+
+def boot() -> str:
+    """What tells this host's clock from another's."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+
+
+def leave(code: int = EXIT_INCONCLUSIVE) -> NoReturn:
+    """End at once, without Locust's farewell, so that the log ends with the cause."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def enlist(environment: Any, job: Job) -> None:  # noqa: ANN401 - Locust's environment is untyped
+    """Have this process take its part; to be called from Locust's ``init`` event."""
+    runner = environment.runner
+    if isinstance(runner, WorkerRunner):
+        _Worker(runner, job)
+        return
+    lead = _Master(runner, job).lead if isinstance(runner, MasterRunner) else _Alone(job, runner)
+
+    def start(**_: object) -> None:
+        gevent.spawn(_or_leave, lead)
+
+    environment.events.test_start.add_listener(start)
+
+
+def _or_leave(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception:  # noqa: BLE001 - whatever it is, the log ends with it
+        traceback.print_exc()
+        leave()
+
+
+class _Alone:
+    """The whole crew is this process."""
+
+    def __init__(self, job: Job, runner: Any) -> None:  # noqa: ANN401 - as above
+        self._job, self._runner = job, runner
+
+    def __call__(self) -> None:
+        self._job.prepare(self._job.order(0, 1), 0, 1)
+        epoch_us = monotonic_us() + LEAD_US
+        report = self._job.play(epoch_us)
+        self._job.finish({0: report}, CrewFacts(1), epoch_us)
+        if self._runner is not None:
+            self._runner.quit()
+
+
+class _Master:
+    """Gives out the shares and collects the reports."""
+
+    def __init__(self, runner: Any, job: Job) -> None:  # noqa: ANN401 - as above
+        self._runner, self._job = runner, job
+        self._members: dict[str, int] = {}
+        self._ready: dict[int, int] = {}
+        self._reports: dict[int, bytes] = {}
+        self._lost: dict[int, str] = {}
+        self._refused: set[str] = set()
+        for word, heard in (
+            (READY, self._on_ready),
+            (DONE, self._on_done),
+            (FAILED, self._on_failed),
+            (CLOCK, self._on_clock),
+        ):
+            runner.register_message(word, heard)
+        runner.environment.events.worker_connect.add_listener(self._on_connect)
+
+    def lead(self) -> None:
+        """Run the crew once."""
+        names = sorted(client.id for client in self._runner.clients.ready)
+        self._members = {name: index for index, name in enumerate(names)}
+        count = len(names)
+        for name, index in self._members.items():
+            order = {"index": index, "count": count, "boot": boot()}
+            order["order"] = self._job.order(index, count)
+            self._runner.send_message(ORDER, order, name)
+        self._wait_for(self._ready)
+        epoch_us = monotonic_us() + CREW_LEAD_US
+        for name, index in self._members.items():
+            if index in self._ready:
+                self._runner.send_message(PLAY, {"epoch_us": epoch_us}, name)
+        self._wait_for(self._reports)
+        facts = CrewFacts(
+            workers=count,
+            lost=tuple(self._lost[index] for index in sorted(self._lost)),
+            refused=len(self._refused),
+            clock_uncertainty_us=max(self._ready.values(), default=0),
+        )
+        self._job.finish(self._reports, facts, epoch_us)
+        self._runner.quit()
+
+    def _wait_for(self, answers: dict[int, Any]) -> None:
+        while len(answers.keys() | self._lost.keys()) < len(self._members):
+            gevent.sleep(LOOK_S)
+            for name, index in self._members.items():
+                client = self._runner.clients.get(name)
+                gone = client is None or client.state == STATE_MISSING
+                if gone and index not in answers and index not in self._lost:
+                    self._lose(index, "has ended or cannot be reached any more")
+
+    def _lose(self, index: int, how: str) -> None:
+        sentence = f"worker {index} of {len(self._members)} {how}; its share is missing"
+        log.error(sentence)
+        self._lost[index] = sentence
+
+    def _on_connect(self, client_id: str, **_: object) -> None:
+        if self._members and client_id not in self._members:
+            self._refused.add(client_id)
+            reason = f"the shares were given out to {len(self._members)} workers already"
+            self._runner.send_message(REFUSED, {"reason": reason}, client_id)
+            log.warning("late worker %s refused: %s", client_id, reason)
+
+    def _on_ready(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - as above
+        self._ready[msg.data["index"]] = msg.data["uncertainty_us"]
+
+    def _on_done(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - as above
+        self._reports[msg.data["index"]] = msg.data["report"]
+
+    def _on_failed(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - as above
+        self._lose(msg.data["index"], f"failed: {msg.data['what']}")
+
+    def _on_clock(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - as above
+        data = {"sent_us": msg.data["sent_us"], "now_us": monotonic_us()}
+        self._runner.send_message(CLOCK, data, msg.node_id)
+
+
+class _Worker:
+    """Plays the share it is told."""
+
+    def __init__(self, runner: Any, job: Job) -> None:  # noqa: ANN401 - as above
+        self._runner, self._job = runner, job
+        self._index = -1
+        self._offset_us = 0
+        self._pong = AsyncResult()
+        for word, heard in ((ORDER, self._on_order), (PLAY, self._on_play)):
+            runner.register_message(word, heard, concurrent=True)
+        runner.register_message(REFUSED, self._on_refused)
+        runner.register_message(CLOCK, self._on_clock)
+
+    def _on_order(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - as above
+        data = msg.data
+        self._index = data["index"]
+
+        def work() -> None:
+            self._job.prepare(data["order"], data["index"], data["count"])
+            uncertainty_us = 0 if data["boot"] == boot() else self._set_clock()
+            ready = {"index": self._index, "uncertainty_us": uncertainty_us}
+            self._runner.send_message(READY, ready)
+
+        self._or_tell(work)
+
+    def _on_play(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - as above
+        def work() -> None:
+            report = self._job.play(msg.data["epoch_us"] + self._offset_us)
+            self._runner.send_message(DONE, {"index": self._index, "report": report})
+
+        self._or_tell(work)
+
+    def _or_tell(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as trouble:  # noqa: BLE001 - whatever it is, the master must know
+            traceback.print_exc()
+            what = f"{type(trouble).__name__}: {trouble}"
+            self._runner.send_message(FAILED, {"index": self._index, "what": what})
+
+    def _on_refused(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - as above
+        log.error("refused by the master: %s; start workers before the test", msg.data["reason"])
+        leave(EXIT_USAGE)
+
+    def _set_clock(self) -> int:
+        """Measure how far this host's clock is ahead; returns the uncertainty in µs.
+
+        The shortest of some round trips bounds the error by half its length (Cristian, 1989).
+        """
+        best: tuple[int, int] | None = None
+        for _ in range(CLOCK_PINGS):
+            self._pong = AsyncResult()
+            sent_us = monotonic_us()
+            self._runner.send_message(CLOCK, {"sent_us": sent_us})
+            master_us, back_us = self._pong.get(timeout=10)
+            half_us = int(back_us - sent_us) // 2
+            if best is None or half_us < best[0]:
+                best = half_us, sent_us + half_us - master_us
+        assert best is not None  # noqa: S101 - there are pings
+        self._offset_us = best[1]
+        return max(best[0], 1)
+
+    def _on_clock(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - as above
+        self._pong.set((msg.data["now_us"], monotonic_us()))

@@ -1,0 +1,171 @@
+"""The probe against servers whose answer times are known, whole and in parts."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from fewseconds.errors import UsageError
+from loadtests.histogram import Histogram
+from loadtests.probe import ProbeResult, ProbeSpec, ProbeSummary, allowed, judge, probe
+from loadtests.recorder import Limit, Recorder, Report, merged
+from loadtests.schedule import Stage
+from loadtests.target import Target, TargetSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def silent(_stage: str, _share: float) -> None:
+    """Say nothing."""
+
+
+def run(url: str, rate: float, duration_s: float, processes: int = 1, **more: Any) -> ProbeResult:  # noqa: ANN401
+    """A probe."""
+    return probe(ProbeSpec(url=url, stages=[Stage(rate, duration_s)], **more), silent, processes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("connections", [0, 1])
+def test_a_frozen_server_is_felt_by_everybody_it_keeps_waiting(connections: int) -> None:
+    """A server that stands still for 1 s in every 5 has p95 0.75 s and p99 0.95 s, analytically."""
+    with Target(TargetSpec(freeze_s=1, period_s=5)) as target:
+        found = run(target.url, 100, 10, connections_max=connections)
+    assert found.verdict in {"valid", "inconclusive"}
+    assert (found.intended, found.completed, found.dropped) == (1000, 1000, 0)
+    assert found.latency_ms.p95 == pytest.approx(750, rel=0.1)
+    assert found.latency_ms.p99 == pytest.approx(950, rel=0.1)
+
+
+@pytest.mark.slow
+def test_two_workers_send_what_one_would() -> None:
+    """Master and two workers send every request of the schedule exactly once."""
+    with Target(TargetSpec()) as target:
+        found = run(target.url, 150, 2, processes=2)
+    assert (found.workers, found.intended, found.completed) == (2, 300, 300)
+    assert [one["completed"] for one in found.seconds[:2]] == pytest.approx([150, 150], abs=5)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_makes_the_probe_inconclusive() -> None:
+    """The others go on, the share that is missing is named, and nothing is concluded."""
+    killed: list[int] = []
+
+    def kill_one(_stage: str, share: float) -> None:
+        if share > 0.5 and not killed:
+            mine = children(os.getpid())
+            leader = next(pid for pid in mine if "probefile" in command(pid))
+            killed.append(children(leader)[0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    with Target(TargetSpec()) as target:
+        spec = ProbeSpec(url=target.url, stages=[Stage(100, 4)])
+        found = probe(spec, kill_one, 2)
+    assert killed
+    assert found.verdict == "inconclusive"
+    assert "of 2 has ended or cannot be reached any more; its share is missing" in found.reasons[0]
+    assert found.completed == 200
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    found = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(one) for path in found for one in path.read_text().split()]
+
+
+def command(pid: int) -> str:
+    """The command line of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+def noted(values: list[tuple[int, int, int, str]]) -> Report:
+    """The report of a recorder that has seen ``(due, start, end, outcome)``."""
+    recorder = Recorder(0)
+    for number, one in enumerate(values):
+        recorder.ended(*one)
+        if number % 7 == 0:
+            recorder.turn()
+    report = recorder.report()
+    report.in_flight_integral_s = report.sojourn_s
+    return report
+
+
+GOOD = [(n * 10_000, n * 10_000 + 100, n * 10_000 + 5_000 + n, "ok") for n in range(1000)]
+
+
+def judged(report: Report, **more: Any) -> ProbeResult:  # noqa: ANN401
+    """What the judge says."""
+    spec = ProbeSpec(url="http://127.0.0.1/", stages=[], **more)
+    summary = ProbeSummary(report=report, workers=1, lost=(), refused=0, aborted=False)
+    return judge(spec, summary)
+
+
+def test_parts_add_up_to_the_whole() -> None:
+    """Reports of shares, sent as messages, are the report of everything in every number."""
+    whole = noted(GOOD)
+    sent = [msgspec.msgpack.encode(noted(GOOD[i::3])) for i in range(3)]
+    together = merged([msgspec.msgpack.decode(data, type=Report) for data in sent])
+    ours, theirs = judged(whole), judged(together)
+    assert msgspec.structs.replace(ours, littles_law_residual=None) == msgspec.structs.replace(
+        theirs, littles_law_residual=None
+    )
+    assert Histogram.unpacked(whole.sent).sum_us == Histogram.unpacked(together.sent).sum_us
+
+
+LIMIT = Limit("p99", 0.99, 6_000)
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "word"),
+    [
+        (lambda _: None, "pass", ""),
+        (lambda r: setattr(r, "cpu_share_max", 0.99), "inconclusive", "of a processor"),
+        (lambda r: setattr(r, "late", 200), "inconclusive", "over 10 ms late"),
+        (lambda r: setattr(r, "in_flight_integral_s", 1.0), "inconclusive", "differ by"),
+        (lambda r: setattr(r, "dropped", 50), "inconclusive", "were dropped"),
+        (lambda r: setattr(r, "lag", slow().packed()), "inconclusive", "left up to 30 ms late"),
+        (lambda r: r.latency.update(never=30), "fail", ""),
+    ],
+)
+def test_nothing_is_concluded_from_a_generator_that_broke_its_promise(
+    change: Callable[[Report], None], verdict: str, word: str
+) -> None:
+    """Each way to be invalid is said; a limit that is broken by what failed is a failure."""
+    report = noted(GOOD)
+    change(report)
+    found = judged(report, limits=[LIMIT])
+    assert found.verdict == verdict
+    assert word in " ".join(found.reasons)
+    assert bool(found.broken) == (verdict == "fail")
+
+
+def slow() -> Histogram:
+    """Lags of 30 ms."""
+    import numpy as np  # noqa: PLC0415 - only here
+
+    histogram = Histogram()
+    histogram.add(np.full(100, 30_000))
+    return histogram
+
+
+def test_the_settling_time_does_not_count() -> None:
+    """What was intended before the end of settling is sent and forgotten."""
+    recorder = Recorder(5_000_000)
+    for one in GOOD:
+        recorder.ended(*one)
+    report = recorder.report()
+    assert (report.begun, report.intended, report.completed) == (1000, 500, 500)
+
+
+def test_load_stays_on_this_machine_unless_a_host_is_named() -> None:
+    """Loopback addresses need no leave, others need their own name."""
+    allowed("http://127.0.0.1:80/", [])
+    allowed("http://[::1]:80/", [])
+    allowed("http://192.0.2.7/", ["192.0.2.7"])
+    with pytest.raises(UsageError, match=r"--allow-host 192\.0\.2\.7"):
+        allowed("http://192.0.2.7/", ["192.0.2.8"])
