@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fewseconds.cli_frame import Json, Name, Seed, Slow, carry_out
+from fewseconds.cli_frame import Json, Name, Seed, Slow
+from fewseconds.cli_frame import carry_out as _carry_out
 from fewseconds.cli_load import bench_app, load_app
 
 app = typer.Typer(
@@ -48,7 +49,7 @@ def run(
     """
     from fewseconds.commands.run import run as command
 
-    carry_out(
+    _carry_out(
         lambda: command(scenario, seed, results, slow or [], as_json=as_json), as_json=as_json
     )
 
@@ -63,7 +64,7 @@ def plan(
     """Make the plan of the month and print what is in it and its hash."""
     from fewseconds.commands.plan import plan as command
 
-    carry_out(lambda: command(scenario, seed, out, as_json=as_json), as_json=as_json)
+    _carry_out(lambda: command(scenario, seed, out, as_json=as_json), as_json=as_json)
 
 
 @app.command()
@@ -79,7 +80,7 @@ def simulate(
     """Walk the journeys around the load window in virtual time and judge them."""
     from fewseconds.commands.simulate import simulate as command
 
-    carry_out(
+    _carry_out(
         lambda: command(scenario, seed, journeys, slow or [], as_json=as_json), as_json=as_json
     )
 
@@ -106,7 +107,7 @@ def serve(
     """Run payer side, switch, banks, biller, portal and SMS gateway until Ctrl-C."""
     from fewseconds.commands.serve import serve as command
 
-    carry_out(
+    _carry_out(
         lambda: command(scenario, seed, folder, port, smpp, slow or [], database, as_json=as_json),
         as_json=as_json,
     )
@@ -155,7 +156,7 @@ def audit(
     """Check the ledger of a run against what was paid: no rupee lost, none counted twice."""
     from fewseconds.commands.audit import audit as command
 
-    carry_out(lambda: command(folder, database, as_json=as_json), as_json=as_json)
+    _carry_out(lambda: command(folder, database, as_json=as_json), as_json=as_json)
 
 
 @app.command()
@@ -163,7 +164,7 @@ def scenarios(as_json: Json = False) -> None:
     """List the scenarios that come with the product."""
     from fewseconds.commands.scenarios import scenarios as command
 
-    carry_out(lambda: command(as_json=as_json), as_json=as_json)
+    _carry_out(lambda: command(as_json=as_json), as_json=as_json)
 
 
 @scan_app.command("try")
@@ -178,7 +179,7 @@ def scan_try(
     """Photograph bills once each and say how often and how fast every decoder reads them."""
     from fewseconds.commands.scan import scan_try as command
 
-    carry_out(lambda: command(scenario, seed, consumers, as_json=as_json), as_json=as_json)
+    _carry_out(lambda: command(scenario, seed, consumers, as_json=as_json), as_json=as_json)
 
 
 @scan_app.command("evaluate")
@@ -203,7 +204,7 @@ def scan_evaluate(
     """
     from fewseconds.commands.scan import scan_evaluate as command
 
-    carry_out(
+    _carry_out(
         lambda: command(folder, negatives or [], decoder or [], as_json=as_json), as_json=as_json
     )
 
@@ -281,7 +282,7 @@ def scan_census(
         out=out,
         only=only,
     )
-    carry_out(lambda: command(wish, as_json=as_json), as_json=as_json)
+    _carry_out(lambda: command(wish, as_json=as_json), as_json=as_json)
 
 
 @scan_app.command("bench")
@@ -296,7 +297,7 @@ def scan_bench(
     """
     from fewseconds.commands.scan_bench import scan_bench as command
 
-    carry_out(lambda: command(seed, repeats, as_json=as_json), as_json=as_json)
+    _carry_out(lambda: command(seed, repeats, as_json=as_json), as_json=as_json)
 
 
 @scan_app.command("bill")
@@ -314,7 +315,7 @@ def scan_bill(
     """Print a consumer's bill in English and Marathi, with its code in real size."""
     from fewseconds.commands.bill import scan_bill as command
 
-    carry_out(
+    _carry_out(
         lambda: command(scenario, seed, consumer, out, placard=placard, dpi=dpi, as_json=as_json),
         as_json=as_json,
     )

@@ -94,3 +94,15 @@ def load_selfcheck(
         lambda: commands.load_selfcheck(duration, rate, processes, as_json=as_json),
         as_json=as_json,
     )
+
+
+@bench_app.command("client")
+def bench_client(
+    requests: Annotated[int, typer.Option(help="Requests a measurement.", min=1000)] = 10_000,
+    repeats: Annotated[int, typer.Option(help="Measurements a client.", min=1)] = 5,
+    as_json: Json = False,
+) -> None:
+    """CPU a request of our client, FastHttpUser, geventhttpclient and wrk, in one run."""
+    from fewseconds.commands.bench import bench_client as command
+
+    carry_out(lambda: command(requests, repeats, as_json=as_json), as_json=as_json)

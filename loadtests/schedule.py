@@ -57,7 +57,7 @@ def spike(base_per_s: float, peak_per_s: float, duration_s: float) -> list[Stage
 def starts_us(
     stages: list[Stage], seed: int | None, share: tuple[int, int] = (0, 1)
 ) -> Iterator[NDArray[np.int64]]:
-    """Intended starts from time 0, ascending, in chunks, of worker i of n (numbers i, i + n and so on).
+    """Intended starts from time 0, in chunks, of worker i of n: those numbered i, i + n, i + 2n.
 
     Without a seed they are evenly spaced; with one they are a Poisson process (exponential gaps).
     Rates change at the ends of stages and nowhere else.

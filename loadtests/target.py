@@ -51,7 +51,7 @@ class Target:
     def __init__(self, spec: TargetSpec) -> None:
         """Nothing runs before the context is entered."""
         self.spec = spec
-        self.url = ""
+        self.url, self.pid = "", 0
 
     def __enter__(self) -> Self:
         """Start it; raises HarnessError if it does not come up."""
@@ -67,6 +67,7 @@ class Target:
             message = f"loadtests.target: ended with {code} before it listened; see what it said"
             raise HarnessError(message)
         self.url = f"http://127.0.0.1:{int(line)}/"
+        self.pid = self._process.pid
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,47 @@
+"""``fewseconds bench``: our speed beside that of the best."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fewseconds.commands import console
+from fewseconds.commit import commit
+from fewseconds.errors import EXIT_OK
+
+
+def bench_client(requests: int, repeats: int, *, as_json: bool) -> int:
+    """Measure every client, and print."""
+    from rich.table import Table
+
+    from loadtests.bench import bench
+
+    state = commit()
+    console.say(f"requests={requests} repeats={repeats} engine=clients commit={state}")
+    with console.progress() as say:
+        found = bench(requests, repeats, say)
+    base = found["lean"].cpu_us_per_request
+    ratios = {
+        name: None if one.cpu_us_per_request is None or base is None
+        else one.cpu_us_per_request / base
+        for name, one in found.items()
+    }  # fmt: skip
+    if as_json:
+        console.print_json(
+            {
+                "engine": "clients",
+                "commit": state,
+                "requests": requests,
+                "clients": msgspec.to_builtins(found),
+                "ratio_to_lean": ratios,
+            }
+        )
+        return EXIT_OK
+    table = Table("client", "µs CPU a request", "ratio to ours", "from … to")
+    for name, one in found.items():
+        if one.cpu_us_per_request is None:
+            table.add_row(name, "–", "–", one.note)
+        else:
+            span = f"{min(one.repeats):.1f} … {max(one.repeats):.1f}"
+            table.add_row(name, f"{one.cpu_us_per_request:.1f}", f"{ratios[name]:.2f}", span)
+    console.out.print(table)
+    return EXIT_OK
