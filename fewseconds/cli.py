@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fewseconds import cli_studies
 from fewseconds.cli_frame import Json, Name, Seed, Slow
 from fewseconds.cli_frame import carry_out as _carry_out
 from fewseconds.cli_load import bench_app, load_app
@@ -22,6 +23,7 @@ scan_app = typer.Typer(help="Photograph and decode the QR codes of bills.", no_a
 app.add_typer(scan_app, name="scan")
 app.add_typer(load_app, name="load")
 app.add_typer(bench_app, name="bench")
+app.add_typer(cli_studies.app)
 
 Database = Annotated[
     str,

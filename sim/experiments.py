@@ -133,11 +133,18 @@ def seeds(scenario_seed: int, first: int, last: int) -> list[int]:
 
 
 def replicate(
-    cases: Sequence[Case], precision: Precision, workers: Workers, seed: int, say: Say
+    cases: Sequence[Case],
+    precision: Precision,
+    workers: Workers,
+    seed: int,
+    say: Say,
+    *,
+    paired: bool = False,
 ) -> list[Study]:
     """Replicate every case until its gates are known well enough, or to the cap.
 
-    All cases share their seeds, pair by pair: replication r of each has the same.
+    All cases share their seeds, pair by pair: replication r of each has the same. ``paired`` gives
+    all of them as many as the one that needs the most.
     """
     studies = [Study(case) for case in cases]
     pending = list(range(len(studies)))
@@ -156,9 +163,8 @@ def replicate(
             studies[index].readings.append(reading)
         done += len(tasks)
         begun, until = until, min(until + max(until // 2, 1), precision.most)
-        pending = [
-            index
-            for index in pending
-            if begun < precision.most and studies[index].unsettled(precision)
-        ]
+        if begun >= precision.most:
+            break
+        wide = [index for index in pending if studies[index].unsettled(precision)]
+        pending = pending if paired and wide else wide
     return studies

@@ -132,7 +132,15 @@ def paired_statistic(first: Sequence[Sample], second: Sequence[Sample], name: st
         return _nothing(count, len(first), "one of the two is never: more fail than it leaves out")
     pairs = zip(first, second, strict=True)
     low, high = around(centre, [of_one(b, name) - of_one(a, name) for a, b in pairs])
+    if name == SHARE and low == high:
+        # Two shares of nothing differ by as much as either may still be (Newcombe, 1998).
+        bounds = [slo.share(of_all(side, name) * n, n) for side, n in _sizes(first, second)]
+        low, high = bounds[1][1] - bounds[0][2], bounds[1][2] - bounds[0][1]
     return Estimate(centre, low, high, count, len(first))
+
+
+def _sizes(*sides: Sequence[Sample]) -> list[tuple[Sequence[Sample], int]]:
+    return [(side, sum(len(sample) for sample in side)) for side in sides]
 
 
 def of_all(samples: Sequence[Sample], name: str) -> float:

@@ -1,0 +1,117 @@
+"""Commands that walk many variants of a scenario in virtual time: sweep, capacity, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewseconds.cli_frame import Json, Name, Seed, carry_out
+
+app = typer.Typer()
+
+Hours = Annotated[
+    int, typer.Option(help="How many of the month's busiest hours are judged.", min=1, max=8784)
+]
+Whole = Annotated[bool, typer.Option("--whole", help="Judge the whole month instead.")]
+Replications = Annotated[
+    int, typer.Option(help="Replications to begin with, each under a seed of its own.", min=3)
+]
+Most = Annotated[
+    int, typer.Option("--replications-max", help="Never more replications than this.", min=3)
+]
+Precision = Annotated[
+    float,
+    typer.Option(help="Replicate until every gate is known to ± this share of it.", min=0.0001),
+]
+Engine = Annotated[str, typer.Option(help="simpy or numba; the fastest one there is if not given.")]
+Processes = Annotated[
+    int, typer.Option(help="Processes at once; 0 takes every core.", min=0, max=1024)
+]
+Cluster = Annotated[
+    str,
+    typer.Option(
+        help="A Dask cluster instead: local:2, or tcp://host:port of its scheduler.",
+        metavar="CLUSTER",
+        show_default=False,
+    ),
+]
+Results = Annotated[Path, typer.Option(help="Folder that gets a folder with the report.")]
+RESULTS = Path("results")
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A scenario.", metavar="A")],
+    second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
+    seed: Seed = None,
+    hours: Hours = 1,
+    whole: Whole = False,
+    replications: Replications = 10,
+    most: Most = 40,
+    precision: Precision = 0.05,
+    engine: Engine = "",
+    processes: Processes = 0,
+    cluster: Cluster = "",
+    results: Results = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Walk two scenarios with common random numbers and say what changes from A to B.
+
+    Exit code: that of B's gates: 0 all met, 1 one surely missed, 3 one not settled.
+    """
+    from fewseconds.commands.compare import compare as command
+    from fewseconds.commands.studies import Effort
+
+    effort = Effort(
+        hours=hours, whole=whole, replications=replications, most=most, precision=precision,
+        engine=engine, processes=processes, cluster=cluster, results=results,
+    )  # fmt: skip
+    carry_out(lambda: command(first, second, seed, effort, as_json=as_json), as_json=as_json)
+
+
+@app.command()
+def sweep(
+    scenario: Name,
+    vary: Annotated[
+        list[str],
+        typer.Option(
+            "--vary",
+            metavar="KEY=VALUES",
+            help="A key of the scenario and its values: 2..16, 1..2:0.25 or a,b,c; repeatable.",
+        ),
+    ],
+    sobol: Annotated[
+        int, typer.Option(help="Rank the keys by Sobol's indices of so many base points.", min=0)
+    ] = 0,
+    morris: Annotated[
+        int, typer.Option(help="Rank the keys by Morris' method with so many ways.", min=0)
+    ] = 0,
+    seed: Seed = None,
+    hours: Hours = 1,
+    whole: Whole = False,
+    replications: Replications = 10,
+    most: Most = 40,
+    precision: Precision = 0.05,
+    engine: Engine = "",
+    processes: Processes = 0,
+    cluster: Cluster = "",
+    results: Results = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Walk every combination of the keys' values, or rank the keys by what they do.
+
+    Exit code: 0 if some variant meets every gate, 1 if none does, 3 if it is not settled.
+    """
+    from fewseconds.commands.studies import Effort
+    from fewseconds.commands.sweep import sweep as command
+
+    effort = Effort(
+        hours=hours, whole=whole, replications=replications, most=most, precision=precision,
+        engine=engine, processes=processes, cluster=cluster, results=results,
+    )  # fmt: skip
+    carry_out(
+        lambda: command(scenario, vary, (sobol, morris), seed, effort, as_json=as_json),
+        as_json=as_json,
+    )

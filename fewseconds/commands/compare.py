@@ -1,0 +1,84 @@
+"""``fewseconds compare``: two scenarios with common random numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fewseconds.commands import console, studies
+from fewseconds.errors import UsageError
+
+if TYPE_CHECKING:
+    from fewseconds.commands.studies import Effort
+    from sim.comparison import Comparison, Difference
+
+
+def compare(first: str, second: str, seed: int | None, effort: Effort, *, as_json: bool) -> int:
+    """Compare scenario ``second`` with ``first``; returns the exit code of the second's gates."""
+    for name in (first, second):
+        if Path(name).is_dir():
+            message = f"{name}: is a folder of results; name two scenarios to compare"
+            raise UsageError(message)
+    before, after = console.load(first), console.load(second)
+    seed = before.seed if seed is None else seed
+    engine = effort.chosen_engine()
+    fields = console.header(before, seed, engine)
+    from fewseconds import slo
+    from sim import comparison_page
+    from sim.comparison import comparison
+    from sim.experiments import replicate
+    from sim.replication import Case
+
+    until = effort.until()
+    with console.progress() as say:
+        say("planning", 0.0)
+        cases = [Case(s, effort.window(s), engine=engine) for s in (before, after)]
+        with effort.workers() as workers:
+            one, other = replicate(cases, until, workers, seed, say, paired=True)
+    found = comparison(one, other, one.unsettled(until) or other.unsettled(until))
+    command = studies.command_line(["compare", first, second], seed, effort)
+    content = fields | {"command": command} | msgspec.to_builtins(found)
+    _print(found)
+    page = comparison_page.page(found, command, fields)
+    places = studies.publish(page, content, effort.results, f"{before.name}-{after.name}")
+    if as_json:
+        console.print_json(content | places)
+    return slo.exit_code(slo.overall(found.verdicts[1]))
+
+
+def _print(found: Comparison) -> None:
+    from rich.table import Table
+
+    console.say(found.sentence)
+    from sim.comparison import UTILISATION
+
+    limited = [row for row in found.stations if row.statistic == UTILISATION]
+    for title, rows in (("Measures", found.measures), ("Utilisation", limited)):
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for column in ("", *found.names, "difference", "95 %"):
+            table.add_column(column, justify="right" if column else "left")
+        for row in rows:
+            if row.difference.observed is not None:
+                table.add_row(*_cells(row))
+        console.err.print(table)
+    for row in found.measures:
+        if row.difference.observed is None:
+            console.say(f"  – {row.of} {row.statistic}: {row.difference.reason}")
+    if found.unsettled:
+        console.say(f"  ? {found.unsettled}")
+    console.say(f"{found.replications} pairs of replications of {found.window}")
+
+
+def _cells(row: Difference) -> list[str]:
+    change = row.difference
+    share = row.statistic in ("utilisation", "share")
+    plain, signed = ("{:.2%}", "{:+.2%}") if share else ("{:.3g} s", "{:+.3g} s")
+    return [
+        row.of if share else f"{row.of} {row.statistic}",
+        studies.estimate(row.first.observed, plain),
+        studies.estimate(row.second.observed, plain),
+        studies.estimate(change.observed, signed),
+        f"{studies.estimate(change.low, signed)} to {studies.estimate(change.high, signed)}",
+    ]
