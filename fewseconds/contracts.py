@@ -23,6 +23,10 @@ PAYMENTS: Final = "/upi/v1/payments"
 BILLER_RESOLVE: Final = "/biller/v1/bills/resolve"
 BILLER_AUTHORISE: Final = "/biller/v1/payments/authorise"
 BILLER_CALLBACK: Final = "/biller/v1/callbacks/upi"
+BILLER_REFUNDS: Final = "/biller/v1/callbacks/refunds"
+BILLER_CODES: Final = "/biller/v1/bills/qr"
+BILLER_RECONCILE: Final = "/biller/v1/reconciliations"
+BILLER_SWEEP: Final = "/biller/v1/sweeps"
 BILLER_RECEIPTS: Final = "/biller/v1/receipts"
 """``GET {BILLER_RECEIPTS}/{transaction_id}``."""
 SMS_SEND: Final = "/sms/v1/messages"
@@ -129,6 +133,20 @@ class BillQuery(msgspec.Struct, frozen=True):
 
     bill_number: str = ""
     consumer_number: str = ""
+    amount_paise: int = 0
+    """What the scanned code asks for; 0 when nothing was scanned."""
+
+
+class BillCode(msgspec.Struct, frozen=True):
+    """The QR code of a bill as it has to be shown now."""
+
+    bill_number: str
+    link: str
+    """The signed link; the same as before unless the amount has changed."""
+    amount_paise: int
+    valid_until: dt.date
+    """The last day on which this amount is right."""
+    terms: Literal["early", "due", "late"]
 
 
 class Authorisation(msgspec.Struct, frozen=True):
@@ -167,8 +185,8 @@ class Acknowledged(msgspec.Struct, frozen=True):
     receipt_number: str
     duplicate: bool
     """True if this callback had been processed before."""
-    posting: Literal["credited", "refund_due", "none"]
-    """``refund_due``: the bill had been paid already, so the money goes back."""
+    posting: Literal["credited", "refund_due", "refunded", "none"]
+    """``refund_due``: the bill could not be credited, so the money goes back."""
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -179,7 +197,45 @@ class Receipt(msgspec.Struct, frozen=True):
     rrn: str
     bill_number: str
     amount_paise: int
-    posting: Literal["credited", "refund_due"]
+    posting: Literal["credited", "refund_due", "refunded"]
+
+
+class SettlementDay(msgspec.Struct, frozen=True):
+    """Whose settlement file is to be compared: of a month, or of one day in it."""
+
+    year: int
+    month: int
+    day: int | None = None
+
+
+class Break(msgspec.Struct, frozen=True):
+    """Something that the settlement file and the ledger do not agree on."""
+
+    kind: Literal[
+        "not_in_ledger", "not_in_file", "amount_differs", "refund_not_in_ledger",
+        "refund_not_in_file", "refund_amount_differs",
+    ]  # fmt: skip
+    transaction_id: str
+    file_paise: int
+    ledger_paise: int
+
+
+class Reconciled(msgspec.Struct, frozen=True):
+    """What a comparison with the settlement file found; nothing has been changed."""
+
+    lines: int
+    matched: int
+    unsettled: int
+    """Payments that the PSP knows and has not settled yet."""
+    breaks: tuple[Break, ...]
+
+
+class Swept(msgspec.Struct, frozen=True):
+    """What a look at the PSP's payments found."""
+
+    looked_at: int
+    posted: tuple[str, ...]
+    """Transactions whose callback had never come."""
 
 
 class SmsRequest(msgspec.Struct, frozen=True):

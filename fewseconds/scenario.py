@@ -31,6 +31,18 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of the file; unknown keys are refused."""
 
 
+class Billing(_Table, frozen=True, kw_only=True):
+    """What is owed on a bill before and after its day; without this table, what is printed."""
+
+    source: str
+    early_days: int = 0
+    """The discount is granted up to this many days after the bill was issued; 0: there is none."""
+    early_discount: float = 0.0
+    """Share of the amount."""
+    late_charge: float = 0.0
+    """Share of the amount, after the due date."""
+
+
 class Journey(_Table, frozen=True, kw_only=True):
     """A kind of journey: the names of its steps, in order."""
 
@@ -110,6 +122,7 @@ class Scenario(_Table, frozen=True, kw_only=True):
     simulate: Simulated
     slo: tuple[Slo, ...]
     fault: tuple[Fault, ...] = ()
+    billing: Billing | None = None
     plan_hash: str = ""
     """If set, the plan under the scenario's own seed must have this hash."""
     tripwire: bool = False

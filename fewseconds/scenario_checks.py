@@ -28,10 +28,24 @@ def problems(scenario: Scenario) -> list[str]:
     """Everything that is wrong with a scenario of the right shape, as ``place: …`` lines."""
     return [
         *population_problems(scenario),
+        *_billing_problems(scenario),
         *station_problems(scenario),
         *_journey_problems(scenario),
         *_objective_problems(scenario),
     ]
+
+
+def _billing_problems(scenario: Scenario) -> Iterator[str]:
+    billing = scenario.billing
+    if billing is None:
+        return
+    if not 0 <= billing.early_days <= 28:  # noqa: PLR2004 - bills are monthly
+        yield f"billing.early_days: {billing.early_days!r} is out of range; write 0 to 28"
+    for name, share in (
+        ("early_discount", billing.early_discount), ("late_charge", billing.late_charge),
+    ):  # fmt: skip
+        if not 0 <= share <= 0.5:  # noqa: PLR2004 - a discount or a charge, not another bill
+            yield f"billing.{name}: {share!r} is out of range; write a share from 0 to 0.5"
 
 
 def _journey_problems(scenario: Scenario) -> Iterator[str]:

@@ -27,7 +27,7 @@ class Rule(NamedTuple):
     broken: str
 
 
-POSTED: Final = "(SELECT * FROM payments WHERE status IN ('CREDITED', 'REFUND_DUE'))"
+POSTED: Final = "(SELECT * FROM payments WHERE status <> 'FAILED')"
 MONEY: Final = """(
     SELECT transaction_id, min(journey_id) AS journey_id, min(amount_paise) AS least,
            max(amount_paise) AS most,
@@ -41,7 +41,7 @@ RULES: Final = (
         f"SELECT count(*) FROM {POSTED}",
         f"""SELECT p.transaction_id || ': ' || count(l.account) || ' lines, sum '
                    || coalesce(sum(l.amount_paise), 0)
-            FROM {POSTED} p LEFT JOIN lines l USING (transaction_id)
+            FROM {POSTED} p LEFT JOIN lines l ON l.posting = p.transaction_id
             GROUP BY p.transaction_id
             HAVING count(l.account) <> 2 OR sum(l.amount_paise) <> 0
                 OR max(l.amount_paise) <> p.amount_paise""",
@@ -73,10 +73,13 @@ RULES: Final = (
         "SELECT count(*) FROM bills",
         """SELECT b.bill_number || ': printed ' || coalesce(o.amount_paise, 'nothing')
                   || ', credited ' || coalesce(p.amount_paise, 'nothing')
-           FROM bills b LEFT JOIN printed o USING (bill_number)
-           LEFT JOIN payments p USING (transaction_id)
-           WHERE o.amount_paise IS NOT p.amount_paise OR b.amount_paise IS NOT p.amount_paise
-              OR b.paid_paise IS NOT p.amount_paise""",
+           FROM bills b LEFT JOIN payments p USING (transaction_id)
+           LEFT JOIN printed o ON o.bill_number = b.bill_number
+            AND o.amount_paise = p.amount_paise
+           WHERE o.amount_paise IS NULL OR b.amount_paise IS NOT p.amount_paise
+              OR b.paid_paise IS NOT p.amount_paise - (
+                     SELECT coalesce(sum(r.amount_paise), 0) FROM refunds r
+                     WHERE r.transaction_id = b.transaction_id AND r.processed_us IS NOT NULL)""",
     ),
     Rule(
         "every posted payment has exactly one receipt, and nothing else has one",
@@ -106,6 +109,7 @@ RULES: Final = (
                FROM callbacks WHERE effect <> 'none')
            SELECT transaction_id || ': ' || effect || ' after ' || before FROM moves
            WHERE before IS NOT NULL AND NOT (before = 'failed' AND effect <> 'failed')
+             AND NOT (before IN ('credited', 'refund_due') AND effect = 'refunded')
            UNION ALL
            SELECT p.transaction_id || ': is ' || p.status || ', its callbacks say '
                   || coalesce(upper(c.effect), 'nothing')
@@ -137,6 +141,36 @@ RULES: Final = (
            WHERE entry = 'refund' GROUP BY reference HAVING count(*) > 1""",
     ),
     Rule(
+        "money that could not be credited has exactly one refund, with a reason",
+        "SELECT count(*) FROM payments WHERE status = 'REFUND_DUE'"
+        " OR status = 'REFUNDED' AND reason <> ''",
+        """SELECT p.transaction_id || ': ' || count(r.refund_id) || ' refunds' FROM payments p
+           LEFT JOIN refunds r ON r.transaction_id = p.transaction_id AND r.reason <> ''
+           WHERE p.status = 'REFUND_DUE' OR (p.status = 'REFUNDED' AND p.reason <> '')
+           GROUP BY p.transaction_id
+           HAVING count(r.refund_id) <> 1 OR sum(r.amount_paise) <> max(p.amount_paise)
+           UNION ALL
+           SELECT transaction_id || ': refund of a payment that is ' || status FROM refunds
+           JOIN payments p USING (transaction_id)
+           WHERE psp_refund_id IS NULL AND p.status <> 'REFUND_DUE'""",
+    ),
+    Rule(
+        "a refund in the ledger is a refund at the bank, with two lines that balance",
+        "SELECT count(*) FROM refunds WHERE processed_us IS NOT NULL",
+        """SELECT r.psp_refund_id || ': ' || count(l.account) || ' lines, sum '
+                  || coalesce(sum(l.amount_paise), 0)
+           FROM refunds r LEFT JOIN lines l ON l.posting = r.psp_refund_id
+           WHERE r.processed_us IS NOT NULL GROUP BY r.psp_refund_id
+           HAVING count(l.account) <> 2 OR sum(l.amount_paise) <> 0
+               OR max(l.amount_paise) <> max(r.amount_paise)
+           UNION ALL
+           SELECT r.psp_refund_id || ': posted ' || r.amount_paise || ', at the bank '
+                  || coalesce(j.amount_paise, 'nothing')
+           FROM refunds r LEFT JOIN journal j
+             ON j.reference = r.psp_refund_id AND j.entry = 'refund'
+           WHERE r.processed_us IS NOT NULL AND j.amount_paise IS NOT r.amount_paise""",
+    ),
+    Rule(
         "what was credited at the bank is posted at the biller, rupee for rupee",
         "SELECT count(*) FROM journal WHERE entry = 'credit'",
         f"""SELECT j.transaction_id || ': credited ' || j.amount_paise || ', posted '
@@ -148,7 +182,8 @@ RULES: Final = (
               AND NOT (p.amount_paise IS NULL AND o.journey_id IS NOT NULL)
             UNION ALL
             SELECT transaction_id || ': posted, but never credited' FROM {POSTED}
-            WHERE transaction_id NOT IN (SELECT transaction_id FROM journal WHERE entry = 'credit')
+            WHERE channel = 'upi'
+              AND transaction_id NOT IN (SELECT transaction_id FROM journal WHERE entry = 'credit')
         """,
     ),
     Rule(
@@ -168,7 +203,8 @@ RULES: Final = (
         """SELECT j.transaction_id || ': acknowledged as ' || j.status || ', is '
                   || coalesce(p.status, 'not there')
            FROM journal j LEFT JOIN payments p USING (transaction_id)
-           WHERE j.entry = 'acknowledged' AND upper(j.status) IS NOT p.status""",
+           WHERE j.entry = 'acknowledged' AND upper(j.status) IS NOT p.status
+             AND p.status IS NOT 'REFUNDED'""",
     ),
     Rule(
         "every payment that a payer saw succeed was credited once",
@@ -191,7 +227,8 @@ RULES: Final = (
         f"""SELECT p.transaction_id || ': ' || count(m.message_id) || ' SMS accepted'
             FROM {POSTED} p
             LEFT JOIN messages m ON m.reference = p.transaction_id AND m.entry = 'accepted'
-            LEFT JOIN (SELECT DISTINCT transaction_id, journey_id FROM journal) j
+            LEFT JOIN (SELECT DISTINCT transaction_id, journey_id FROM journal
+                       WHERE entry <> 'refund') j
               ON j.transaction_id = p.transaction_id
             LEFT JOIN open o ON o.journey_id = j.journey_id
             WHERE EXISTS (SELECT 1 FROM printed WHERE printed.bill_number = p.bill_number)

@@ -24,9 +24,12 @@ from mock_psp.database import engine, url_of
 from mock_psp.journal import entries
 from mock_psp.message_log import log_entries
 from mock_psp.spec import Folder, read_secrets, read_spec
+from mock_psp.tariff import amounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from mock_psp.spec import RunSpec
 
 FIRST: Final = 5
 """How many violations of a rule are named."""
@@ -37,7 +40,7 @@ TABLES: Final = {
     "codes": "reference PRIMARY KEY, received_paise, received_count",
     "seen": "journey_id",
     "open": "journey_id PRIMARY KEY",
-    "printed": "bill_number PRIMARY KEY, amount_paise",
+    "printed": "bill_number, amount_paise",
 }
 CONFIRMING_STEPS: Final = ("pay", "check_status")
 
@@ -136,9 +139,9 @@ def _gather(session: sqlite3.Connection, folder: Folder) -> None:
         # A code means that somebody was told "not yet"; without one, the stop broke it off.
         broken_off = _is(rows, "code", ("",))
         _fill(session, "open", _journeys(rows, "server", "unfinished", broken_off))
-    seed = read_spec(folder.spec).seed
+    spec = read_spec(folder.spec)
     numbers = session.execute("SELECT DISTINCT bill_number FROM payments").fetchall()
-    _fill(session, "printed", _printed(seed, [number for (number,) in numbers]))
+    _fill(session, "printed", _printed(spec, [number for (number,) in numbers]))
 
 
 def _fill(session: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -173,12 +176,15 @@ def _codes(path: Path) -> Iterable[tuple[str, int, int]]:
         yield reference, code["payments_amount_received"], code["payments_count_received"]
 
 
-def _printed(seed: int, numbers: list[str]) -> Iterable[tuple[str, int]]:
+def _printed(spec: RunSpec, numbers: list[str]) -> Iterable[tuple[str, int]]:
+    """Each bill with every amount that is right on some day."""
     for number in numbers:
         try:
-            yield number, bills.bill_numbered(seed, number).amount_paise
+            bill = bills.bill_numbered(spec.seed, number)
         except MalformedError:
             continue
+        for amount_paise in amounts(bill, spec.scenario.billing):
+            yield number, amount_paise
 
 
 def _judged(session: sqlite3.Connection, name: str, counted: str, broken: str) -> Check:

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import re
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 from litestar import get, post
@@ -24,6 +24,7 @@ from fewseconds.contracts import (
     Acknowledged,
     Authorisation,
     Authorised,
+    BillCode,
     BillDetails,
     BillQuery,
     Callback,
@@ -32,13 +33,16 @@ from fewseconds.contracts import (
 from fewseconds.errors import MalformedError
 from fewseconds.identity import TRANSACTION_ID_LENGTH, masked
 from fixtures import bills, consumers, qr
-from mock_psp import database
+from mock_psp import back_office, bbps, database
 from mock_psp.clock import wall_s
 from mock_psp.ledger import Ledger
+from mock_psp.merchant_client import MerchantClient
 from mock_psp.outbox import Relay
 from mock_psp.outgoing import Outgoing
 from mock_psp.posting import Conflict, Notice
+from mock_psp.reconcile import Sweeper
 from mock_psp.station import Answer, Duty
+from mock_psp.tariff import Payable, payable, payable_lately
 from mock_psp.web import HttpRequest, Refusal, body_of, refused, taking, trace_of
 from mock_psp.web import application as service
 from mock_psp.webhook import NotAuthenticError, checked_id
@@ -83,9 +87,13 @@ class Biller:
         self.outgoing = Outgoing()
         self.relay = Relay(self.world, self.ledger, self.outgoing)
         self.relay.wake()
+        self.merchant = MerchantClient(world, self.ledger)
+        self.sweeper = Sweeper(self.merchant, self.ledger, self._post_missed)
 
     async def stop(self) -> None:
         """Leave nothing half written."""
+        await self.sweeper.close()
+        await self.merchant.close()
         await self.relay.walk.close()
         await self.outgoing.close()
         self.ledger.close()
@@ -124,9 +132,14 @@ class Biller:
         if bill is None:
             problem = Refusal(404, "No such bill", "check the number on the bill", code="ZD")
             return Answer(j.DECLINED, "ZD", problem.problem)
+        owed = self.payable(bill).amount_paise
+        if query.amount_paise not in (0, owed):
+            detail = "the amount on the bill has changed; scan its new code"
+            problem = Refusal(409, "Wrong amount", detail, code="B6", outcome="declined")
+            return Answer(j.DECLINED, "B6", problem.problem)
         name = masked(self.consumer(bill.index).name)
         shown = BillDetails(
-            bill.number, bill.consumer, name, bill.amount_paise, bill.due_on, qr.PAYEE,
+            bill.number, bill.consumer, name, owed, bill.due_on, qr.PAYEE,
             qr.PAYEE_NAME,
         )  # fmt: skip
         return Answer(j.OK, "", shown)
@@ -137,10 +150,10 @@ class Biller:
         refusal = None
         if bill is None:
             refusal = "ZD", "unknown bill"
-        elif asked.amount_paise != bill.amount_paise:
-            refusal = "B6", "wrong amount"
-        elif (self.world.clock.today() - bill.due_on).days > GRACE_DAYS:
+        elif self._expired(bill):
             refusal = "PE", "expired bill"
+        elif asked.amount_paise != self.payable(bill).amount_paise:
+            refusal = "B6", "wrong amount"
         elif self.ledger.paid_by(bill.number) not in (None, asked.transaction_id):
             refusal = "YG", "already paid"
         if refusal is not None:
@@ -163,13 +176,9 @@ class Biller:
             _check(callback, message_id)
         except (msgspec.DecodeError, MalformedError) as error:
             return _declined(Refusal(400, "Malformed", str(error)))
-        bill = self.bill(callback.bill_number)
-        phone = "" if bill is None else self.consumer(bill.index).phone
         trace = trace_of(request)
-        notice = Notice(
-            callback, hashlib.sha256(body).hexdigest(), bill, phone,
-            "" if trace is None else trace.header(), self.world.clock.now_us(),
-        )  # fmt: skip
+        told = "" if trace is None else trace.header()
+        notice = self.notice(callback, hashlib.sha256(body).hexdigest(), trace=told)
         try:
             result = await self.ledger.post(notice)
         except SQLAlchemyError as error:
@@ -181,7 +190,53 @@ class Biller:
             return _declined(Refusal(409, "Conflict", result.reason))
         if not result.duplicate:
             self.relay.wake()
+            if result.posting == "refund_due":
+                self.merchant.wake()
         return Answer(j.OK, "", result)
+
+    def notice(
+        self,
+        callback: Callback,
+        body_sha256: str,
+        *,
+        trace: str = "",
+        channel: Literal["upi", "bbps"] = "upi",
+    ) -> Notice:
+        """What the ledger needs to know to post a payment."""
+        bill, today = self.bill(callback.bill_number), self.world.clock.today()
+        phone = "" if bill is None else self.consumer(bill.index).phone
+        billing = self.world.scenario.billing
+        amounts = frozenset() if bill is None else payable_lately(bill, today, billing)
+        return Notice(
+            callback, body_sha256, bill, phone, trace, self.world.clock.now_us(), amounts,
+            bill is not None and self._expired(bill), channel,
+        )  # fmt: skip
+
+    def payable(self, bill: Bill) -> Payable:
+        """What is owed on a bill today."""
+        return payable(bill, self.world.clock.today(), self.world.scenario.billing)
+
+    def code(self, query: BillQuery) -> BillCode:
+        """The QR code of a bill as it has to be shown now."""
+        answer = self.details(query)
+        bill = self.bill(answer.value.bill_number) if answer.outcome == j.OK else None
+        if bill is None:
+            raise refused(answer)
+        owed = self.payable(bill)
+        dated = msgspec.structs.replace(bill, amount_paise=owed.amount_paise)
+        link = qr.bill_uri(self.world.seed, dated, expires_on=owed.valid_until)
+        return BillCode(bill.number, link, owed.amount_paise, owed.valid_until, owed.terms)
+
+    async def _post_missed(self, callback: Callback) -> bool:
+        """Post what the sweep has found; whether it was news."""
+        body = msgspec.json.encode(callback)
+        result = await self.ledger.post(self.notice(callback, hashlib.sha256(body).hexdigest()))
+        self.relay.wake()
+        self.merchant.wake()
+        return not isinstance(result, Conflict) and not result.duplicate
+
+    def _expired(self, bill: Bill) -> bool:
+        return (self.world.clock.today() - bill.due_on).days > GRACE_DAYS
 
 
 def _check(callback: Callback, message_id: str) -> None:
@@ -248,5 +303,8 @@ async def receipt(request: HttpRequest, transaction_id: str) -> Receipt:
 def application(world: World) -> Litestar:
     """The biller as an ASGI application."""
     biller = Biller(world)
-    handlers: list[Any] = [resolve, authorise, callback, receipt]
+    handlers: list[Any] = [
+        resolve, authorise, callback, receipt, *back_office.handlers,
+        bbps.fetch, bbps.receipt,
+    ]  # fmt: skip
     return service(world, "biller", handlers, {"biller": biller}, biller.start, biller.stop)

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from fewseconds.contracts import Receipt
 from mock_psp import database
 from mock_psp import schema as t
+from mock_psp.giving_back import Refunded, give_back
 from mock_psp.posting import Decided, Known, Notice, decide, receipt_number
 
 if TYPE_CHECKING:
@@ -58,6 +59,13 @@ _PAYMENT = sa.select(t.payments).where(
 )
 
 
+_DUE = (
+    sa.select(t.refunds)
+    .where(t.refunds.c.processed_us.is_(None), t.refunds.c.sequence > sa.bindparam("after"))
+    .order_by(t.refunds.c.sequence)
+)
+
+
 class Sent(NamedTuple):
     """The gateway has taken over message ``sequence`` of the outbox."""
 
@@ -65,8 +73,11 @@ class Sent(NamedTuple):
     at_us: int
 
 
+Order = Notice | Sent | Refunded
+
+
 class _Entry(NamedTuple):
-    order: Notice | Sent
+    order: Order
     answered: asyncio.Future[Any]
 
 
@@ -99,6 +110,18 @@ class Ledger:
         """Note that a message of the outbox is the gateway's now."""
         await self._ordered(Sent(sequence, at_us))
 
+    async def refunded(self, order: Refunded) -> bool:
+        """Post money that the PSP has given back; whether that was news."""
+        return bool(await self._ordered(order))
+
+    def due_refunds(self, after: int) -> Sequence[sa.Row[Any]]:
+        """Refunds, later than number ``after``, that the PSP has not made yet."""
+        return self._reader.execute(_DUE, {"after": after}).all()
+
+    def rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        """What a question finds that is seldom asked."""
+        return self._reader.execute(statement).all()
+
     def unsent(self, after: int) -> Sequence[sa.Row[Any]]:
         """Messages of the outbox, later than number ``after``, that nobody has sent."""
         return self._reader.execute(_UNSENT, {"after": after}).all()
@@ -126,7 +149,7 @@ class Ledger:
         self._writer.join()
         self._engine.dispose()
 
-    def _ordered(self, order: Notice | Sent) -> asyncio.Future[Any]:
+    def _ordered(self, order: Order) -> asyncio.Future[Any]:
         answered = self._loop.create_future()
         self._queue.put(_Entry(order, answered))
         return answered
@@ -150,7 +173,7 @@ class Ledger:
         urgent = False
         while entry is not None:
             batch.append(entry)
-            urgent = urgent or isinstance(entry.order, Notice)
+            urgent = urgent or not isinstance(entry.order, Sent)
             if len(batch) == BATCH_MAX or (urgent and self._queue.empty()):
                 return batch, True
             try:
@@ -171,7 +194,7 @@ class Ledger:
         self._loop.call_soon_threadsafe(_resolve, results)
 
 
-def write(connection: sa.Connection, orders: Sequence[Notice | Sent]) -> list[Any]:
+def write(connection: sa.Connection, orders: Sequence[Order]) -> list[Any]:
     """Carry out orders in one transaction; one answer each, None for a :class:`Sent`.
 
     Raises SQLAlchemyError after rolling everything back.
@@ -185,13 +208,13 @@ def write(connection: sa.Connection, orders: Sequence[Notice | Sent]) -> list[An
     with connection.begin():
         decided = Decided()
         known = _known(connection, notices) if notices else Known()
-        answers = [
+        answers: list[Any] = [
             decide(known, order, decided) if isinstance(order, Notice) else None for order in orders
         ]
         for table, rows in (
             (t.callbacks, decided.callbacks), (t.payments, decided.payments),
             (t.bills, decided.bills), (t.lines, decided.lines), (t.receipts, decided.receipts),
-            (t.outbox, decided.outbox), (t.alarms, decided.alarms),
+            (t.outbox, decided.outbox), (t.refunds, decided.refunds), (t.alarms, decided.alarms),
         ):  # fmt: skip
             if table is t.bills and decided.late:
                 late = [{**row, "name": row["transaction_id"]} for row in decided.late]
@@ -200,6 +223,9 @@ def write(connection: sa.Connection, orders: Sequence[Notice | Sent]) -> list[An
                 connection.execute(sa.insert(table), rows)
         if messages:
             connection.execute(_SENT, messages)
+        for place, order in enumerate(orders):
+            if isinstance(order, Refunded):
+                answers[place] = give_back(connection, order)
     return answers
 
 
@@ -221,7 +247,7 @@ def _known(connection: sa.Connection, notices: list[Notice]) -> Known:
     )
 
 
-def _alone(connection: sa.Connection, order: Notice | Sent) -> Any:  # noqa: ANN401 - any answer
+def _alone(connection: sa.Connection, order: Order) -> Any:  # noqa: ANN401 - any answer
     try:
         return write(connection, [order])[0]
     except sa.exc.SQLAlchemyError as error:

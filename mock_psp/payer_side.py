@@ -158,7 +158,9 @@ class PayerSide:
         except MalformedError as error:
             problem = Refusal(400, "Malformed", str(error), code="U05", outcome="declined").problem
             return Answer(j.DECLINED, "U05", problem)
-        scan.query, scan.verified = BillQuery(bill_number=payload.reference), True
+        asks_paise = payload.amount_paise or 0
+        scan.query = BillQuery(bill_number=payload.reference, amount_paise=asks_paise)
+        scan.verified = True
         return None
 
     async def _ask_biller(self, call: Call, scan: Scan) -> Answer:

@@ -32,6 +32,11 @@ class Notice(msgspec.Struct, frozen=True):
     trace: str
     """Header of the callback's trace, so that the SMS can carry it on; may be empty."""
     received_us: int
+    amounts_paise: frozenset[int] = frozenset()
+    """What the bill may have been paid with, as of its dates; its printed amount if empty."""
+    expired: bool = False
+    channel: Literal["upi", "bbps"] = "upi"
+    """Over ``bbps`` money that cannot be credited is not taken: the platform gives it back."""
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -64,6 +69,7 @@ class Decided(msgspec.Struct):
     lines: list[Row] = []
     receipts: list[Row] = []
     outbox: list[Row] = []
+    refunds: list[Row] = []
     alarms: list[Row] = []
 
 
@@ -82,6 +88,8 @@ def decide(known: Known, notice: Notice, decided: Decided) -> Acknowledged | Con
     if owner != callback.transaction_id:
         return _alarm(decided, notice, "reference_of_another_transaction")
     effect = _effect(known, notice, payment)
+    if effect[0] == "refund_due" and notice.channel == "bbps":
+        return Conflict(effect[1])
     known.bodies[callback.event_id] = notice.body_sha256
     decided.callbacks.append(
         {
@@ -114,8 +122,10 @@ def _effect(known: Known, notice: Notice, payment: Row | None) -> tuple[str, str
         return "refund_due", "unknown_bill"
     if callback.bill_number in known.paid:
         return "refund_due", "already_paid"
-    if callback.amount_paise != bill.amount_paise:
+    if callback.amount_paise not in (notice.amounts_paise or {bill.amount_paise}):
         return "refund_due", "wrong_amount"
+    if notice.expired:
+        return "refund_due", "expired"
     return "credited", ""
 
 
@@ -137,6 +147,7 @@ def _apply(known: Known, notice: Notice, decided: Decided, effect: tuple[str, st
         "bill_number": callback.bill_number,
         "amount_paise": callback.amount_paise,
         "payer_vpa": callback.payer_vpa,
+        "channel": notice.channel,
         "status": effect[0].upper(),
         "reason": effect[1],
         "posted_us": notice.received_us,
@@ -167,9 +178,18 @@ def _post(known: Known, notice: Notice, decided: Decided, effect: tuple[str, str
     credited = effect[0] == "credited"
     other = CONSUMERS if credited else REFUNDS
     decided.lines += [
-        {"transaction_id": name, "account": RECEIVABLE, "amount_paise": amount_paise},
-        {"transaction_id": name, "account": other, "amount_paise": -amount_paise},
-    ]
+        line(name, name, RECEIVABLE, amount_paise), line(name, name, other, -amount_paise),
+    ]  # fmt: skip
+    if not credited:
+        decided.refunds.append(
+            {
+                "refund_id": f"refund_{name}",
+                "transaction_id": name,
+                "amount_paise": amount_paise,
+                "reason": effect[1],
+                "due_us": notice.received_us,
+            }
+        )
     number = receipt_number(callback.rrn)
     decided.receipts.append({"receipt_number": number, "transaction_id": name})
     if credited and bill is not None:
@@ -178,7 +198,7 @@ def _post(known: Known, notice: Notice, decided: Decided, effect: tuple[str, str
             {
                 "bill_number": bill.number,
                 "consumer_number": bill.consumer,
-                "amount_paise": bill.amount_paise,
+                "amount_paise": amount_paise,
                 "paid_paise": amount_paise,
                 "transaction_id": name,
             }
@@ -197,6 +217,16 @@ def _post(known: Known, notice: Notice, decided: Decided, effect: tuple[str, str
         )
 
 
+def line(posting: str, transaction_id: str, account: str, amount_paise: int) -> Row:
+    """One line of a posting."""
+    return {
+        "posting": posting,
+        "transaction_id": transaction_id,
+        "account": account,
+        "amount_paise": amount_paise,
+    }
+
+
 def message(
     callback: Callback, bill: Bill | None, receipt: str, *, credited: bool
 ) -> tuple[str, str]:
@@ -211,9 +241,9 @@ def message(
 
 def _acknowledged(known: Known, callback: Callback, *, duplicate: bool) -> Acknowledged:
     payment = known.payments[callback.transaction_id]
-    posting: Literal["credited", "refund_due", "none"] = "none"
+    posting: Literal["credited", "refund_due", "refunded", "none"] = "none"
     if payment["status"] != "FAILED":
-        posting = "credited" if payment["status"] == "CREDITED" else "refund_due"
+        posting = payment["status"].lower()
     number = "" if posting == "none" else receipt_number(payment["rrn"])
     return Acknowledged(callback.transaction_id, number, duplicate, posting)
 

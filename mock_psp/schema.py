@@ -43,11 +43,14 @@ payments: Final = Table(
     Column("bill_number", Text, nullable=False),
     Column("amount_paise", BigInteger, nullable=False),
     Column("payer_vpa", Text, nullable=False),
+    Column("channel", Text, nullable=False, comment="upi or bbps: who told the biller"),
     Column("status", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("posted_us", BigInteger, nullable=False, comment="microseconds of the plan"),
     CheckConstraint("amount_paise > 0", name="payments_amount"),
-    CheckConstraint("status IN ('FAILED', 'CREDITED', 'REFUND_DUE')", name="payments_status"),
+    CheckConstraint(
+        "status IN ('FAILED', 'CREDITED', 'REFUND_DUE', 'REFUNDED')", name="payments_status"
+    ),
     comment="one row a transaction; its status has a reason unless it is the ordinary one",
 )  # fmt: skip
 
@@ -65,8 +68,9 @@ bills: Final = Table(
 
 lines: Final = Table(
     "lines", LEDGER,
-    Column("transaction_id", Text, ForeignKey("payments.transaction_id"), primary_key=True),
+    Column("posting", Text, primary_key=True, comment="the transaction, or the PSP's refund"),
     Column("account", Text, primary_key=True),
+    Column("transaction_id", Text, ForeignKey("payments.transaction_id"), nullable=False),
     Column("amount_paise", BigInteger, nullable=False),
     comment="postings: two lines that sum to zero, a debit above and a credit below it",
 )  # fmt: skip
@@ -91,6 +95,21 @@ outbox: Final = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("sent_us", BigInteger),
     comment="SMS that the biller owes; sent_us is empty until the gateway has taken it over",
+)  # fmt: skip
+
+refunds: Final = Table(
+    "refunds", LEDGER,
+    Column("sequence", _SERIAL, primary_key=True, autoincrement=True),
+    Column("refund_id", Text, unique=True, nullable=False, comment="the biller's own id of it"),
+    Column("transaction_id", Text, ForeignKey("payments.transaction_id"), nullable=False),
+    Column("amount_paise", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("psp_refund_id", Text, unique=True),
+    Column("due_us", BigInteger, nullable=False),
+    Column("processed_us", BigInteger),
+    CheckConstraint("amount_paise > 0", name="refunds_amount"),
+    comment="money that goes back and why; psp_refund_id and processed_us are empty until the "
+    "PSP has given it back",
 )  # fmt: skip
 
 alarms: Final = Table(

@@ -81,6 +81,8 @@ class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """User name of the merchant's API …"""
     merchant_key_secret: str
     """… and its password."""
+    bbps_token: str
+    """What the bill-payment platform shows at the biller's BBPS doors."""
     smpp_password: str
     """Eight characters, the most that SMPP 3.4 has room for."""
     database: str = ""
@@ -100,6 +102,7 @@ def make_secrets(database: str = "") -> Secrets:
         callback_keys=(secrets.token_hex(32),),
         merchant_key_id=key_id,
         merchant_key_secret=secrets.token_urlsafe(24),
+        bbps_token=secrets.token_urlsafe(32),
         smpp_password=secrets.token_urlsafe(SMPP_BYTES),
         database=database,
     )

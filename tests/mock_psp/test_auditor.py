@@ -33,7 +33,10 @@ PLANTED: list[tuple[str, str]] = [
     # What somebody did to the ledger; the rule that has to notice.
     (f"DELETE FROM lines WHERE transaction_id = {ONE} AND amount_paise < 0", "two lines"),
     (f"UPDATE lines SET amount_paise = amount_paise + 1 WHERE transaction_id = {ONE}", "balance"),
-    ("INSERT INTO lines VALUES ('nobody', 'consumer_dues', 5)", "belongs to a posted payment"),
+    (
+        "INSERT INTO lines VALUES ('nobody', 'consumer_dues', 'nobody', 5)",
+        "belongs to a posted payment",
+    ),
     (
         f"UPDATE payments SET bill_number = {BILL} WHERE transaction_id = {OTHER}",
         "credited at most once",

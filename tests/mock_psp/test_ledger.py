@@ -125,7 +125,7 @@ def test_the_database_itself_refuses_doubles(
 
     with_ledger(work)
     for table, columns in (
-        ("payments", "'x', rrn, bill_number, 1, payer_vpa, status, reason, 1"),
+        ("payments", "'x', rrn, bill_number, 1, payer_vpa, channel, status, reason, 1"),
         ("callbacks", "99, event_id, body_sha256, transaction_id, status, effect, 1"),
         ("receipts", "'x', transaction_id"),
         ("bills", "bill_number, consumer_number, amount_paise, 1, 'x'"),

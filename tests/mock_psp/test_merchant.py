@@ -333,7 +333,8 @@ def test_a_webhook_that_fails_is_sent_again_for_a_day_and_then_disabled(
         world.ask("POST", "psp", c.CALENDAR, c.CalendarMove(600), **token)
         while not receiver.came.empty():
             came.append(receiver.next())
-    assert len(came) == 11
+    came += [receiver.next() for _ in range(11 - len(came))]
+    assert receiver.came.empty()
     assert len({one.headers["x-razorpay-event-id"] for one in came}) == 1
     assert len({one.raw for one in came}) == 1
 

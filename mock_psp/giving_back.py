@@ -1,0 +1,114 @@
+"""Posting a refund: money that the PSP has given back leaves the books as it came.
+
+Money without a bill to credit waits in ``refunds_payable`` and leaves it. If somebody has given
+back a payment that was credited, the consumer owes it again; once all of it is back, the bill is
+open again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import sqlalchemy as sa
+
+from mock_psp import schema as t
+from mock_psp.posting import line
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Refunded(NamedTuple):
+    """The PSP has given money back."""
+
+    event_id: str
+    body_sha256: str
+    psp_refund_id: str
+    transaction_id: str
+    amount_paise: int
+    at_us: int
+
+
+def give_back(connection: sa.Connection, order: Refunded) -> bool:
+    """Post a refund, once; False if it is known, or of a payment that is not the biller's.
+
+    Refunds are few, so they are posted one by one; the caller's transaction makes them durable.
+    """
+    known = sa.select(t.refunds.c.refund_id).where(t.refunds.c.psp_refund_id == order.psp_refund_id)
+    name = order.transaction_id
+    payment = connection.execute(
+        sa.select(t.payments).where(t.payments.c.transaction_id == name)
+    ).one_or_none()
+    if payment is None or connection.execute(known).first() is not None:
+        return False
+    account = t.CONSUMERS
+    if payment.status == "REFUND_DUE":
+        account = t.REFUNDS
+        whole = _processed(connection, order) >= payment.amount_paise
+    else:
+        whole = _undone(connection, order, payment)
+    connection.execute(
+        sa.insert(t.lines),
+        [
+            line(order.psp_refund_id, name, account, order.amount_paise),
+            line(order.psp_refund_id, name, t.RECEIVABLE, -order.amount_paise),
+        ],
+    )
+    connection.execute(
+        sa.insert(t.callbacks),
+        {
+            "event_id": order.event_id, "body_sha256": order.body_sha256, "transaction_id": name,
+            "status": "REFUND", "effect": "refunded" if whole else "none",
+            "received_us": order.at_us,
+        },
+    )  # fmt: skip
+    if whole:
+        connection.execute(
+            sa.update(t.payments)
+            .where(t.payments.c.transaction_id == name)
+            .values(status="REFUNDED")
+        )
+    return True
+
+
+def _processed(connection: sa.Connection, order: Refunded) -> int:
+    """Note that the refund that was due has been made; how much has been given back."""
+    connection.execute(
+        sa.update(t.refunds)
+        .where(
+            t.refunds.c.transaction_id == order.transaction_id,
+            t.refunds.c.psp_refund_id.is_(None),
+            t.refunds.c.amount_paise == order.amount_paise,
+        )
+        .values(psp_refund_id=order.psp_refund_id, processed_us=order.at_us)
+    )
+    return _given(connection, order.transaction_id)
+
+
+def _undone(connection: sa.Connection, order: Refunded, payment: sa.Row[Any]) -> bool:
+    """A credited payment goes back, wholly or in part; whether all of it has."""
+    connection.execute(
+        sa.insert(t.refunds),
+        {
+            "refund_id": order.psp_refund_id, "transaction_id": order.transaction_id,
+            "amount_paise": order.amount_paise, "reason": "by_merchant",
+            "psp_refund_id": order.psp_refund_id, "due_us": order.at_us,
+            "processed_us": order.at_us,
+        },
+    )  # fmt: skip
+    given = _given(connection, order.transaction_id)
+    mine = t.bills.c.transaction_id == order.transaction_id
+    if given >= payment.amount_paise:
+        connection.execute(sa.delete(t.bills).where(mine))
+        return True
+    connection.execute(
+        sa.update(t.bills).where(mine).values(paid_paise=payment.amount_paise - given)
+    )
+    return False
+
+
+def _given(connection: sa.Connection, transaction_id: str) -> int:
+    total = sa.select(sa.func.coalesce(sa.func.sum(t.refunds.c.amount_paise), 0)).where(
+        t.refunds.c.transaction_id == transaction_id, t.refunds.c.processed_us.is_not(None)
+    )
+    return int(connection.execute(total).scalar_one())

@@ -1,0 +1,138 @@
+"""The biller as a merchant: it asks the payment service what any merchant may ask.
+
+Refunds that are due are ordered here, and the payment service tells of every refund by a webhook,
+to which the biller subscribes when it starts, as any merchant would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import aiohttp
+import msgspec
+
+from fewseconds.contracts import BILLER_REFUNDS
+from mock_psp import merchant_contract as m
+from mock_psp.giving_back import Refunded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from mock_psp.ledger import Ledger
+    from mock_psp.world import World
+
+AGAIN_S: Final = 1.0
+"""Pause before the payment service is asked again when it did not answer."""
+PAGE: Final = 100
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class RefundEvent(msgspec.Struct, frozen=True):
+    """What a webhook about a refund says."""
+
+    event: str
+    payload: dict[str, dict[str, Any]]
+
+
+class MerchantClient:
+    """Calls to the payment service with the merchant's key."""
+
+    def __init__(self, world: World, ledger: Ledger) -> None:
+        """Must be made where the event loop runs."""
+        self._world, self._ledger, self._last = world, ledger, 0
+        self._base = world.spec.url("psp")
+        secrets = world.secrets
+        key = f"{secrets.merchant_key_id}:{secrets.merchant_key_secret}".encode()
+        self._session = aiohttp.ClientSession(
+            headers={"authorization": "Basic " + base64.b64encode(key).decode()},
+            timeout=aiohttp.ClientTimeout(total=30),
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._start(self._subscribe())
+        self.wake()
+
+    async def close(self) -> None:
+        """Leave what is under way to the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._session.close()
+
+    def wake(self) -> None:
+        """Order every refund that has become due since the last time."""
+        for due in self._ledger.due_refunds(self._last):
+            self._last = due.sequence
+            self._start(self._order(due.refund_id, due.transaction_id, due.amount_paise))
+
+    async def payments(self, since_s: int) -> AsyncIterator[m.MerchantPayment]:
+        """The payments since then, newest first, as far as the payment service has them at hand."""
+        skip = 0
+        while True:
+            query = {"from": since_s, "count": PAGE, "skip": skip}
+            page = await self.get(m.PAYMENTS, m.MerchantPayments, query)
+            for one in page.items:
+                yield one
+            if page.count < PAGE:
+                return
+            skip += PAGE
+
+    async def get(self, path: str, kind: type[T], query: Mapping[str, int] = {}) -> T:
+        """Ask; raises aiohttp.ClientError if there is no answer, or not a good one."""
+        async with self._session.get(self._base + path, params=dict(query)) as response:
+            response.raise_for_status()
+            return msgspec.json.decode(await response.read(), type=kind)
+
+    async def _order(self, refund_id: str, transaction_id: str, amount_paise: int) -> None:
+        """Order one refund; asked again, it is the same one."""
+        path = f"{m.PAYMENTS}/{m.payment_id(transaction_id)}/refund"
+        body = msgspec.json.encode(m.RefundRequest(amount=amount_paise, receipt=refund_id))
+        status = await self._insist(path, body, {m.IDEMPOTENCY_HEADER: refund_id})
+        if status >= 300:  # noqa: PLR2004 - not one of the 2xx
+            # It stays due; a person has to look, or the next start of the biller tries again.
+            log.warning("a refund was not accepted: HTTP %d", status)
+
+    async def _subscribe(self) -> None:
+        """Have the payment service tell of refunds, signed with the key of the callbacks."""
+        key = base64.b64encode(self._world.secrets.keys()[0]).decode()
+        asked = m.WebhookRequest(
+            url=self._world.spec.url("biller") + BILLER_REFUNDS, secret=f"whsec_{key}",
+            events=["refund.processed"], signature="standard-webhooks", schedule="juspay",
+        )  # fmt: skip
+        await self._insist(m.WEBHOOKS, msgspec.json.encode(asked), {})
+
+    async def _insist(self, path: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """Post until there is an answer that will not change by itself; its status."""
+        sent = {**headers, "content-type": "application/json"}
+        while True:
+            try:
+                async with self._session.post(
+                    self._base + path, data=body, headers=sent
+                ) as response:
+                    if response.status < 500:  # noqa: PLR2004 - not a fault over there
+                        return response.status
+            except (aiohttp.ClientError, TimeoutError):
+                pass
+            await asyncio.sleep(AGAIN_S)
+
+    def _start(self, work: Any) -> None:  # noqa: ANN401 - a coroutine of any kind
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def refunded(event_id: str, body: bytes, at_us: int) -> Refunded:
+    """What a webhook of a refund orders; raises msgspec.DecodeError or KeyError if it is none."""
+    told = msgspec.json.decode(body, type=RefundEvent)
+    if told.event != "refund.processed":
+        raise msgspec.ValidationError(f"event {told.event!r} is not awaited here")
+    refund = msgspec.convert(told.payload["refund"]["entity"], m.Refund)
+    payment = msgspec.convert(told.payload["payment"]["entity"], m.MerchantPayment)
+    return Refunded(
+        event_id, hashlib.sha256(body).hexdigest(), refund.id,
+        payment.acquirer_data["upi_transaction_id"], refund.amount, at_us,
+    )  # fmt: skip

@@ -1,0 +1,185 @@
+"""The biller's books against the payment service's: the sweep, and the settlement file.
+
+The sweep looks for payments whose callback never came and posts them through the same rules as a
+callback. The reconciliation only compares: it lists every break and mends none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+import msgspec
+import sqlalchemy as sa
+
+from fewseconds.contracts import Break, Callback, Reconciled, SettlementDay, Swept
+from mock_psp import merchant_contract as m
+from mock_psp import schema as t
+from mock_psp.clock import wall_s
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from mock_psp.ledger import Ledger
+    from mock_psp.merchant_client import MerchantClient
+
+EVERY_S: Final = 60
+"""How often the sweep comes by: *assumption*."""
+OVERLAP_S: Final = 600
+"""How far before the last sweep the next one looks: longer than callbacks take to be given up."""
+SETTLING_S: Final = 30
+"""A younger payment may still be called back in the ordinary way."""
+CHUNK: Final = 500
+
+log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """Looks for money that nobody has told of."""
+
+    def __init__(
+        self, client: MerchantClient, ledger: Ledger, post: Callable[[Callback], Awaitable[bool]]
+    ) -> None:
+        """``post`` posts what a callback would have said, and tells whether it was news."""
+        self._client, self._ledger, self._post = client, ledger, post
+        self._since_s = wall_s()
+        self._task = asyncio.get_running_loop().create_task(self._rounds())
+
+    async def close(self) -> None:
+        """Come by no more."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def sweep(self, settling_s: int = SETTLING_S) -> Swept:
+        """Post every captured payment that is older than ``settling_s`` and has not been posted.
+
+        Raises aiohttp.ClientError if the payment service does not answer.
+        """
+        since_s, now_s = max(self._since_s - OVERLAP_S, 0), wall_s()
+        found: dict[str, m.MerchantPayment] = {}
+        async for one in self._client.payments(since_s):
+            # The newest come first; times are the other side's, so only their distance counts.
+            newest_s = (
+                next(iter(found.values())).created_at if found else max(one.created_at, now_s)
+            )
+            if one.captured and one.created_at <= newest_s - settling_s:
+                found[one.acquirer_data["upi_transaction_id"]] = one
+        held = self._posted(list(found))
+        missing = [name for name in found if name not in held]
+        posted = [name for name in missing if await self._post(_callback(found[name]))]
+        self._since_s = now_s
+        if posted:
+            log.warning("the sweep posted %d payments whose callback had not come", len(posted))
+        return Swept(len(found), tuple(posted))
+
+    def _posted(self, names: list[str]) -> set[str]:
+        held: set[str] = set()
+        for begin in range(0, len(names), CHUNK):
+            chosen = t.payments.c.transaction_id.in_(names[begin : begin + CHUNK])
+            held.update(
+                row.transaction_id
+                for row in self._ledger.rows(
+                    sa.select(t.payments.c.transaction_id).where(
+                        chosen, t.payments.c.status != "FAILED"
+                    )
+                )
+            )
+        return held
+
+    async def _rounds(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await self.sweep()
+            except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
+                log.warning("the sweep got no answer: %s", type(error).__name__)
+
+
+async def reconciled(client: MerchantClient, ledger: Ledger, day: SettlementDay) -> Reconciled:
+    """Compare the settlement file of a day (or a month) with the ledger; mends nothing.
+
+    Raises aiohttp.ClientError if the payment service does not answer.
+    """
+    lines, skip = [], 0
+    query = {"year": day.year, "month": day.month, **({"day": day.day} if day.day else {})}
+    while True:
+        page = await client.get(m.RECON, m.Recon, {**query, "count": 1000, "skip": skip})
+        lines += page.items
+        if page.count < 1000:  # noqa: PLR2004 - a full page
+            break
+        skip += page.count
+    payments = ledger.rows(
+        sa.select(t.payments.c.transaction_id, t.payments.c.amount_paise).where(
+            t.payments.c.status != "FAILED", t.payments.c.channel == "upi"
+        )
+    )
+    refunds = ledger.rows(sa.select(t.refunds).where(t.refunds.c.processed_us.is_not(None)))
+    # Codes that the merchant made over the API have books of their own.
+    mine = [one for one in lines if not one.reference.startswith("QR")]
+    found: list[Break] = []
+    held = {row.transaction_id: row.amount_paise for row in payments}
+    given = {row.psp_refund_id: row for row in refunds}
+    matched = 0
+    for one in mine:
+        known = held.pop(one.upi_transaction_id, None) if one.type == "payment" else None
+        if one.type == "refund":
+            refund = given.pop(one.entity_id, None)
+            known = None if refund is None else refund.amount_paise
+        broken = _broken(one, known)
+        found += broken
+        matched += not broken
+    unsettled = 0
+    for name, amount_paise in held.items():
+        if await _known_there(client, name):
+            unsettled += 1
+        else:
+            found.append(Break("not_in_file", name, 0, amount_paise))
+    for row in given.values():
+        if await _known_there(client, row.transaction_id):
+            unsettled += 1
+        else:
+            found.append(Break("refund_not_in_file", row.transaction_id, 0, row.amount_paise))
+    return Reconciled(len(mine), matched, unsettled, tuple(found))
+
+
+def _broken(line: m.ReconItem, known_paise: int | None) -> list[Break]:
+    return list(_breaks(line, known_paise))
+
+
+def _breaks(line: m.ReconItem, known_paise: int | None) -> Iterator[Break]:
+    refund = line.type == "refund"
+    if known_paise is None:
+        kind = "refund_not_in_ledger" if refund else "not_in_ledger"
+    elif known_paise != line.amount:
+        kind = "refund_amount_differs" if refund else "amount_differs"
+    else:
+        return
+    yield msgspec.convert(
+        {
+            "kind": kind, "transaction_id": line.upi_transaction_id, "file_paise": line.amount,
+            "ledger_paise": known_paise or 0,
+        },
+        Break,
+    )  # fmt: skip
+
+
+async def _known_there(client: MerchantClient, transaction_id: str) -> bool:
+    """Whether the payment service has a captured payment of that transaction."""
+    try:
+        path = f"{m.PAYMENTS}/{m.payment_id(transaction_id)}"
+        return (await client.get(path, m.MerchantPayment)).captured
+    except aiohttp.ClientResponseError as error:
+        if error.status == 400:  # noqa: PLR2004 - no such payment, as Razorpay says it
+            return False
+        raise
+
+
+def _callback(payment: m.MerchantPayment) -> Callback:
+    """What the callback would have said."""
+    name = payment.acquirer_data["upi_transaction_id"]
+    return Callback(
+        f"sweep_{name}", name, payment.acquirer_data["rrn"], "SUCCESS", "00", payment.reference,
+        payment.amount, payment.vpa,
+    )  # fmt: skip
