@@ -104,15 +104,43 @@ def serve(
     ] = None,
     slow: Slow = None,
     database: Database = "",
+    only: Annotated[
+        list[str] | None, typer.Option(help="Start psp, biller, sms or portal alone; repeatable.")
+    ] = None,
+    biller_url: Annotated[
+        str, typer.Option(help="A biller of your own, instead of the mock one.")
+    ] = "",
+    adapter: Annotated[
+        Path | None, typer.Option(help="How that biller is spoken to: a TOML or a Python file.")
+    ] = None,
+    secret_file: Annotated[
+        Path | None, typer.Option(help="Secret that signs the callbacks to it.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A machine other than this one that may be spoken to.")
+    ] = None,
+    listen: Annotated[
+        str, typer.Option(help="ADDRESS:PORT for payment service and SMS gateway; port as --port.")
+    ] = "",
+    allow_from: Annotated[
+        list[str] | None, typer.Option(help="Network that may come in there, as CIDR; repeatable.")
+    ] = None,
+    public_url: Annotated[
+        str, typer.Option(help="What others call the payment service, if not that address.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Run payer side, switch, banks, biller, portal and SMS gateway until Ctrl-C."""
+    from fewseconds.commands.serve import Wanted
     from fewseconds.commands.serve import serve as command
 
-    _carry_out(
-        lambda: command(scenario, seed, folder, port, smpp, slow or [], database, as_json=as_json),
-        as_json=as_json,
-    )
+    wanted = Wanted(
+        scenario=scenario, seed=seed, folder=folder, port=port, smpp=smpp, slow=tuple(slow or ()),
+        database=database, only=tuple(only or ()), biller_url=biller_url, adapter=adapter,
+        secret_file=secret_file, allow_host=tuple(allow_host or ()), listen=listen,
+        allow_from=tuple(allow_from or ()), public_url=public_url,
+    )  # fmt: skip
+    _carry_out(lambda: command(wanted, as_json=as_json), as_json=as_json)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 import re
+import ssl
 import tomllib
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -285,6 +286,17 @@ def _problems(operation: str, mapped: Mapped) -> list[str]:
     return [f"{{{name}}} is not one of {known}" for name in asked] + [
         f"answer.{name} is not one of {sayable}" for name in said
     ]
+
+
+def tls_context(told: Tls) -> ssl.SSLContext:
+    """Whom to trust, and the certificate to show; raises UsageError for a file that is none."""
+    try:
+        context = ssl.create_default_context(cafile=told.authority or None)
+        if told.certificate:
+            context.load_cert_chain(told.certificate, told.key or None)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"adapter: [tls]: {error}; give PEM files") from None
+    return context
 
 
 def with_rupees(fields: Mapping[str, object]) -> dict[str, object]:

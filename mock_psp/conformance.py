@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import itertools
 import secrets
-import ssl
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -18,7 +17,7 @@ import msgspec
 
 from fewseconds.errors import HarnessError, MalformedError
 from fewseconds.identity import ALPHABET, TRANSACTION_ID_LENGTH
-from mock_psp.adapter import Reading, with_rupees
+from mock_psp.adapter import Reading, tls_context, with_rupees
 from mock_psp.clock import wall_s
 from mock_psp.delivery import SIGNATURES, Event
 
@@ -162,7 +161,7 @@ class Conversation:
         connection: http.client.HTTPConnection
         if self._secure:
             connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=TIMEOUT_S, context=self._context()
+                self._host, self._port, timeout=TIMEOUT_S, context=tls_context(self.adapter.tls)
             )
         else:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
@@ -180,10 +179,3 @@ class Conversation:
             raise Unmet(f"{request.method} {path}: {type(error).__name__}: {error}") from None
         finally:
             connection.close()
-
-    def _context(self) -> ssl.SSLContext:
-        told = self.adapter.tls
-        context = ssl.create_default_context(cafile=told.authority or None)
-        if told.certificate:
-            context.load_cert_chain(told.certificate, told.key or None)
-        return context

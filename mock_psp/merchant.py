@@ -88,7 +88,7 @@ class Merchant:
         name = m.public_id("qr", self._world.seed, len(self.book.codes), now_s)
         code = m.QrCode(
             id=name, created_at=now_s, name=asked.name, usage=asked.usage,
-            image_url=f"{self._world.spec.url('psp')}{m.QR_CODES}/{name}",
+            image_url=f"{self._world.spec.public}{m.QR_CODES}/{name}",
             image_content=self._link(name, asked), payment_amount=asked.payment_amount,
             description=asked.description, fixed_amount=asked.fixed_amount, notes=asked.notes,
             customer_id=asked.customer_id, close_by=asked.close_by,

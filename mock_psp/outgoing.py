@@ -12,6 +12,7 @@ from fewseconds.journey import DECLINED, ERROR, OK, OUTCOMES, REJECTED, TIMED_OU
 from mock_psp.station import QUEUE_FULL, Answer, Call
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
 IDLE_S: Final = 15
@@ -46,21 +47,39 @@ class Outgoing:
         A problem with an ``outcome`` has that outcome; else 503 is ``rejected``, 504 ``timed_out``,
         other 4xx are ``declined`` (asking again would not help), the rest is an ``error``.
         """
-        sent = {**headers, TRACE_HEADER: trace_of(call).header()}
-        try:
-            async with self._session.post(url, data=body, headers=sent) as response:
-                content = await response.read()
-                status = response.status
-        except TimeoutError:
-            return Answer(TIMED_OUT)
-        except aiohttp.ClientError as error:
-            return Answer(ERROR, "connection", type(error).__name__)
+        got = await self.send("POST", url, body, {**headers, TRACE_HEADER: trace_of(call).header()})
+        if isinstance(got, Answer):
+            return got
+        status, content = got
         if status < 300:  # noqa: PLR2004 - the 2xx statuses
             try:
                 return Answer(OK, "", msgspec.json.decode(content, type=answer_type))
             except msgspec.DecodeError as error:
                 return Answer(ERROR, "malformed", str(error))
         return _negative(status, content)
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        tls: ssl.SSLContext | None = None,
+    ) -> tuple[int, bytes] | Answer:
+        """Status and body of what comes back, or what it means that nothing does.
+
+        Redirects are not followed: they could lead anywhere.
+        """
+        try:
+            async with self._session.request(
+                method, url, data=body or None, headers=headers, ssl=tls or True,
+                allow_redirects=False,
+            ) as response:  # fmt: skip
+                return response.status, await response.read()
+        except TimeoutError:
+            return Answer(TIMED_OUT)
+        except aiohttp.ClientError as error:
+            return Answer(ERROR, "connection", type(error).__name__)
 
     async def close(self) -> None:
         """Close the connections."""

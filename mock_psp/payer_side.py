@@ -17,7 +17,6 @@ from litestar import get, post
 from fewseconds import chance, identity
 from fewseconds import journey as j
 from fewseconds.contracts import (
-    BILLER_RESOLVE,
     CALENDAR,
     PAY,
     PAYMENTS,
@@ -34,6 +33,7 @@ from fewseconds.contracts import (
 from fewseconds.errors import MalformedError
 from fixtures import consumers, keys, qr
 from mock_psp import merchant_api
+from mock_psp.biller_line import biller_line
 from mock_psp.calendar import Calendar
 from mock_psp.journal import Journal
 from mock_psp.merchant import Merchant
@@ -96,7 +96,8 @@ class PayerSide:
         self.banks = Banks(world, self.journal, self.calendar, before.debits)
         self.merchant = Merchant(world, self.calendar, self.journal, lambda *_: None)
         self.banks.merchant = self.merchant
-        payee = PayeeSide(world, self.outgoing, self.banks)
+        self.line = biller_line(world, self.outgoing)
+        payee = PayeeSide(self.line, self.banks)
         by_step: dict[str, Remote] = {
             "resolve": self._ask_biller, "pay": payee.authorise, "callback": payee.call_back,
         }  # fmt: skip
@@ -166,8 +167,7 @@ class PayerSide:
     async def _ask_biller(self, call: Call, scan: Scan) -> Answer:
         if self.merchant.owns(scan.query.bill_number):
             return Answer(j.OK, "", self.merchant.details(scan.query.bill_number))
-        url = self.world.spec.url("biller") + BILLER_RESOLVE
-        return await self.outgoing.post(url, call, msgspec.json.encode(scan.query), BillDetails)
+        return await self.line.resolve(call, scan.query)
 
     async def resolve(self, data: ResolveRequest, trace: Trace) -> BillDetails:
         """Bill details for a scanned link or a typed consumer number."""

@@ -4,34 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import msgspec
-
+from fewseconds import chance
 from fewseconds import journey as j
 from fewseconds.contracts import (
-    BILLER_AUTHORISE,
-    BILLER_CALLBACK,
-    Acknowledged,
     Authorisation,
-    Authorised,
     Callback,
     Payment,
     PayRequest,
-    signature,
 )
-from mock_psp.clock import wall_s
 from mock_psp.journal import Entry, Kind
 from mock_psp.station import Answer, Call, Duty
 
 if TYPE_CHECKING:
+    from mock_psp.biller_line import BillerLine
     from mock_psp.calendar import Calendar
     from mock_psp.journal import Journal
     from mock_psp.merchant import Merchant
-    from mock_psp.outgoing import Outgoing
     from mock_psp.walk import Journey
     from mock_psp.world import World
 
 PREFIX: Final = "FWS"
 """First letters of a transaction id: whose it is."""
+REFERENCES: Final = 1_000_000
+"""Reference numbers that one hour has room for."""
 MESSAGES: Final = {
     "SUCCESS": "Payment successful", "FAILURE": "Payment failed", "PENDING": "Payment processing",
 }  # fmt: skip
@@ -47,7 +42,7 @@ class Transaction:
     """One payment attempt on its way: the parcel that the legs of ``pay`` pass on."""
 
     __slots__ = (
-        "attempt", "callback", "code", "credited", "debited", "journey", "outcome", "request",
+        "attempt", "code", "credited", "debited", "journey", "outcome", "request",
         "reversed", "rrn", "status", "transaction_id",
     )  # fmt: skip
 
@@ -61,8 +56,6 @@ class Transaction:
         self.code, self.rrn = j.PENDING_CODE, ""
         self.outcome: PaymentOutcome = "unfinished"
         self.debited = self.credited = self.reversed = False
-        self.callback = b""
-        """The bytes of the callback, the same in every attempt to deliver it."""
 
     def asks(self, request: PayRequest) -> bool:
         """Whether a request asks for the same payment; the PIN is not remembered over a restart."""
@@ -95,7 +88,9 @@ class Banks:
 
     def __init__(self, world: World, journal: Journal, calendar: Calendar, debits: int) -> None:
         """``debits`` is how many the journal already holds: reference numbers go on from there."""
-        self._clock, self._journal, self._debits = world.clock, journal, debits
+        self._clock, self._journal = world.clock, journal
+        # A biller that outlives a run must not meet the reference numbers of an earlier one.
+        self._debits = debits + chance.stream(world.spec.run_name) % REFERENCES
         self._calendar = calendar
         self.merchant: Merchant
         self.duties = {
@@ -130,7 +125,7 @@ class Banks:
             moment = self._clock.moment()
             # Twelve digits: year, day of the year and hour, then a running number.
             hour = f"{moment:%y}"[-1] + f"{moment:%j%H}"
-            transaction.rrn = f"{hour}{self._debits % 1_000_000:06d}"
+            transaction.rrn = f"{hour}{self._debits % REFERENCES:06d}"
             transaction.debited = True
             self.write("debit", transaction)
 
@@ -160,12 +155,9 @@ class Banks:
 class PayeeSide:
     """What the switch and the payee PSP ask of the biller and tell it."""
 
-    def __init__(self, world: World, outgoing: Outgoing, banks: Banks) -> None:
-        """The biller's address and the key of the callbacks come from the run."""
-        self._world, self._outgoing, self._banks = world, outgoing, banks
-        self._merchant = banks.merchant
-        self._biller = world.spec.url("biller")
-        self._key = world.secrets.keys()[0]
+    def __init__(self, line: BillerLine, banks: Banks) -> None:
+        """``line`` leads to the biller."""
+        self._line, self._banks, self._merchant = line, banks, banks.merchant
 
     async def authorise(self, call: Call, transaction: Transaction) -> Answer:
         """ReqAuthDetails: the biller may decline before anything is debited."""
@@ -174,8 +166,7 @@ class PayeeSide:
             own = self._merchant.authorisation(request.bill_number, request.amount_paise)
             return Answer(j.OK if own.approved else j.DECLINED, own.code, own.reason)
         asked = Authorisation(transaction.transaction_id, request.bill_number, request.amount_paise)
-        url = self._biller + BILLER_AUTHORISE
-        answer = await self._outgoing.post(url, call, msgspec.json.encode(asked), Authorised)
+        answer = await self._line.authorise(call, asked)
         if answer.outcome == j.OK and not answer.value.approved:
             return Answer(j.DECLINED, answer.value.code, answer.value.reason)
         return answer
@@ -187,21 +178,11 @@ class PayeeSide:
         if self._merchant.owns(request.bill_number):
             # A merchant who makes codes over the API is told by webhooks.
             return Answer(j.OK)
-        if not transaction.callback:
-            transaction.callback = msgspec.json.encode(
-                Callback(
-                    event_id, transaction.transaction_id, transaction.rrn, "SUCCESS", "00",
-                    request.bill_number, request.amount_paise, request.payer_vpa,
-                )
-            )  # fmt: skip
-        body, timestamp_s = transaction.callback, wall_s()
-        headers = {
-            "webhook-id": event_id,
-            "webhook-timestamp": str(timestamp_s),
-            "webhook-signature": signature(self._key, event_id, timestamp_s, body),
-        }
-        url = self._biller + BILLER_CALLBACK
-        answer = await self._outgoing.post(url, call, body, Acknowledged, headers)
+        callback = Callback(
+            event_id, transaction.transaction_id, transaction.rrn, "SUCCESS", "00",
+            request.bill_number, request.amount_paise, request.payer_vpa,
+        )  # fmt: skip
+        answer = await self._line.call_back(call, callback)
         if answer.outcome == j.OK:
             self._banks.write("acknowledged", transaction, answer.value.posting)
         return answer

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import ipaddress
 import logging
 import os
 import socket
@@ -17,18 +18,20 @@ import sys
 import threading
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from mock_psp.spec import SERVICES, read_secrets, read_spec
+from mock_psp.spec import EXPOSABLE, HOST, SERVICES, read_secrets, read_spec
 from mock_psp.world import World
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from litestar import Litestar
+
+    from mock_psp.spec import RunSpec
 
 MODULES: Final = {"psp": "payer_side", "biller": "biller", "sms": "sms", "portal": "portal"}
 RECEIVE_LIMIT_S: Final = 10
@@ -41,15 +44,24 @@ BACKLOG: Final = 4096
 GARBAGE_THRESHOLD: Final = 50_000
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """HTTP with a deadline for receiving a request and a bound on its headers."""
+
+    allowed: ClassVar[tuple[Network, ...] | None] = None
+    """Networks that requests are taken from; None is everybody who reaches us."""
 
     _deadline: asyncio.TimerHandle | None = None
     _header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A connection that never says anything is cut off as well."""
+        """A connection that never says anything is cut off as well; a stranger's is at once."""
         super().connection_made(transport)
+        if self.allowed is not None and not _welcome(transport, self.allowed):
+            transport.abort()
+            return
         self._await_request()
 
     def on_message_begin(self) -> None:
@@ -83,6 +95,23 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def _welcome(transport: asyncio.Transport, allowed: tuple[Network, ...]) -> bool:
+    """Whether the other end is this machine or in one of the networks."""
+    peer = ipaddress.ip_address(transport.get_extra_info("peername")[0])
+    if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
+        peer = peer.ipv4_mapped
+    return peer.is_loopback or any(peer in network for network in allowed)
+
+
+def networks(spec: RunSpec, service: str) -> tuple[Network, ...] | None:
+    """The networks that a service takes requests from."""
+    if service not in EXPOSABLE or spec.listen == HOST:
+        return None
+    # Our own services come from the address that is listened on.
+    own = () if spec.host(service) == HOST else (spec.host(service),)
+    return tuple(ipaddress.ip_network(name) for name in (*spec.allowed, *own))
 
 
 class Server(uvicorn.Server):
@@ -133,6 +162,7 @@ def main(arguments: list[str] | None = None) -> None:
     world = World(spec, read_secrets(spec), given.process or given.service)
     if given.smpp is not None:
         world.smpp = socket.socket(fileno=given.smpp)
+    BoundedProtocol.allowed = networks(spec, given.service)
     module = import_module(f"mock_psp.{MODULES[given.service]}")
     serve(module.application(world), world, socket.socket(fileno=given.socket))
 

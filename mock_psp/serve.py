@@ -17,7 +17,16 @@ import msgspec
 from fewseconds.contracts import READY
 from fewseconds.errors import HarnessError
 from mock_psp.clock import monotonic_us
-from mock_psp.spec import HOST, SERVICES, Folder, RunSpec, make_secrets, write_private
+from mock_psp.spec import (
+    EXPOSABLE,
+    HOST,
+    SERVICES,
+    Folder,
+    Foreign,
+    RunSpec,
+    make_secrets,
+    write_private,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +50,7 @@ class Died(msgspec.Struct, frozen=True):
     log_tail: str
 
 
-class Options(msgspec.Struct, frozen=True):
+class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What services may have and need not."""
 
     smpp_port: int | None = None
@@ -49,6 +58,16 @@ class Options(msgspec.Struct, frozen=True):
     database: str = ""
     """Address of the PostgreSQL database of the biller's ledger, instead of a file in the folder.
     """
+    biller: Foreign | None = None
+    """A biller that is not ours, instead of the mock one."""
+    biller_secret: str = ""
+    """What signs the callbacks to it."""
+    listen: str = HOST
+    """Address for the payment service and the SMS gateway."""
+    allowed: tuple[str, ...] = ()
+    """Networks whose requests they take then."""
+    public_url: str = ""
+    """What others call the payment service."""
     entry: tuple[str, ...] = ("-m", "mock_psp.process")
     """What Python runs as a service; tests of the checks put a fault in here."""
 
@@ -77,7 +96,8 @@ class Services:
         ``epoch_monotonic_us`` (now, if it is not given) the plan's clock shows ``plan_origin_us``.
         All services have a port, and those in ``only`` are started.
         """
-        self._only = tuple(service for service in SERVICES if service in only)
+        foreign = {"biller"} if options.biller is not None else set()
+        self._only = tuple(name for name in SERVICES if name in only and name not in foreign)
         self.scenario, self.seed = scenario, seed
         self.folder = Folder(Path(run_folder).resolve())
         self._wanted, self._options = dict(ports), options
@@ -91,19 +111,22 @@ class Services:
 
     @property
     def urls(self) -> dict[str, str]:
-        """Where each service answers."""
-        return {service: self.spec.url(service) for service in self.spec.ports}
+        """Where each service answers that runs, and the biller wherever it is."""
+        there = {*self._only, "biller"} if self._options.biller else {*self._only}
+        return {name: self.spec.url(name) for name in SERVICES if name in there}
 
     def pid(self, service: str) -> int:
-        """Process id of a service."""
-        return self._running[service].pid
+        """Process id of a service, 0 if it does not run here."""
+        process = self._running.get(service)
+        return 0 if process is None else process.pid
 
     def __enter__(self) -> Self:
         """Start all services; raises HarnessError, with none left running, if one is not ready."""
         sockets: dict[str, socket.socket] = {}
         try:
             for service in SERVICES:
-                sockets[service] = bound(service, self._wanted.get(service, 0))
+                host = self._options.listen if service in EXPOSABLE else HOST
+                sockets[service] = bound(service, self._wanted.get(service, 0), host)
             if self._smpp_port is not None:
                 # Only its number is kept: the gateway's start binds it, now and after a crash.
                 with bound("smpp", self._smpp_port) as door:
@@ -150,7 +173,8 @@ class Services:
         if old is not None:
             old.wait()
             _close(old)
-        self._start(service, bound(service, self.spec.ports[service]))
+        host = self._options.listen if service in EXPOSABLE else HOST
+        self._start(service, bound(service, self.spec.ports[service], host))
         self._await_ready((service,))
 
     def stop(self) -> None:
@@ -184,7 +208,7 @@ class Services:
         try:
             folder.logs.mkdir(parents=True, exist_ok=True)
             secrets, secrets_file = (
-                make_secrets(self._options.database),
+                make_secrets(self._options.database, self._options.biller_secret),
                 folder.root / "secrets.json",
             )
             write_private(secrets_file, msgspec.json.encode(secrets))
@@ -198,6 +222,10 @@ class Services:
                 plan_origin_us=self._origin_us,
                 secrets_file=str(secrets_file),
                 smpp_port=self._smpp_port,
+                biller=self._options.biller,
+                listen=self._options.listen,
+                allowed=self._options.allowed,
+                public_url=self._options.public_url,
             )
             folder.spec.write_bytes(msgspec.json.encode(self.spec))
         except OSError as error:
@@ -242,7 +270,8 @@ class Services:
                     f"{died.service} (port {self.spec.ports[died.service]}): ended with "
                     f"{died.exit_code} instead of getting ready; see its log:\n{died.log_tail}"
                 )
-            waiting = [service for service in waiting if not is_ready(self.spec.ports[service])]
+            spec = self.spec
+            waiting = [one for one in waiting if not is_ready(spec.ports[one], spec.host(one))]
             if waiting and time.monotonic() > deadline_s:
                 raise HarnessError(
                     f"{waiting[0]} (port {self.spec.ports[waiting[0]]}): not ready within "
@@ -260,6 +289,7 @@ def start(
     ports: Mapping[str, int] = {},
     epoch_monotonic_us: int | None = None,
     plan_origin_us: int = 0,
+    only: tuple[str, ...] = SERVICES,
     options: Options = NO_OPTIONS,
 ) -> Services:
     """The services of a run, started by entering them; arguments as :class:`Services` has them."""
@@ -270,16 +300,18 @@ def start(
         ports=ports,
         epoch_monotonic_us=epoch_monotonic_us,
         plan_origin_us=plan_origin_us,
+        only=only,
         options=options,
     )
 
 
-def bound(service: str, port: int) -> socket.socket:
-    """A socket bound to a port of 127.0.0.1 (0: a free one); raises HarnessError if it is busy."""
-    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def bound(service: str, port: int, host: str = HOST) -> socket.socket:
+    """A socket bound to a port of ``host`` (0: a free one); raises HarnessError if it is busy."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind((HOST, port))
+        made.bind((host, port))
     except OSError as error:
         made.close()
         raise HarnessError(
@@ -288,9 +320,9 @@ def bound(service: str, port: int) -> socket.socket:
     return made
 
 
-def is_ready(port: int) -> bool:
+def is_ready(port: int, host: str = HOST) -> bool:
     """Whether the service on this port says that it is ready."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
         connection.request("GET", READY)
         return connection.getresponse().status == http.HTTPStatus.OK

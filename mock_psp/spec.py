@@ -16,8 +16,18 @@ SERVICES: Final = ("psp", "biller", "sms", "portal")
 """Callers before those they call."""
 SMPP_BYTES: Final = 6
 """Six random bytes are eight characters of a password."""
+EXPOSABLE: Final = ("psp", "sms")
+"""Services that other machines may be let in to; the ledger and the portal are not among them."""
 T = TypeVar("T")
 HOST: Final = "127.0.0.1"
+
+
+class Foreign(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A biller that is not ours."""
+
+    url: str
+    adapter: str = ""
+    """File that says how it is spoken to; empty if it speaks as the mock biller does."""
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,6 +47,14 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Machines other than this one that webhooks may be sent to, by name or address."""
     smpp_port: int | None = None
     """Port of the SMS gateway's SMPP door, if it has one."""
+    biller: Foreign | None = None
+    """The biller that the payment service talks to, if it is not the mock one."""
+    listen: str = HOST
+    """Address that the payment service and the SMS gateway listen on."""
+    allowed: tuple[str, ...] = ()
+    """Networks, apart from this machine, whose requests those two take."""
+    public_url: str = ""
+    """What others call the payment service, where that is not the address it listens on."""
 
     @property
     def run_name(self) -> str:
@@ -48,9 +66,21 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The folder of the run."""
         return Folder(self.run_folder)
 
+    @property
+    def public(self) -> str:
+        """Where others reach the payment service."""
+        return self.public_url.rstrip("/") or self.url("psp")
+
     def url(self, service: str) -> str:
         """Where ``service`` answers."""
-        return f"http://{HOST}:{self.ports[service]}"
+        if service == "biller" and self.biller is not None:
+            return self.biller.url
+        return f"http://{self.host(service)}:{self.ports[service]}"
+
+    def host(self, service: str) -> str:
+        """The address of this machine at which ``service`` answers our own requests."""
+        anywhere = self.listen in ("0.0.0.0", "::")  # noqa: S104 - asked for by the person
+        return HOST if anywhere or service not in EXPOSABLE else self.listen
 
 
 class Folder:
@@ -88,14 +118,16 @@ class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     database: str = ""
     """Address of the biller's database, which may hold a password; empty for a file in the folder.
     """
+    biller: str = ""
+    """What signs the callbacks to a biller that is not ours, as its dashboard has it."""
 
     def keys(self) -> tuple[bytes, ...]:
         """The callback keys as bytes."""
         return tuple(bytes.fromhex(key) for key in self.callback_keys)
 
 
-def make_secrets(database: str = "") -> Secrets:
-    """Fresh secrets of 256 bits, beside the address of the database."""
+def make_secrets(database: str = "", biller: str = "") -> Secrets:
+    """Fresh secrets of 256 bits, beside those that were given."""
     key_id = f"rzp_test_{secrets.token_hex(7)}"
     return Secrets(
         token=secrets.token_urlsafe(32),
@@ -105,6 +137,7 @@ def make_secrets(database: str = "") -> Secrets:
         bbps_token=secrets.token_urlsafe(32),
         smpp_password=secrets.token_urlsafe(SMPP_BYTES),
         database=database,
+        biller=biller,
     )
 
 

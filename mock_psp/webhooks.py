@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from fewseconds.errors import UsageError
 from mock_psp.clock import wall_s
 from mock_psp.delivery import SCHEDULES, SIGNATURES, Event
 from mock_psp.merchant_book import Delivery
@@ -59,6 +60,22 @@ def check_target(url: str, hosts: Sequence[str] = ()) -> None:
         allowed = False
     if not allowed:
         raise ForbiddenTargetError(f"url: events are not sent to {host!r}, only to this machine")
+
+
+def check_address(url: str, hosts: Sequence[str]) -> None:
+    """Raise UsageError unless ``url`` is on this machine or its host is among ``hosts``.
+
+    Nothing that we are told to talk to leaves this machine by accident.
+    """
+    try:
+        check_target(url, hosts)
+    except ForbiddenTargetError:
+        try:
+            host = urlsplit(url).hostname
+        except ValueError:
+            host = None
+        todo = f"if you mean it, say --allow-host {host}" if host else "write http://host:port"
+        raise UsageError(f"{url}: is not an address of this machine; {todo}") from None
 
 
 class Deliveries:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -46,17 +44,20 @@ def conform(options: Options, *, as_json: bool) -> int:
     """
     scenario = console.load(options.scenario)
     seed = scenario.seed if options.seed is None else options.seed
-    _check_address(options.url, options.allow_host)
     from mock_psp import adapter, conformance, conformance_cases
+    from mock_psp.secret_file import secret
+    from mock_psp.webhooks import check_address
+
+    check_address(options.url, options.allow_host)
 
     told = adapter.load(options.adapter or adapter.OWN)
-    secret = _secret(options.secret_file)
+    signs = secret(options.secret_file)
     fields = console.header(scenario, seed, "conform")
     if options.bills is None:
         open_bills, expired = _own_bills(seed, scenario.consumers)
     else:
         open_bills, expired = _bills_of(options.bills)
-    talk = conformance.Conversation(options.url, told, secret, open_bills, expired)
+    talk = conformance.Conversation(options.url, told, signs, open_bills, expired)
     verdicts = []
     for verdict in conformance_cases.judge(talk):
         verdicts.append(verdict)
@@ -87,38 +88,6 @@ def _show(verdict: Verdict) -> None:
         console.show(f"    observed: {verdict.observed}")
     elif verdict.word == "skipped":
         console.show(f"    skipped: {verdict.observed}")
-
-
-def _check_address(url: str, allowed: tuple[str, ...]) -> None:
-    """Nothing leaves this machine unless its host is named; raises UsageError."""
-    from mock_psp.webhooks import ForbiddenTargetError, check_target
-
-    try:
-        check_target(url, allowed)
-    except ForbiddenTargetError:
-        host = urlsplit(url).hostname or url
-        raise UsageError(
-            f"{url}: is not an address of this machine; if you mean it, say --allow-host {host}"
-        ) from None
-
-
-def _secret(path: Path) -> str:
-    """The secret that signs callbacks: the text of a file, or what ``serve`` has left there."""
-    try:
-        text = path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}; give --secret-file") from None
-    if not text.startswith("{"):
-        return text
-    from mock_psp.delivery import STANDARD_PREFIX
-
-    try:
-        key = bytes.fromhex(json.loads(text)["callback_keys"][0])
-    except (ValueError, KeyError, IndexError, TypeError):
-        raise UsageError(f"{path}: is not the secrets.json of `fewseconds serve`") from None
-    import base64
-
-    return STANDARD_PREFIX + base64.b64encode(key).decode()
 
 
 def _own_bills(seed: int, consumers: int) -> tuple[Iterator[Bill], Bill | None]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ledger_url", "postgresql"]
 SEED = 7
+PATIENCE_S = 20
 MOCKED = (
     "mobile_network", "payer_psp", "switch", "payee_psp", "remitter_bank", "beneficiary_bank",
     "callback_network", "sms_gateway",
@@ -100,6 +101,13 @@ class World:
         """Read the secrets, as only the owner of the files can."""
         self.services, self.seed = services, SEED
         self.secrets = read_secrets(services.spec)
+
+    @staticmethod
+    def until(holds: Callable[[], bool]) -> None:
+        """Ask again until it holds."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < deadline_s
 
     def url(self, service: str, path: str) -> str:
         """Where to ask."""

@@ -62,6 +62,7 @@ def application(
 ) -> flask.Flask:
     """The biller as a WSGI application."""
     app, books = flask.Flask(__name__), Books(dues)
+    app.extensions["books"] = books
 
     @app.before_request
     def _() -> ResponseReturnValue | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import runpy
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from tests.mock_psp.conftest import World
 
 PLANTED = Path(__file__).with_name("planted.py")
-PATIENCE_S = 20
 SEEN_FROM_OUTSIDE = {
     "B3": "reference of another payment is refused",
     "B5": "stale failure does not count",
@@ -42,13 +40,6 @@ SEEN_BY_THE_AUDITOR = {
     "B7": "every posted payment has exactly one SMS accepted by the gateway",
 }
 """Bug → the rule of the ledger that names it, after a kill at the wrong moment."""
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Ask again until it holds."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline_s
 
 
 def verdicts(services: Services) -> dict[str, str]:
@@ -97,11 +88,11 @@ def test_a_planted_bug_is_seen_after_a_kill(
         name = world.pay(500).body["transaction_id"]
         if bug == "B7":
             path = f"{c.BILLER_RECEIPTS}/{name}"
-            until(lambda: world.ask("GET", "biller", path).status == 200)
+            world.until(lambda: world.ask("GET", "biller", path).status == 200)
             services.kill("biller")
             services.restart("biller")
         # Then the payment service has heard that all is well, and nobody will try again.
-        until(lambda: '"acknowledged"' in services.folder.journal.read_text("utf-8"))
+        world.until(lambda: '"acknowledged"' in services.folder.journal.read_text("utf-8"))
         if bug == "B2":
             services.kill("biller")
             services.restart("biller")
