@@ -18,12 +18,12 @@ import msgspec
 import pytest
 
 from fewseconds import contracts as c
-from fewseconds import scenario_file
 from fixtures import bills, consumers, qr
 from mock_psp.clock import wall_s
 from mock_psp.serve import Services
 from mock_psp.spec import read_secrets
 from tests.mock_psp.databases import ledger_url, postgresql
+from tests.mock_psp.scenarios import moody_scenario, quick_scenario, stubborn_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,13 +33,9 @@ if TYPE_CHECKING:
     from mock_psp.serve import Died
     from mock_psp.spec import Folder
 
-__all__ = ["ledger_url", "postgresql"]
+__all__ = ["ledger_url", "postgresql", "quick_scenario"]
 SEED = 7
 PATIENCE_S = 20
-MOCKED = (
-    "mobile_network", "payer_psp", "switch", "payee_psp", "remitter_bank", "beneficiary_bank",
-    "callback_network", "sms_gateway",
-)  # fmt: skip
 
 
 class Reply(NamedTuple):
@@ -48,27 +44,6 @@ class Reply(NamedTuple):
     status: int
     body: Any
     content_type: str
-
-
-def constant(milliseconds: float) -> dict[str, Any]:
-    """A service time that is always the same."""
-    return {"law": "constant", "value_ms": milliseconds, "source": "quick for a test"}
-
-
-def quick_scenario(overrides: dict[str, Any] | None = None) -> Scenario:
-    """The smoke scenario with parties that take a millisecond and never fail."""
-    stations: dict[str, Any] = {
-        name: {"service_time": constant(1), "failures": []} for name in MOCKED
-    }
-    operators = {
-        name: {"service_time": constant(1), "failures": []}
-        for name in ("jio", "airtel", "vi", "bsnl")
-    }
-    stations["operator"] = {
-        "service_time": constant(1), "failures": [], "variants": operators,
-    }  # fmt: skip
-    base = {"stations": stations}
-    return scenario_file.load("smoke", scenario_file.merged(base, overrides or {}))
 
 
 @pytest.fixture(scope="session")
@@ -218,49 +193,6 @@ def enter() -> Callable[[Services], World]:
     return World
 
 
-def _impatient_legs() -> list[dict[str, Any]]:
-    """The legs of a payment, with banks that have to answer within 0.8 s."""
-    legs = [msgspec.to_builtins(leg) for leg in scenario_file.load("smoke").steps["pay"].legs]
-    for leg in legs:
-        if leg["station"].endswith("_bank"):
-            leg["timeout_ms"] = 800
-    return [{key: value for key, value in leg.items() if value is not None} for leg in legs]
-
-
-def moody_scenario() -> Scenario:
-    """Quick parties, and banks that always do the same thing to their customers.
-
-    AXIS answers no credit in time, HDFC no debit, ICICI declines, PNB fails; callbacks about
-    KOTAK's customers take a while, and each second operator is deaf.
-    """
-
-    def always(outcome: str, code: str) -> dict[str, Any]:
-        failures = [{"outcome": outcome, "code": code, "share": 1.0, "source": "test"}]
-        return {"failures": failures}
-
-    stations = {
-        "beneficiary_bank": {"by": ["bank"], "variants": {"AXIS": always("timed_out", "U68")}},
-        "remitter_bank": {
-            "by": ["bank"],
-            "variants": {
-                "HDFC": always("timed_out", "U67"),
-                "ICICI": always("declined", "Z9"),
-                "PNB": always("error", "XY"),
-            },
-        },
-        "callback_network": {
-            "by": ["bank"], "variants": {"KOTAK": {"service_time": constant(500)}},
-        },
-        "operator": {"variants": {"vi": always("timed_out", "undelivered")}},
-    }  # fmt: skip
-    steps = {
-        "pay": {"legs": _impatient_legs()},
-        "ask_switch": {"delay_ms": 300},
-        "reversal": {"backoff_ms": [100]},
-    }
-    return quick_scenario({"stations": stations, "steps": steps})
-
-
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Services with quick parties, shared by tests that use consumers of their own."""
@@ -329,15 +261,6 @@ class Crashed(NamedTuple):
         return self.services.folder
 
 
-def _stubborn_scenario() -> Scenario:
-    """Callbacks and SMS are tried until they get through; AXIS answers no credit in time."""
-    deemed = [{"outcome": "timed_out", "code": "U68", "share": 1.0, "source": "test"}]
-    bank = {"by": ["bank"], "variants": {"AXIS": {"failures": deemed}}}
-    often = {"attempts_max": 255, "backoff_ms": [100]}
-    steps = {"callback": often, "sms": often, "pay": {"legs": _impatient_legs()}}
-    return quick_scenario({"steps": steps, "stations": {"beneficiary_bank": bank}})
-
-
 def _pay_until_confirmed(world: World, index: int) -> str:
     """Try again as long as the biller is away; the payment that succeeded."""
     bodies = (world.pay(index, attempt=attempt).body for attempt in count(1))
@@ -393,7 +316,7 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Crashed:
     """A run whose biller is killed amid payments, and again with an unsent SMS."""
     folder = tmp_path_factory.mktemp("crashed")
     chosen = ("psp", "biller", "sms")
-    with Services(_stubborn_scenario(), SEED, folder, only=chosen) as services:
+    with Services(stubborn_scenario(), SEED, folder, only=chosen) as services:
         world = World(services)
         confirmed = _kill_amid_payments(world)
         confirmed[330], died = _kill_with_an_unsent_message(world, 330)
