@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fewseconds import cli_studies
-from fewseconds.cli_frame import Json, Name, Seed, Slow
+from fewseconds.cli_frame import Json, Month, Name, Out, Seed, Slow
 from fewseconds.cli_frame import carry_out as _carry_out
 from fewseconds.cli_load import bench_app, load_app
 
@@ -42,6 +42,7 @@ def run(
     results: Annotated[Path, typer.Option(help="Folder that gets a folder for this run.")] = Path(
         "results"
     ),
+    month: Month = None,
     slow: Slow = None,
     as_json: Json = False,
 ) -> None:
@@ -52,7 +53,8 @@ def run(
     from fewseconds.commands.run import run as command
 
     _carry_out(
-        lambda: command(scenario, seed, results, slow or [], as_json=as_json), as_json=as_json
+        lambda: command(scenario, seed, results, month, slow or [], as_json=as_json),
+        as_json=as_json,
     )
 
 
@@ -60,13 +62,14 @@ def run(
 def plan(
     scenario: Name,
     seed: Seed = None,
+    month: Month = None,
     out: Annotated[Path | None, typer.Option(help="Also write the plan as Parquet.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make the plan of the month and print what is in it and its hash."""
     from fewseconds.commands.plan import plan as command
 
-    _carry_out(lambda: command(scenario, seed, out, as_json=as_json), as_json=as_json)
+    _carry_out(lambda: command(scenario, seed, month, out, as_json=as_json), as_json=as_json)
 
 
 @app.command()
@@ -76,14 +79,17 @@ def simulate(
     journeys: Annotated[
         int | None, typer.Option(help="How many journeys around the load window.", min=1)
     ] = None,
+    month: Month = None,
     slow: Slow = None,
+    results: Out = Path("results"),
     as_json: Json = False,
 ) -> None:
-    """Walk the journeys around the load window in virtual time and judge them."""
+    """Walk the journeys around the load window in virtual time, judge them, and write a page."""
     from fewseconds.commands.simulate import simulate as command
 
     _carry_out(
-        lambda: command(scenario, seed, journeys, slow or [], as_json=as_json), as_json=as_json
+        lambda: command(scenario, seed, journeys, month, slow or [], results, as_json=as_json),
+        as_json=as_json,
     )
 
 

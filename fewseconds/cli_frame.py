@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -26,6 +27,13 @@ Seed = Annotated[
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout, progress on stderr.")
+]
+Out = Annotated[
+    Path, typer.Option("--results", "--out", help="Folder that gets a folder with the report page.")
+]
+Month = Annotated[
+    int | None,
+    typer.Option(help="Which month of the scenario's paths and season; 1 is its first.", min=1),
 ]
 Slow = Annotated[
     list[str] | None,

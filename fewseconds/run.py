@@ -14,17 +14,16 @@ from fewseconds.commit import commit, versions
 from fewseconds.errors import HarnessError, UsageError
 from fewseconds.plan import Plan, plan
 from fewseconds.record import Check, Evidence, Generator, Record
+from fewseconds.results import new_folder
 from loadtests.launch import Generator as LoadProcess
 from loadtests.spec import LoadSummary, Targets, unplayable
 from mock_psp import auditor, serve
+from sim.paired import pairs
 from sim.reference import simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from fewseconds.scenario import Scenario
     from sim.simulated import Simulated
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 SERVICES_LEAD_US = 5_000_000
 """The services' clock is set so that the window begins about this long after their start."""
-PAIRED_MAX = 2_000
 
 
 class Stage:
@@ -214,7 +212,7 @@ def _verdicts(
     walked = measures.journeys(rows, around)
     virtual = {name: measures.samples(name, walked, rows) for name in plain}
     if "faster_than_portal" in names:
-        virtual["faster_than_portal"] = _paired(around)
+        virtual["faster_than_portal"] = pairs(around).faster
     real = {
         name: measures.samples(name, evidence.measured_journeys, evidence.measured)
         for name in plain
@@ -223,24 +221,6 @@ def _verdicts(
         *slo.judge_all(stage.scenario.slo, "measured", real, valid),
         *slo.judge_all(stage.scenario.slo, "simulated", virtual, slo.Validity(valid=True)),
     ]
-
-
-def _paired(around: Plan) -> NDArray[np.float64]:
-    """Of the same consumers, once by QR and once by the portal: 1 where the QR was faster.
-
-    Both walks share every draw of the parts that they have in common (the banks, the switch), so
-    the comparison is between the ways in. Consumers who were not confirmed both times are left out.
-    """
-    qr = around.real_time()
-    sample = Plan(qr.scenario, qr.seed, qr.table.slice(0, PAIRED_MAX))
-    times = []
-    for way in (measures.QR, measures.PORTAL):
-        walk = sample.as_kind(around.scenario.kinds(way)[0])
-        walked = measures.journeys(measures.frame(simulate(walk).outcomes), walk)
-        column = "end_to_end_us" if way == measures.QR else "portal_us"
-        times.append(walked.sort("journey_id")[column])
-    both = times[0].is_not_null() & times[1].is_not_null()
-    return (times[0].filter(both) < times[1].filter(both)).cast(pl.Float64).to_numpy()
 
 
 def _audit(folder: Path, troubles: list[str]) -> list[Check]:
@@ -264,28 +244,3 @@ def _word(verdicts: list[slo.Verdict], found: list[Check], valid: slo.Validity) 
         return "fail"
     word = slo.overall(verdicts)
     return "inconclusive" if word == "pass" and not valid.valid else word
-
-
-def new_folder(results: Path, name: str) -> Path:
-    """Make ``results/<time>-<scenario>`` and point ``results/latest`` at it."""
-    stamp = dt.datetime.now().astimezone().strftime("%Y%m%dT%H%M%S")
-    folder = results / f"{stamp}-{name}"
-    latest = results / "latest"
-    if latest.is_dir() and not latest.is_symlink():
-        message = f"{latest}: is a folder, not the link to the latest run; move it away"
-        raise UsageError(message)
-    try:
-        number = 1
-        while folder.exists():
-            number += 1
-            folder = results / f"{stamp}-{name}-{number}"
-        folder.mkdir(parents=True)
-        fresh = results / f".latest-{folder.name}"
-        fresh.symlink_to(folder.name)
-        fresh.replace(latest)
-    except OSError as error:
-        message = (
-            f"{results}: cannot be written: {error.strerror}; choose another folder with --results"
-        )
-        raise UsageError(message) from None
-    return folder

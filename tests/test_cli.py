@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -16,7 +17,6 @@ from fewseconds.plan import plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +75,18 @@ def test_a_plan_can_be_kept(tmp_path: Path) -> None:
     assert pq.read_table(path).equals(plan(scenario_file.load("smoke")).table)
 
 
+def test_a_month_is_picked_by_its_number() -> None:
+    """The eighth month of the road to 80 % is June: more payments, more of them digital."""
+    contents = [
+        only_object(said("plan", "road_to_80", "--month", str(k), "--json")) for k in (1, 8)
+    ]
+    june = scenario_file.load("road_to_80", {"month": 8})
+    assert contents[1]["plan_hash"] == plan(june).digest != contents[0]["plan_hash"]
+    assert contents[1]["journeys"] == 1_102_500
+    shares = [c["kinds"]["counter_cash"] / c["journeys"] for c in contents]
+    assert shares == pytest.approx([0.30, 0.236], abs=0.002)
+
+
 def test_scenarios_are_listed_with_their_hashes() -> None:
     """Every shipped scenario is listed, for people with its title, for programs with its hash."""
     listed = only_object(said("scenarios", "--json"))["scenarios"]
@@ -85,12 +97,14 @@ def test_scenarios_are_listed_with_their_hashes() -> None:
     assert all(name in lines for name in scenario_file.shipped())
 
 
-def test_a_simulation_is_judged() -> None:
+def test_a_simulation_is_judged(tmp_path: Path) -> None:
     """Every simulated journey has a named end, the gates pass, and the same command repeats it."""
-    results = [said("simulate", "smoke", "--journeys", "300", "--json") for _ in range(2)]
+    command = ("simulate", "smoke", "--journeys", "300", "--out", str(tmp_path), "--json")
+    results = [said(*command) for _ in range(2)]
     contents = [only_object(result) for result in results]
     for content in contents:
         assert content.pop("wall_s") > 0
+        assert Path(content.pop("report")).read_text().startswith("<!DOCTYPE html>")
     assert contents[0] == contents[1]
     content = contents[0]
     assert (results[0].exit_code, content["word"], content["engine"]) == (0, "pass", "simpy")
@@ -99,9 +113,10 @@ def test_a_simulation_is_judged() -> None:
     assert {verdict["engine"] for verdict in content["slo"]} == {"simulated"}
 
 
-def test_a_slow_bank_fails_the_gate() -> None:
+def test_a_slow_bank_fails_the_gate(tmp_path: Path) -> None:
     """Banks twenty times as slow miss the limits, which is exit code 1 and is said on stdout."""
-    slow = ("simulate", "smoke", "--journeys", "300", "--slow", "remitter_bank=20")
+    slow = ["simulate", "smoke", "--journeys", "300", "--slow", "remitter_bank=20"]
+    slow += ["--out", str(tmp_path)]
     result = said(*slow, "--json")
     assert result.exit_code == 1
     assert only_object(result)["word"] == "fail"

@@ -52,20 +52,21 @@ def print_json(content: dict[str, Any]) -> None:
     sys.stdout.write(msgspec.json.encode(content).decode() + "\n")
 
 
-def load(name: str, slow: list[str] | None = None) -> Scenario:
-    """The scenario, with stations slowed down as ``--slow STATION=FACTOR`` asks."""
+def load(name: str, slow: list[str] | None = None, month: int | None = None) -> Scenario:
+    """The scenario in the month asked for, slowed down as ``--slow STATION=FACTOR`` asks."""
     faults = [_fault(text) for text in slow or []]
+    laid_over: dict[str, Any] = {} if month is None else {"month": month}
     if not faults:
-        return scenario_file.load(name)
+        return scenario_file.load(name, laid_over)
     already = [
         {
             key: value
             for key, value in msgspec.to_builtins(fault, builtin_types=(dt.datetime,)).items()
             if value is not None
         }
-        for fault in scenario_file.load(name).fault
+        for fault in scenario_file.load(name, laid_over).fault
     ]
-    return scenario_file.load(name, {"fault": [*already, *faults]})
+    return scenario_file.load(name, laid_over | {"fault": [*already, *faults]})
 
 
 def _fault(text: str) -> dict[str, Any]:

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def plan(name: str, seed: int | None, out: Path | None, *, as_json: bool) -> int:
+def plan(name: str, seed: int | None, month: int | None, out: Path | None, *, as_json: bool) -> int:
     """Make the plan and say what is in it."""
-    scenario = console.load(name)
+    scenario = console.load(name, month=month)
     seed = scenario.seed if seed is None else seed
     fields = console.header(scenario, seed, "plan")
     from fewseconds.plan import plan as make

@@ -24,9 +24,17 @@ MARKS = {
 TRIES_MAX = 2
 
 
-def run(name: str, seed: int | None, results: Path, slow: list[str], *, as_json: bool) -> int:
+def run(
+    name: str,
+    seed: int | None,
+    results: Path,
+    month: int | None,
+    slow: list[str],
+    *,
+    as_json: bool,
+) -> int:
     """Run a scenario and print its verdicts; returns the exit code."""
-    scenario = console.load(name, slow)
+    scenario = console.load(name, slow, month)
     seed = scenario.seed if seed is None else seed
     fields = console.header(scenario, seed, "locust+simpy")
     from fewseconds.run import run as run_once
@@ -37,7 +45,8 @@ def run(name: str, seed: int | None, results: Path, slow: list[str], *, as_json:
         decoding.substitute(scanner)
 
     stretched = [part for text in slow for part in ("--slow", text)]
-    command = shlex.join(["fewseconds", "run", name, "--seed", str(seed), *stretched])
+    at = [] if month is None else ["--month", str(month)]
+    command = shlex.join(["fewseconds", "run", name, "--seed", str(seed), *at, *stretched])
     tries = 1
     with console.progress() as say:
         record, folder = run_once(scenario, seed, results, command, say, tries)

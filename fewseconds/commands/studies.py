@@ -94,7 +94,7 @@ def command_line(parts: Sequence[str], seed: int, effort: Effort) -> str:
 def publish(page: Page, content: dict[str, Any], results: Path, name: str) -> dict[str, str]:
     """Write the page and the answer's JSON into a folder of their own; returns where they are."""
     from fewseconds.report import page as pages
-    from fewseconds.run import new_folder
+    from fewseconds.results import new_folder
 
     folder = new_folder(results, name)
     report = pages.write(folder, page)

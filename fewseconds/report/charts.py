@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -33,6 +34,7 @@ POINTS_MAX: Final = 400
 """A curve is drawn through at most so many points: a page is about as wide."""
 TAIL: Final = 0.985
 """A distribution is drawn up to where this share of the slowest curve is done."""
+TICKS_MAX: Final = 8
 MARKS: Final = (0.5, 0.95)
 """Shares that get a dot."""
 ROUND_S: Final = {
@@ -234,6 +236,23 @@ def _far_clock(samples: dict[str, NDArray[np.float64]], top: float) -> Clock:
 def days(count: int, first_day: int = 1, every: int = 5) -> tuple[Tick, ...]:
     """Ticks of a month: its days, numbered from ``first_day``, at their midnights."""
     return tuple(Tick(100 * day / count, str(first_day + day)) for day in range(0, count, every))
+
+
+def hours() -> tuple[Tick, ...]:
+    """Ticks of a day."""
+    return tuple(Tick(100 * hour / 24, f"{hour}") for hour in range(0, 25, 3))
+
+
+def moments(first: int, until: int, first_day: dt.date) -> tuple[Tick, ...]:
+    """Ticks of a stretch of hours of the month: days if it is long, else hours of the day."""
+    length = max(until - first, 1)
+    every = next((step for step in (1, 3, 6, 12, 24, 72, 120) if length / step <= TICKS_MAX), 240)
+    found = []
+    for hour in range(-(-first // every) * every, until + 1, every):
+        day = first_day + dt.timedelta(days=hour // 24)
+        text = f"{day:%d %b}" if hour % 24 == 0 else f"{hour % 24} h"
+        found.append(Tick(100 * (hour - first) / length, text))
+    return tuple(found)
 
 
 def _highest(series: Series) -> float:

@@ -40,6 +40,14 @@ STEPS: Final = {
     "reversal": "Reverse the debit",
     "callback": "Callback and posting",
     "sms": "SMS reaches the handset",
+    "find_biller": "Find the biller",
+    "fetch_bill": "Fetch the bill",
+    "pay_bill": "Pay in the app",
+    "check_bill_payment": "Ask what became of it",
+    "ask_switch_again": "Ask the switch",
+    "bill_reversal": "Reverse the debit",
+    "post_receipt": "Post the receipt",
+    "bill_sms": "SMS reaches the handset",
     "open_portal": "Open the portal",
     "fill_registration": "Fill in the registration",
     "register": "Register",
@@ -55,6 +63,7 @@ KINDS: Final = {
     "qr_counter": "QR at the counter",
     "portal": "Portal, known to it",
     "portal_first": "Portal, first time",
+    "other_digital": "Inside apps",
     "counter_cash": "Cash at the counter",
 }
 MEDIA: Final = {
@@ -163,6 +172,9 @@ def percent(value: float | None, digits: int = 1) -> str:
     if value is None:
         return NOTHING
     text = f"{100 * value:.{digits}f}"
+    if value and not text.strip("-0."):
+        # Little is not nothing.
+        return f"{float(f'{100 * value:.1g}'):f}".rstrip("0") + f"{NBSP}%"
     return f"{text.removesuffix('.' + '0' * digits)}{NBSP}%"
 
 
