@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import inspect
 
+from fewseconds import surfaces
 from fewseconds.errors import ScenarioError, UsageError
 from fewseconds.scenario import Scenario
 from fewseconds.scenario_checks import problems
@@ -60,9 +61,12 @@ def load(name: str, overrides: dict[str, Any] | None = None) -> Scenario:
     path = find(name)
     tree = merged(_tree(path, ()), overrides or {})
     tree.setdefault("name", path.stem)
+    tree, unread = surfaces.expanded(tree, path.parent)
     fitting = _Fitting()
     scenario = msgspec.convert(fitting.value(tree, inspect.type_info(Scenario), ""), Scenario)
-    found = fitting.lines + [line for line in problems(scenario) if not fitting.explains(line)]
+    found = (
+        unread + fitting.lines + [line for line in problems(scenario) if not fitting.explains(line)]
+    )
     if found:
         raise ScenarioError([f"{path.name}: {line}" for line in found])
     return scenario

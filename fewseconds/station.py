@@ -95,6 +95,9 @@ class Station(_Table, frozen=True, kw_only=True):
     by: tuple[str, ...] = ()
     """Traits that choose a variant; several are joined with ``/`` in the variant's name."""
     variants: dict[str, Variant] = {}
+    surface: str = ""
+    """The survey that the variants come from: a shipped name or a path of an artefact. It is
+    expanded when the scenario is read; what is written by hand goes before it."""
 
 
 class Fault(_Table, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import gevent
 
+from fewseconds import chance
 from fewseconds import contracts as c
 from fewseconds import journey as j
 from fewseconds.draws import Draws
@@ -20,6 +21,7 @@ from fewseconds.plan import traits
 from fixtures.bills import bill
 from fixtures.consumers import consumer
 from loadtests.client import Answer
+from loadtests.spec import SCANS
 
 if TYPE_CHECKING:
     from fewseconds.outcomes import Writer
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 PROCESS: Final = "load"
 REQUEST_TIMEOUT_S: Final = 60.0
 """Longer than any limit inside the chain, so that the chain's own limits speak first."""
+STRANGE_CODES: Final = ("not_noticed",)
+"""Slips after which the bill of somebody else is paid."""
+STRANGER: Final = chance.stream("phone", "stranger")
 INBOX_POLL_MS: Final = 20_000
 
 
@@ -96,6 +101,7 @@ class Phone:
         self.row = row
         self.traits: Traits = traits(self.world.scenario, self.world.seed, row)
         self.scanned = ""
+        self.strange = False
         self.details: c.BillDetails | None = None
         self.transaction = ""
         self.session = ""
@@ -143,23 +149,35 @@ class Phone:
         """Do one attempt of a step in the way of its kind."""
         table = route.steps[step]
         if table.clock == "human":
-            end_us = start_us + sum(
-                self.world.draws.service_us(
-                    leg.station, table.name, index, attempt, self.row.journey_id, self.traits
-                )
-                for index, leg in enumerate(table.legs)
-            )
-            self.sleep_until(end_us)
-            return Done("ok", "", end_us)
-        if table.name == "scan":
-            return self.scan(attempt, start_us)
+            done = self.by_person(table, attempt, start_us)
+            self.sleep_until(done.end_us)
+            return done
+        if table.name in SCANS:
+            return self.scan(table, attempt, start_us)
         answer: Answer = getattr(self, table.name)(attempt)
         return Done(answer.outcome, answer.code, self.world.clock.now_us())
 
     # --- steps -------------------------------------------------------------------------------
 
-    def scan(self, attempt: int, start_us: int) -> Done:
-        """One frame: charged is the decoder's own time, not the wait for our processor."""
+    def by_person(self, table: j.Step, attempt: int, start_us: int) -> Done:
+        """What the person at the phone does, for as long as the scenario says; people err too."""
+        end_us, journey_id = start_us, self.row.journey_id
+        for index, leg in enumerate(table.legs):
+            visit = self.world.draws.visit(table.name, index, leg.station, self.traits)
+            end_us += visit.service_us(journey_id, attempt)
+            failure = visit.failure(journey_id, attempt)
+            if failure is not None:
+                self.strange = failure.code in STRANGE_CODES
+                return Done(failure.outcome, failure.code, end_us)
+        self.strange = False
+        return Done("ok", "", end_us)
+
+    def scan(self, table: j.Step, attempt: int, start_us: int) -> Done:
+        """One frame: charged is the decoder's own time, not the wait for our processor.
+
+        Whether a frame can be read is not drawn, it was seen; whether it is the right code that
+        lies before the camera is up to the person.
+        """
         scan = self.world.scans.of(self.row.journey_id)
         if attempt > len(scan.decode_us):
             return Done("error", "unread", start_us)
@@ -167,17 +185,29 @@ class Phone:
         self.sleep_until(end_us)
         if attempt < len(scan.decode_us) or scan.text is None:
             return Done("error", "unread", end_us)
+        for index, leg in enumerate(table.legs):
+            if self.world.scenario.stations[leg.station].role == "human":
+                visit = self.world.draws.visit(table.name, index, leg.station, self.traits)
+                if (failure := visit.failure(self.row.journey_id, attempt)) is not None:
+                    return Done(failure.outcome, failure.code, end_us)
         self.scanned = scan.text
         return Done("ok", scan.decoder, end_us)
 
     def resolve(self, attempt: int) -> Answer:
         """Send what was scanned (or typed) and see the bill's details."""
-        number = "" if self.scanned else consumer(self.world.seed, self.row.consumer).number
+        number = "" if self.scanned else consumer(self.world.seed, self.shown()).number
         request = c.ResolveRequest(self.row.app, self.scanned, number)
         answer = self.ask("psp", "POST", c.RESOLVE, c.BillDetails, "resolve", attempt, request)
         if answer.outcome == "ok":
             self.details = answer.message
         return answer
+
+    def shown(self) -> int:
+        """The consumer whose bill comes up: a stranger's, if that was not noticed."""
+        if not self.strange:
+            return self.row.consumer
+        draw = chance.uniform(self.world.seed, STRANGER, self.row.consumer, 1)
+        return int(draw) * self.world.scenario.consumers >> 32
 
     def pay(self, attempt: int) -> Answer:
         """Press Pay with the amount that the screen shows."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 SPEC_VARIABLE = "FEWSECONDS_LOAD"
 """Environment variable with the path of the file."""
-PLAYABLE = ("scan", "resolve", "pay", "check_status", "register", "log_in", "find_bill")
+SCANS = ("scan", "scan_again")
+PLAYABLE = (*SCANS, "resolve", "pay", "check_status", "register", "log_in", "find_bill")
 """The machine steps that a phone can do, by name; human steps only take their time."""
 
 

@@ -21,6 +21,7 @@ from fewseconds.commands import console
 from fewseconds.commands.scan import kept
 from fewseconds.errors import EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_USAGE
 from fewseconds.record import Check, Generator, Record
+from fewseconds.scenario import MEDIA
 from fixtures import decoding
 from fixtures.read_rates import ReadRate
 from mock_psp.spec import SERVICES
@@ -293,7 +294,7 @@ def test_measured_read_rates_are_lines_of_a_scenario() -> None:
     assert printed.exit_code == 0
     tree = tomllib.loads(printed.stdout)
     variants = tree["stations"]["camera"]["variants"]
-    assert len(variants) == 4 * 3
+    assert len(variants) == len(MEDIA) * 3
     assert {failure["share"] for one in variants.values() for failure in one["failures"]} <= {0, 1}
     scenario = scenario_file.load("mumbai", tree)
     assert scenario.stations["camera"].variants.keys() == variants.keys()

@@ -236,7 +236,7 @@ BAD_ALONE: list[tuple[dict[str, Any], str]] = [
     ({"steps": {"pay": {"then": "pay"}}}, f"{STEP}: leads back to itself (pay → pay)"),
     (
         {"steps": {"type_number": {"on_failure": {"error": "scan"}}}},
-        "journey 'qr_ebill' step 'scan': leads back to itself (scan → type_number → scan)",
+        "journey 'qr_ebill' step 'scan': leads back to itself (scan → put_aside → scan_again → ",
     ),
     ({"steps": {"pay": {"on_failure": {"ok": "end"}}}}, f"{STEP}: unknown outcome 'ok'"),
     ({"steps": {"sms": {"after": {"step": "pay", "event": "posted"}}}}, ""),

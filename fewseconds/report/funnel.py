@@ -24,7 +24,10 @@ STAGES: Final = {
 SCREEN_STAGES: Final = {
     "open_app": "scan",
     "scan": "scan",
+    "put_aside": "scan",
+    "scan_again": "scan",
     "type_number": "scan",
+    "type_again": "scan",
     "resolve": "resolve",
 }
 """The stage at which a journey is lost that ends in this step; any later step is ``pay``."""

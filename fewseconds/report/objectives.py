@@ -136,8 +136,8 @@ def _people(scenario: Scenario) -> str:
         marks = [step.marks for step in steps]
         for step in steps[marks.index("aim") + 1 :] if "aim" in marks else ():
             name = step.name
-            # Typing is the way around a code that cannot be read, not what a payment usually takes.
-            if step.clock == "human" and name != "type_number":
+            # Detours (typing, somebody else's bill) are not what a payment usually takes.
+            if step.clock == "human" and name not in words.DETOURS:
                 station = step.legs[0].station
                 law = words.law(scenario.stations[station].service_time, scenario.slowdown(station))
                 found[name] = f"“{words.label(name, words.STEPS)}” {law}"

@@ -30,7 +30,10 @@ SHARES: Final = ("error_rate", "faster_than_portal")
 STEPS: Final = {
     "open_app": "Open the app",
     "scan": "Scan the QR",
+    "put_aside": "Put somebody else's bill aside",
+    "scan_again": "Scan the right bill",
     "type_number": "Type the number instead",
+    "type_again": "Correct the number",
     "resolve": "Look the bill up",
     "review": "Read and press Pay",
     "enter_pin": "Enter the PIN",
@@ -58,6 +61,8 @@ STEPS: Final = {
     "stand_in_line": "Stand in line",
     "cash_posting": "Post the cash",
 }
+DETOURS: Final = ("put_aside", "scan_again", "type_number", "type_again")
+"""Steps around a code that was not read, or not the right one."""
 KINDS: Final = {
     "qr_ebill": "QR on the bill",
     "qr_counter": "QR at the counter",

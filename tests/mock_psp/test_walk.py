@@ -70,7 +70,8 @@ def troubled(quick: Callable[..., Scenario], **overrides: object) -> Scenario:
         for name in (
             "biller", "sms_outbox", "camera", "person_opens_app", "person_reviews",
             "person_enters_pin", "person_types_number", "mobile_network", "payer_psp", "switch",
-            "payee_psp", "callback_network", "sms_gateway",
+            "payee_psp", "callback_network", "sms_gateway", "camera_place", "camera_hand",
+            "person_aims", "person_sees_other_bill",
         )
     }  # fmt: skip
     stations["biller"] |= {"servers": 1, "queue_limit": 1, "service_time": spread(300, 900)}
