@@ -115,3 +115,48 @@ def sweep(
         lambda: command(scenario, vary, (sobol, morris), seed, effort, as_json=as_json),
         as_json=as_json,
     )
+
+
+@app.command()
+def capacity(
+    scenario: Name,
+    prices: Annotated[
+        Path | None, typer.Option(help="TOML file of prices and lead times.", show_default=False)
+    ] = None,
+    outage: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STATION=MINUTES",
+            help="What to drain; ten minutes of the bottleneck if not given. May be repeated.",
+        ),
+    ] = None,
+    flips: Annotated[
+        bool, typer.Option(help="Search the assumptions for the values that change the verdict.")
+    ] = True,
+    seed: Seed = None,
+    hours: Hours = 1,
+    whole: Whole = False,
+    replications: Replications = 5,
+    engine: Engine = "",
+    processes: Processes = 0,
+    cluster: Cluster = "",
+    results: Results = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Say what every station needs, which is scarce first, how much more can come, what to buy.
+
+    Exit code: 0 all gates met as the scenario is, 1 one surely missed, 3 one not settled.
+    """
+    from fewseconds.commands.capacity import capacity as command
+    from fewseconds.commands.studies import Effort
+
+    effort = Effort(
+        hours=hours, whole=whole, replications=replications, engine=engine, processes=processes,
+        cluster=cluster, results=results,
+    )  # fmt: skip
+    carry_out(
+        lambda: command(
+            scenario, prices, outage or [], seed, effort, with_flips=flips, as_json=as_json
+        ),
+        as_json=as_json,
+    )

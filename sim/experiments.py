@@ -12,6 +12,9 @@ from sim import intervals, replication
 from sim.summary import MEASURES
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from fewseconds.scenario import Slo
     from sim.intervals import Estimate
     from sim.replication import Case, Reading
@@ -52,7 +55,10 @@ class Study:
 
     def estimate(self, measure: str, statistic: str) -> Estimate:
         """A statistic of a measure with its interval, or why there is none."""
-        return intervals.statistic([r.samples[measure] for r in self.readings], statistic)
+        return intervals.statistic(self._samples(measure), statistic)
+
+    def _samples(self, measure: str) -> list[NDArray[np.float64]]:
+        return [reading.samples[measure] for reading in self.readings]
 
     def busy(self, station: str) -> Estimate:
         """Mean number of busy servers in the judged hours."""
@@ -68,7 +74,8 @@ class Study:
 
     def _verdict(self, objective: Slo) -> slo.Verdict:
         found = self.estimate(objective.measure, objective.statistic)
-        word, reason = decide(objective, found)
+        word, reason = decide(objective, self._samples(objective.measure))
+        reason = reason or found.reason
         return slo.Verdict(
             name=objective.name,
             measure=objective.measure,
@@ -92,10 +99,10 @@ class Study:
             if not objective.gate:
                 continue
             found = self.estimate(objective.measure, objective.statistic)
-            if found.observed is None:
-                return f"{objective.name}: {found.reason}"
-            # What is infinite, or has failed beyond doubt, will not be settled by more of the same.
-            if decide(objective, found)[0] == "fail" or found.half_width == float("inf"):
+            if found.observed is None or found.half_width == float("inf"):
+                return f"{objective.name}: {found.reason or 'some never end'}"
+            # What has failed beyond doubt will not be settled by more of the same.
+            if decide(objective, self._samples(objective.measure))[0] == "fail":
                 continue
             scale = objective.limit if objective.statistic == "share" else found.observed
             if found.half_width > precision.relative * scale:
@@ -111,20 +118,33 @@ def objectives(case: Case) -> list[Slo]:
     ]
 
 
-def decide(objective: Slo, found: Estimate) -> tuple[slo.Word, str]:
-    """Pass or fail if the whole interval lies on one side of the limit."""
-    if found.observed is None:
+def decide(objective: Slo, samples: Sequence[NDArray[np.float64]]) -> tuple[slo.Word, str]:
+    """Pass or fail if the objective is beyond doubt; ``samples`` has one array a replication.
+
+    A percentile lies within its limit exactly if no more than the rest lies beyond it, so that the
+    share beyond the limit is judged: its interval needs no density and no long tail, and it exists
+    also where the percentile itself cannot be printed.
+    """
+    beyond, allowed = samples, objective.limit
+    if objective.statistic != intervals.SHARE:
+        rest = 1 - slo.QUANTILES[objective.statistic]
+        allowed = 1 - rest if objective.at_least else rest
+        low_side = objective.at_least
+        beyond = [
+            (sample < objective.limit if low_side else sample > objective.limit).astype(float)
+            for sample in samples
+        ]
+    elif objective.at_least:
+        beyond, allowed = [1 - sample for sample in samples], 1 - objective.limit
+    found = intervals.statistic(beyond, intervals.SHARE)
+    if found.low is None or found.high is None:
         return "inconclusive", found.reason
-    low = float("-inf") if found.low is None else found.low
-    high = float("inf") if found.high is None else found.high
-    if found.observed == float("inf"):
-        low = high  # More than the percentile leaves out never end.
-    above, below = low > objective.limit, high <= objective.limit
-    if objective.at_least:
-        above, below = high < objective.limit, low >= objective.limit
-    if below:
+    if found.high <= allowed:
         return "pass", ""
-    return ("fail", "") if above else ("inconclusive", "the limit lies inside the interval")
+    if found.low > allowed:
+        return "fail", ""
+    span = f"{found.low:.2%} to {found.high:.2%}"
+    return "inconclusive", f"{span} lie beyond the limit, {allowed:.2%} may: run more replications"
 
 
 def seeds(scenario_seed: int, first: int, last: int) -> list[int]:

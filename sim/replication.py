@@ -78,7 +78,7 @@ class Reading(msgspec.Struct, frozen=True, eq=False):
 def read(case: Case, seed: int) -> Reading:
     """Walk one case under one seed."""
     window = case.window
-    walk = _rows(case, seed)
+    walk = rows(case, seed)
     done = engines.walk(walk, case.engine, rows=False)  # type: ignore[arg-type]
     summary = Summary.of(done.outcomes, walk)
     first, last = (
@@ -112,7 +112,7 @@ def uses(summary: Summary, window: Window) -> dict[str, Use]:
     }
 
 
-def _rows(case: Case, seed: int) -> Plan:
+def rows(case: Case, seed: int) -> Plan:
     """The walked rows of the plan, at the case's rate.
 
     More arrivals are a larger population, whose plan is made for the next power of two and thinned

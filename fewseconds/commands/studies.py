@@ -45,7 +45,8 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
         }  # fmt: skip
         for field, option in names.items():
             value = getattr(self, field)
-            if value != getattr(Effort(), field):
+            # Commands begin with different numbers of replications, so that one is always said.
+            if value != getattr(Effort(), field) or field == "replications":
                 parts += [option, f"{value:g}" if isinstance(value, float) else str(value)]
         return [*parts, "--whole"] if self.whole else parts
 

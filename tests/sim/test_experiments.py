@@ -81,7 +81,7 @@ def test_replication_goes_on_until_the_gate_is_known(clerk: Callable[..., Case])
 
 def test_more_arrivals_keep_the_ones_there_were(clerk: Callable[..., Case]) -> None:
     """At one and a half times the rate every consumer of the single rate comes when it came."""
-    once, more = (replication._rows(clerk(rate=rate), 3) for rate in (1.0, 1.5))
+    once, more = (replication.rows(clerk(rate=rate), 3) for rate in (1.0, 1.5))
     before = dict(
         zip(*(once.table[c].to_pylist() for c in ("consumer", "intended_start_us")), strict=True)
     )
@@ -91,7 +91,7 @@ def test_more_arrivals_keep_the_ones_there_were(clerk: Callable[..., Case]) -> N
     assert len(once) == 1000
     assert len(more) == 1500
     assert before.keys() <= after.keys()
-    fewer = replication._rows(clerk(rate=0.25), 3)
+    fewer = replication.rows(clerk(rate=0.25), 3)
     assert len(fewer) == 250
 
 
