@@ -94,6 +94,16 @@ def simulate(
 
 
 @app.command()
+def describe(
+    scenario: Name, month: Month = None, results: Out = Path("results"), as_json: Json = False
+) -> None:
+    """Describe the model as the STRESS-DES guidelines ask: logic drawn, every input's source."""
+    from fewseconds.commands.describe import describe as command
+
+    _carry_out(lambda: command(scenario, month, results, as_json=as_json), as_json=as_json)
+
+
+@app.command()
 def serve(
     scenario: Name,
     seed: Seed = None,

@@ -155,7 +155,12 @@ class Scenario(_Table, frozen=True, kw_only=True):
     def payments(self) -> int:
         """Number of payments in the month, unless a file of arrivals says otherwise."""
         rate = self.arrivals.payments_per_consumer_month
-        return round(self.consumers * rate * self.season.counts[self.first_day.month - 1])
+        return round(self.consumers * rate * self.payments_factor)
+
+    @property
+    def payments_factor(self) -> float:
+        """What the season makes of the number of this month's payments."""
+        return self.season.counts[self.first_day.month - 1]
 
     @property
     def amount_factor(self) -> float:

@@ -173,6 +173,8 @@ class Box(msgspec.Struct, frozen=True):
     title: str
     lines: tuple[str, ...] = ()
     human: bool = False
+    detour: bool = False
+    """Not what follows the box before it as a rule."""
 
 
 class Lane(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from fewseconds.report import words
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fewseconds.journey import Step
     from fewseconds.scenario import Scenario
     from fewseconds.station import Station
 
@@ -68,6 +69,27 @@ def _station(scenario: Scenario, name: str) -> Iterator[Assumption]:
             yield Assumption(subject, f"{variant}, fails", words.failure(failure), failure.source)
 
 
+def steps(scenario: Scenario) -> tuple[Assumption, ...]:
+    """What the order of steps, their retries and their time-outs rest on."""
+    shares = scenario.channel_shares()
+    used = [
+        name for kind, share in shares.items() if share for name in scenario.journeys[kind].steps
+    ]
+    return tuple(
+        Assumption(words.label(name, words.STEPS), "step", _tries(step), step.source)
+        for name, step in scenario.steps.items()
+        if name in used and step.clock == "machine"
+    )
+
+
+def _tries(step: Step) -> str:
+    limits = [leg.timeout_ms / 1000 for leg in step.legs if leg.timeout_ms]
+    text = f"{words.counted(len(step.legs), 'visit')}"
+    if limits:
+        text += f", none longer than {words.seconds(max(limits))}"
+    return text + f", {words.counted(step.attempts_max, 'try', 'tries')}"
+
+
 def _servers(table: Station) -> str:
     if table.servers == 0:
         return ", nobody waits"
@@ -112,6 +134,12 @@ def general(scenario: Scenario) -> tuple[Assumption, ...]:
         Assumption("banks", "", _mix(scenario.banks, {}), scenario.banks_source),
         Assumption("operators", "", _mix(scenario.operators, {}), scenario.operators_source),
     ]  # fmt: skip
+    if scenario.season.source:
+        value = (
+            f"{words.plan_moment(scenario.first_day, 0):%B}: payments times "
+            f"{scenario.payments_factor:g}, amounts times {scenario.amount_factor:g}"
+        )
+        rows.append(Assumption("season", "", value, scenario.season.source))
     for kind, share in scenario.channel_shares().items():
         if share > 0:
             channel = scenario.channels[kind]
