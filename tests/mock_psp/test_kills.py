@@ -1,0 +1,105 @@
+"""A hundred kills under load, and not a rupee lost that anybody was told about."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fewseconds import contracts as c
+from mock_psp import auditor
+from mock_psp.serve import Services
+from tests.mock_psp.scenarios import stubborn_scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.mock_psp.conftest import World
+
+WORLDS, KILLS = 2, 50
+PAYERS = 3
+SERVICES = ("psp", "biller", "sms")
+CONVERGES_S = 60
+"""Everything that was under way when the last service was healed is over by then."""
+
+
+class Payers:
+    """Consumers who pay, one bill after the other, whatever happens to the services."""
+
+    def __init__(self, world: World) -> None:
+        """Nobody has paid yet."""
+        self.world = world
+        self.confirmed: dict[int, str] = {}
+        self.over = threading.Event()
+
+    def pay(self, first: int) -> None:
+        """Pay the bills ``first``, ``first + PAYERS``, …; each again until the screen says so."""
+        index, attempt = first, 1
+        while not self.over.is_set():
+            try:
+                body = self.world.pay(index, attempt=attempt).body
+            except (OSError, http.client.HTTPException, ValueError):
+                # The payment service is away, or went while it was answering: the same again.
+                time.sleep(0.01)
+                continue
+            if isinstance(body, dict) and body.get("status") == "SUCCESS":
+                self.confirmed[index] = body["transaction_id"]
+                index, attempt = index + PAYERS, 1
+            elif isinstance(body, dict) and body.get("status") == "FAILURE":
+                attempt += 1
+
+
+def killed_again_and_again(world: World, seed: int) -> dict[int, str]:
+    """Consumer → payment that was confirmed, of a world whose services are killed meanwhile."""
+    payers, luck = Payers(world), random.Random(seed)  # noqa: S311 - no secret
+    with ThreadPoolExecutor(PAYERS) as pool:
+        paying = [pool.submit(payers.pay, 1000 + number) for number in range(PAYERS)]
+        for _ in range(KILLS):
+            time.sleep(luck.uniform(0.005, 0.060))
+            service = luck.choice(SERVICES)
+            world.services.kill(service)
+            world.services.restart(service)
+        payers.over.set()
+        for one in paying:
+            one.result()
+    return payers.confirmed
+
+
+def settled(world: World, confirmed: dict[int, str]) -> bool:
+    """Whether every confirmed payment is posted."""
+    path = c.BILLER_RECEIPTS
+    return all(
+        world.ask("GET", "biller", f"{path}/{name}").status == 200 for name in confirmed.values()
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_hundred_kills_lose_no_acknowledged_payment(
+    enter: Callable[[Services], World], tmp_path: Path
+) -> None:
+    """Services are killed at any moment under load, and the auditor finds all in order."""
+
+    # A kill does not lose what the system has taken over for the disk, so this shows that nothing
+    # is told before it is written, not that the disk keeps it.
+    def one_world(number: int) -> tuple[Path, int]:
+        folder = tmp_path / f"world{number}"
+        with Services(stubborn_scenario(), 7, folder, only=SERVICES) as services:
+            world = enter(services)
+            confirmed = killed_again_and_again(world, number)
+            deadline_s = time.monotonic() + CONVERGES_S
+            while not settled(world, confirmed):
+                assert time.monotonic() < deadline_s
+        return folder, len(confirmed)
+
+    with ThreadPoolExecutor(WORLDS) as pool:
+        for folder, confirmed in pool.map(one_world, range(WORLDS)):
+            audit = auditor.audit(folder)
+            assert [(one.name, one.first) for one in audit.checks if not one.passed] == []
+            assert confirmed > KILLS
