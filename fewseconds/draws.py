@@ -18,19 +18,19 @@ class Visit:
     """How a leg's visits to its station turn out, for journeys with certain traits."""
 
     __slots__ = (
-        "_edges",
-        "_failure_key",
-        "_failures",
-        "_grid_us",
-        "_milli",
-        "_patience_key",
-        "_persistence",
-        "_refresh",
         "_seed",
-        "_service_key",
-        "_table",
+        "edges",
+        "failure_key",
         "failure_share",
+        "failures",
+        "grid_us",
+        "milli",
         "patience",
+        "patience_key",
+        "persistence",
+        "refresh",
+        "service_key",
+        "table",
     )  # fmt: skip
 
     def __init__(
@@ -50,43 +50,43 @@ class Visit:
         if other is not None and other.persistence is not None:
             persistence = other.persistence
         self._seed = seed
-        self._table = law.table()
-        self._service_key = chance.key(seed, chance.stream("service", *place))
-        self._failure_key = chance.key(seed, chance.stream("failure", *place))
-        self._patience_key = chance.key(seed, chance.stream("patience", *place))
-        self._refresh = chance.stream("refresh", *place)
-        self._failures = failures
-        self.failure_share, self._edges = 0.0, []
+        self.table = law.table()
+        self.service_key = chance.key(seed, chance.stream("service", *place))
+        self.failure_key = chance.key(seed, chance.stream("failure", *place))
+        self.patience_key = chance.key(seed, chance.stream("patience", *place))
+        self.refresh = chance.stream("refresh", *place)
+        self.failures = failures
+        self.failure_share, self.edges = 0.0, []
         for failure in failures:
             self.failure_share += failure.share
-            self._edges.append(chance.threshold(self.failure_share))
-        self._persistence = chance.threshold(persistence)
-        self._milli, self._grid_us = round(slowdown * 1000), grid_us
+            self.edges.append(chance.threshold(self.failure_share))
+        self.persistence = chance.threshold(persistence)
+        self.milli, self.grid_us = round(slowdown * 1000), grid_us
         self.patience = station.patience.table() if station.patience else None
 
     def service_us(self, journey_id: int, attempt: int) -> int:
         """How long the work takes."""
-        draw = chance.draw(self._service_key, journey_id, attempt)
-        return pace.scaled(chance.quantile(self._table, draw), self._milli, self._grid_us)
+        draw = chance.draw(self.service_key, journey_id, attempt)
+        return pace.scaled(chance.quantile(self.table, draw), self.milli, self.grid_us)
 
     def failure(self, journey_id: int, attempt: int) -> Failure | None:
         """How the work fails, if it does."""
-        if not self._failures:
+        if not self.failures:
             return None
-        if self._persistence:
+        if self.persistence:
             attempt = chance.last_refresh(
-                self._seed, self._refresh, journey_id, attempt, self._persistence
+                self._seed, self.refresh, journey_id, attempt, self.persistence
             )
-        draw = chance.draw(self._failure_key, journey_id, attempt)
-        index = chance.pick(self._edges, draw)
-        return self._failures[index] if index < len(self._failures) else None
+        draw = chance.draw(self.failure_key, journey_id, attempt)
+        index = chance.pick(self.edges, draw)
+        return self.failures[index] if index < len(self.failures) else None
 
     def patience_us(self, journey_id: int, attempt: int) -> int | None:
         """How long this visit is ready to wait; None is for ever."""
         if self.patience is None:
             return None
-        draw = chance.draw(self._patience_key, journey_id, attempt)
-        return pace.scaled(chance.quantile(self.patience, draw), 1000, self._grid_us)
+        draw = chance.draw(self.patience_key, journey_id, attempt)
+        return pace.scaled(chance.quantile(self.patience, draw), 1000, self.grid_us)
 
 
 class Draws:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fewseconds.plan import Plan
+    from fewseconds.scenario import Scenario
 
 QR: Final = "qr"
 PORTAL: Final = "portal"
@@ -99,7 +100,17 @@ def journeys(outcomes: pl.DataFrame, plan: Plan) -> pl.DataFrame:
         pl.col(pl.Categorical).cast(pl.String)
     )
     joined = table.join(by_journey, "journey_id", "left").join(sms, "journey_id", "left")
-    return _timed(plan, joined.with_columns(fate=_fate(plan)))
+    return judged(joined, plan.scenario)
+
+
+def judged(table: pl.DataFrame, scenario: Scenario) -> pl.DataFrame:
+    """The rows of :func:`journeys`, from what an engine noted of each journey as it went.
+
+    Columns that are needed: ``kind``, ``last_step``, ``last_outcome``, ``last_code``,
+    ``last_attempt``, ``last_took_us``, ``begun_us``, ``ended_us``, ``aim_us``, ``pay_us``,
+    ``machine_us``, ``sms_end_us``, ``sms_outcome``.
+    """
+    return _timed(scenario, table.with_columns(fate=_fate(scenario)))
 
 
 def _marked(plan: Plan, word: str) -> pl.Expr:
@@ -108,12 +119,12 @@ def _marked(plan: Plan, word: str) -> pl.Expr:
     return pl.col("step").is_in(names)
 
 
-def _fate(plan: Plan) -> pl.Expr:
+def _fate(scenario: Scenario) -> pl.Expr:
     """Named end of a journey; one that stops where its route goes on is unexplained."""
     place = pl.concat_str(["kind", "last_step", "last_outcome"], separator="/", ignore_nulls=True)
     goes_on, tries = [], {}
-    for kind in plan.scenario.journeys:
-        route = plan.scenario.route(kind)
+    for kind in scenario.journeys:
+        route = scenario.route(kind)
         for index, step in enumerate(route.steps):
             for code, outcome in enumerate(j.OUTCOMES):
                 here = f"{kind}/{step.name}/{outcome}"
@@ -148,15 +159,10 @@ def _given_up_us(step: j.Step) -> int:
     return int((step.give_up_after_ms - longest_ms) * 1000)
 
 
-def _timed(plan: Plan, table: pl.DataFrame) -> pl.DataFrame:
+def _timed(scenario: Scenario, table: pl.DataFrame) -> pl.DataFrame:
     confirmed = pl.col("fate") == "confirmed"
-    qr, portal = (pl.col("kind").is_in(plan.scenario.kinds(way)) for way in (QR, PORTAL))
-    taken_by = {
-        kind: step.legs[-2:][0].station
-        for kind in plan.scenario.journeys
-        for step in plan.scenario.named_steps(kind)
-        if step.marks == "message"
-    }
+    qr, portal = (pl.col("kind").is_in(scenario.kinds(way)) for way in (QR, PORTAL))
+    taken_by = takers(scenario)
     return table.with_columns(
         way=pl.when(qr).then(pl.lit(QR)).when(portal).then(pl.lit(PORTAL)).otherwise(pl.lit("")),
         taken_by=pl.col("kind").replace_strict(taken_by, default="", return_dtype=pl.String),
@@ -165,6 +171,16 @@ def _timed(plan: Plan, table: pl.DataFrame) -> pl.DataFrame:
         portal_us=pl.when(portal & confirmed).then(pl.col("ended_us") - pl.col("begun_us")),
         sms_us=pl.when(pl.col("sms_outcome") == "ok").then(pl.col("sms_end_us") - pl.col("pay_us")),
     )
+
+
+def takers(scenario: Scenario) -> dict[str, str]:
+    """The station that takes a message over, for each kind of journey that sends one."""
+    return {
+        kind: step.legs[-2:][0].station
+        for kind in scenario.journeys
+        for step in scenario.named_steps(kind)
+        if step.marks == "message"
+    }
 
 
 def _undelivered(table: pl.DataFrame, outcomes: pl.DataFrame) -> pl.Expr:

@@ -16,7 +16,7 @@ import simpy
 
 from fewseconds import journey as j
 from fewseconds.draws import Draws
-from fewseconds.outcomes import table
+from fewseconds.outcomes import SCHEMA, table
 from fewseconds.pace import scaled
 from sim.ready import BEGIN, PROCESS, TIME_OUT, Legs, rank
 from sim.reference_station import Alarm, Station, Visit
@@ -129,6 +129,7 @@ class City:
         self.legs = Legs(self.routes, self.draws)
         self.rows: list[tuple[Any, ...]] = []
         self.parts: list[pa.Table] = []
+        self.take: Callable[[pa.Table], None] = self.parts.append
 
     def write(
         self, walk: Walk, branch: int, place: tuple[str, int, int, str],
@@ -141,8 +142,7 @@ class City:
              j.OUTCOMES[outcome], code, queue_length, 0)
         )  # fmt: skip
         if len(self.rows) == PART_ROWS:
-            self.parts.append(table(self.rows))
-            self.rows.clear()
+            self.pack()
 
     def arrivals(self, progress: Callable[[int], None] | None) -> Walking[None]:
         """Send every journey on its way at its intended start."""
@@ -154,15 +154,23 @@ class City:
             if progress is not None and done % 1000 == 0:
                 progress(done)
 
-    def outcomes(self) -> pa.Table:
-        """The rows so far."""
-        return pa.concat_tables([*self.parts, table(self.rows)]).unify_dictionaries()
+    def pack(self) -> None:
+        """Pass the rows on as a table."""
+        self.take(table(self.rows))
+        self.rows.clear()
 
 
-def simulate(plan: Plan, progress: Callable[[int], None] | None = None) -> Simulated:
-    """Walk all journeys of ``plan`` to their ends; ``progress`` hears how many have started."""
+def simulate(
+    plan: Plan,
+    progress: Callable[[int], None] | None = None,
+    sink: Callable[[pa.Table], None] | None = None,
+) -> Simulated:
+    """Walk all journeys of ``plan`` to their ends; see :func:`sim.engines.walk`."""
     begun = time.perf_counter()
     city = City(plan)
+    city.take = sink or city.take
     city.env.process(city.arrivals(progress))
     city.env.run()
-    return Simulated(city.outcomes(), len(plan), city.events, time.perf_counter() - begun)
+    city.pack()
+    outcomes = pa.concat_tables([SCHEMA.empty_table(), *city.parts]).unify_dictionaries()
+    return Simulated(outcomes, len(plan), city.events, time.perf_counter() - begun)

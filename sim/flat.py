@@ -1,0 +1,227 @@
+"""A scenario made into the flat tables that the compiled engine reads."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from fewseconds import chance, measures
+from fewseconds import journey as j
+from fewseconds.draws import Draws
+from fewseconds.plan import Codes, Traits, names
+from fewseconds.scenario import SCANNERS, TRAITS, Scenario
+from fewseconds.station import PRIORITIES
+from fewseconds.timeline import phases
+from sim import layout as at
+from sim.bucket import bucket_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+PARTS: Final = {
+    "": at.OTHER, "aim": at.AIM, "pay": at.PAY, "pending": at.PENDING, "message": at.MESSAGE,
+}  # fmt: skip
+TOKENS: Final = {"reject": at.TOKENS_REJECT, "wait": at.TOKENS_WAIT}
+
+
+class Words(dict[str, int]):
+    """Words and their numbers, in the order in which they are first asked for."""
+
+    def __missing__(self, word: str) -> int:
+        """The next number."""
+        self[word] = len(self)
+        return self[word]
+
+
+def table(rows: Sequence[Sequence[int]], width: int) -> NDArray[np.int64]:
+    """Rows of whole numbers as an array of shape ``(rows, width)``, with a row at least."""
+    return np.array(rows or [[0] * width], np.int64).reshape(-1, width)
+
+
+class Flat:
+    """The tables of :class:`sim.layout.City` that a scenario determines, with their words."""
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        """Compile ``scenario`` under ``seed``."""
+        self.scenario, self.seed, self.draws = scenario, seed, Draws(scenario, seed)
+        self.codes, self.branch_names, self.step_words = Words(), Words(), Words()
+        for code in ("", "queue_full", j.PENDING_CODE):
+            self.codes[code]
+        self.stations = list(scenario.stations)
+        self.kinds = list(scenario.journeys)
+        self.routes = [scenario.route(kind) for kind in self.kinds]
+        self.step_names: list[str] = []
+        """Names of the rows of ``steps``."""
+        self.tables: dict[str, Any] = {}
+        self._events = [_events(route) for route in self.routes]
+        self._add_journeys()
+        self._add_stations()
+        self._add_draws()
+
+    @property
+    def rows_a_move(self) -> int:
+        """Most rows that one event of a journey may bring about."""
+        return 2 + max(
+            sum(step.attempts_max * (len(step.legs) + 1) for step in route.steps)
+            for route in self.routes
+        )
+
+    def _add_journeys(self) -> None:
+        kinds: list[tuple[int, ...]] = []
+        steps: list[tuple[int, ...]] = []
+        legs: list[tuple[int, ...]] = []
+        branches: list[tuple[int, ...]] = []
+        rules: list[int] = []
+        widest = max(len(events) for events in self._events)
+        starts = np.zeros((len(self.routes), max(widest, 1)), np.int64)
+        self.places: list[tuple[str, int, str]] = []
+        """Step, leg and station of the rows of ``legs``."""
+        for kind, (route, events) in enumerate(zip(self.routes, self._events, strict=True)):
+            kinds.append((len(steps), len(rules), len(rules) + len(route.rules), len(branches)))
+            rules += route.rules
+            number = 0
+            for step, stream in zip(route.steps, route.move_streams, strict=True):
+                self.step_names.append(step.name)
+                name = self.step_words[step.name]
+                steps.append(
+                    (
+                        len(legs), len(step.legs), events.get(f"{step.name}.ok", at.NONE),
+                        name, chance.key(self.seed, stream), int(step.backoff_jitter > 0),
+                        int(step.clock == "machine"), PARTS[step.marks],
+                    )
+                )  # fmt: skip
+                for index, leg in enumerate(step.legs):
+                    legs.append(self._leg(step.name, index, leg, events, (len(steps) - 1, number)))
+                    self.places.append((step.name, index, leg.station))
+                    number += 1
+            for position, branch in enumerate(route.branches):
+                branches.append((branch.first_step, self.branch_names[branch.name]))
+                if branch.event in events:
+                    starts[kind, events[branch.event]] |= 1 << position
+        self.tables |= {
+            "kinds": table(kinds, at.KIND_WIDTH),
+            "steps": table(steps, at.STEP_WIDTH),
+            "legs": table(legs, at.LEG_WIDTH),
+            "branches": table(branches, at.BRANCH_WIDTH),
+            "rules": np.array(rules, np.int64),
+            "starts": starts,
+        }
+
+    def _leg(
+        self, step: str, index: int, leg: j.Leg, events: dict[str, int], at_place: tuple[int, int]
+    ) -> tuple[int, ...]:
+        outcome, code = j.TIMED_OUT_AS[leg.on_timeout]
+        return (
+            self.stations.index(leg.station),
+            at.NONE if leg.timeout_ms is None else leg.timeout_ms * 1000,
+            events.get(f"{step}.{leg.emits}", at.NONE),
+            events.get(leg.asks, at.NONE) if leg.asks else at.NONE,
+            events.get(f"{step}.{leg.on_timeout}", at.NONE),
+            outcome, self.codes[code], at_place[0], index, at_place[1], leg.priority,
+        )  # fmt: skip
+
+    def _add_stations(self) -> None:
+        rows: list[NDArray[np.int64]] = []
+        all_phases: list[tuple[int, ...]] = []
+        takers = measures.takers(self.scenario).values()
+        for name, station in self.scenario.stations.items():
+            mine, limit = phases(self.scenario, name), station.rate_limit
+            interval_ns, slack_ns = (0, 0) if limit is None else bucket_ns(limit)
+            row = np.zeros(at.ST_WIDTH, np.int64)
+            first = mine[0]
+            row[[at.ST_SERVERS, at.ST_DOOR, at.ST_CODE, at.ST_PACE]] = (
+                first.servers, first.door, self.codes[first.code], first.pace_milli,
+            )  # fmt: skip
+            row[at.ST_QUEUE_LIMIT] = at.NONE if station.queue_limit is None else station.queue_limit
+            if limit is not None:
+                row[at.ST_TOKENS] = TOKENS[limit.excess]
+                row[at.ST_TOKEN_CODE] = self.codes[limit.code]
+            row[at.ST_INTERVAL_NS], row[at.ST_SLACK_NS] = interval_ns, slack_ns
+            row[at.ST_NEXT_PHASE] = len(all_phases) + 1
+            row[at.ST_PHASES_END] = len(all_phases) + len(mine)
+            row[at.ST_MEASURED] = at.BILLER * (name == "biller") + at.TAKER * (name in takers)
+            row[at.ST_HEADS : at.ST_HEADS + 2 * PRIORITIES] = at.NONE
+            rows.append(row)
+            all_phases += [
+                (one.from_us, one.servers, one.door, self.codes[one.code], one.pace_milli)
+                for one in mine
+            ]
+        self.tables["stations"] = np.array(rows, np.int64)
+        self.tables["phases"] = table(all_phases, at.PHASE_WIDTH)
+
+    def _add_draws(self) -> None:
+        told = {trait for station in self.scenario.stations.values() for trait in station.by}
+        self._told = [trait for trait in TRAITS if trait in told]
+        values = {**names(self.scenario), "scanner": SCANNERS}
+        found: dict[int, int] = {}
+        laws: dict[int, int] = {}
+        law_rows: list[tuple[int, ...]] = []
+        rows: list[tuple[int, ...]] = []
+        edges: list[int] = []
+        failures: list[tuple[int, int]] = []
+
+        def law(knots: tuple[int, ...] | None) -> int:
+            if knots is None:
+                return at.NONE
+            if id(knots) not in laws:
+                laws[id(knots)] = len(law_rows)
+                law_rows.append(knots)
+            return laws[id(knots)]
+
+        def row_of(visit: Any) -> int:  # noqa: ANN401 - a fewseconds.draws.Visit
+            if id(visit) not in found:
+                found[id(visit)] = len(rows)
+                rows.append(
+                    (
+                        visit.service_key, law(visit.table), visit.milli, visit.failure_key,
+                        len(edges), len(visit.edges), visit.refresh, visit.persistence,
+                        visit.patience_key, law(visit.patience),
+                    )
+                )  # fmt: skip
+                edges.extend(visit.edges)
+                failures.extend(
+                    (j.OUTCOMES.index(one.outcome), self.codes[one.code]) for one in visit.failures
+                )
+            return found[id(visit)]
+
+        combos = [
+            dict(zip(self._told, combo, strict=True))
+            for combo in product(*(values[trait] for trait in self._told))
+        ]
+        blank = {trait: "" for trait in TRAITS if trait not in told}
+        draw_of = [
+            [
+                row_of(self.draws.visit(*place, Traits(**blank, **combo))) for place in self.places
+            ]
+            for combo in combos
+        ]  # fmt: skip
+        self.tables |= {
+            "draw_of": np.array(draw_of, np.int64),
+            "draws": table(rows, at.DRAW_WIDTH),
+            "laws": np.array(law_rows, np.int64),
+            "edges": np.array(edges or [0], np.int64),
+            "failures": table(failures, at.FAILURE_WIDTH),
+        }
+
+    def cohorts(self, view: Codes) -> NDArray[np.int64]:
+        """Row of ``draw_of`` for each journey of a plan; shape ``(journeys,)``."""
+        scanners = [SCANNERS.index(app.scanner) for app in self.scenario.apps.values()]
+        words = names(self.scenario)
+        total = np.zeros(len(view.journey_id), np.int64)
+        for trait in self._told:
+            if trait == "scanner":
+                total = total * len(SCANNERS) + np.array(scanners, np.int64)[view.app]
+            else:
+                total = total * len(words[trait]) + getattr(view, trait)
+        return total
+
+
+def _events(route: j.Route) -> dict[str, int]:
+    """Numbers of the events of a kind of journey that anything depends on."""
+    waited = {branch.event for branch in route.branches if branch.event is not None}
+    asked = {leg.asks for step in route.steps for leg in step.legs if leg.asks}
+    return {event: number for number, event in enumerate(sorted(waited | asked))}
