@@ -48,6 +48,8 @@ SCHEMA: Final = pa.schema(
     ]
 )
 PART_ROWS: Final = 50_000
+JOIN_EVERY: Final = 64
+"""Parts; at one flush in two seconds, a file of rows every two minutes."""
 
 
 class Outcome(NamedTuple):
@@ -96,8 +98,9 @@ def write(rows: pa.Table, path: Path) -> None:
 class Writer:
     """Collects the rows of one process.
 
-    What was flushed survives a crash: flushed rows are whole Parquet files of their own, which
-    ``close`` joins into the one file of the process.
+    What was flushed survives a crash: flushed rows are whole Parquet files of their own, each
+    named after the flushes it holds. Every so many are joined into a bigger one, so that hours
+    leave few files, and ``close`` joins all into the one file of the process, a part at a time.
     """
 
     def __init__(self, folder: Path, process: str) -> None:
@@ -107,6 +110,7 @@ class Writer:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._rows: list[Outcome] = []
         self._parts: list[Path] = []
+        self._flushes = 0
         self._closed = False
         self._lock = threading.Lock()
 
@@ -122,11 +126,24 @@ class Writer:
             rows, self._rows = self._rows, []
             if not rows:
                 return
-            part = self.folder / f"{self.process}.part{len(self._parts):05d}.parquet"
-            half = part.with_suffix(".writing")
-            pq.write_table(table(rows), half, compression="zstd")
-            half.rename(part)
-            self._parts.append(part)
+            self._put(table(rows), self._flushes, self._flushes)
+            self._flushes += 1
+            if self._flushes % JOIN_EVERY == 0:
+                small, self._parts = self._parts[-JOIN_EVERY:], self._parts[:-JOIN_EVERY]
+                joined = pa.concat_tables([pq.read_table(one, schema=SCHEMA) for one in small])
+                # Now readable twice, so whoever reads takes the bigger one.
+                self._put(
+                    joined.unify_dictionaries(), self._flushes - JOIN_EVERY, self._flushes - 1
+                )
+                for one in small:
+                    one.unlink()
+
+    def _put(self, rows: pa.Table, first: int, last: int) -> None:
+        part = self.folder / f"{self.process}.part{first:07d}-{last:07d}.parquet"
+        half = part.with_suffix(".writing")
+        pq.write_table(rows, half, compression="zstd")
+        half.rename(part)
+        self._parts.append(part)
 
     def close(self) -> Path:
         """Flush and join the parts; returns the file of this process.
@@ -148,12 +165,31 @@ class Writer:
         return whole
 
 
+def _held_elsewhere(file: Path, files: list[Path]) -> bool:
+    """Whether another file holds the rows of this one.
+
+    A process that was killed while it tidied up leaves parts beside the file that holds them.
+    """
+    process, _, span = file.stem.partition(".part")
+    if not span:
+        return False
+    first, last = map(int, span.split("-"))
+    for other in files:
+        name, _, wider = other.stem.partition(".part")
+        if name != process or other == file:
+            continue
+        if not wider:
+            return True
+        begin, end = map(int, wider.split("-"))
+        if begin <= first and last <= end:
+            return True
+    return False
+
+
 def read(folder: Path, observer: str | None = None) -> pa.Table:
     """All rows that the processes of a run have written to ``folder`` so far."""
     files = sorted(Path(folder).glob("*.parquet"))
-    # A process that was killed while it tidied up leaves parts beside the file that holds them.
-    whole_ones = {file.stem for file in files}
-    files = [file for file in files if file.stem.split(".part")[0] not in whole_ones - {file.stem}]
+    files = [file for file in files if not _held_elsewhere(file, files)]
     tables = [pq.read_table(file, schema=SCHEMA).unify_dictionaries() for file in files]
     if not tables:
         return SCHEMA.empty_table()

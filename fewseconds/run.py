@@ -70,6 +70,7 @@ class Stage:
                 plan_origin_us=origin_us,
             ) as services:
                 summary = self._load(services)
+                troubles += summary.lost
                 self.say("stopping the services", 1.0)
         except HarnessError as error:
             troubles.append(str(error))

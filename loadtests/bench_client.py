@@ -45,7 +45,9 @@ def lean(environment: Any, url: str, connections: int) -> Callable[[], None]:  #
 
 def fasthttp(environment: Any, url: str, connections: int) -> Callable[[], None]:  # noqa: ANN401 - untyped
     """What a FastHttpUser calls as ``self.client``; it fires the event itself."""
-    session = FastHttpSession(url, environment.events.request, None, concurrency=connections)
+    session = FastHttpSession(
+        url.rstrip("/"), environment.events.request, None, concurrency=connections
+    )
 
     def ask() -> None:
         session.get("/", name="/")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from fewseconds import contracts as c
+from fewseconds.errors import UsageError
 from fewseconds.journey import OUTCOMES
 from loadtests.connection import AnswerTimeoutError
 from loadtests.pool import Pool
@@ -43,6 +44,19 @@ class Transport(Protocol):
         """Hang up."""
 
 
+def transport(name: str) -> Callable[[str, int], Transport]:
+    """The maker of a transport, ``lean`` or ``fasthttp``; raises UsageError for another name."""
+    if name == "fasthttp":
+        # It loads half of Locust's HTTP stack, which the lean client does without.
+        from loadtests.fasthttp import FastHttp  # noqa: PLC0415
+
+        return FastHttp
+    if name != "lean":
+        message = f"--client {name!r}: unknown; choose lean or fasthttp"
+        raise UsageError(message)
+    return Pool
+
+
 class Client:
     """Requests to one service; safe to share between greenlets."""
 
@@ -51,13 +65,13 @@ class Client:
         base_url: str,
         connections: int,
         heard: Callable[..., None],
-        transport: Callable[[str, int], Transport] = Pool,
+        make: Callable[[str, int], Transport] = Pool,
     ) -> None:
         """Keep up to ``connections`` open; ``heard`` is told of every request (Locust's event).
 
         Raises UsageError if ``base_url`` is no address.
         """
-        self._transport = transport(base_url, connections)
+        self._transport = make(base_url, connections)
         self._heard = heard
 
     def ask(

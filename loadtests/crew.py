@@ -12,6 +12,7 @@ import os
 import sys
 import time
 import traceback
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
@@ -31,10 +32,12 @@ LEAD_US: Final = 300_000
 """Between having everything ready and the beginning of the plan."""
 CREW_LEAD_US: Final = 1_000_000
 LOOK_S: Final = 0.1
+PREPARING_SILENCE_S, PLAYING_SILENCE_S = 60.0, 3.0
+"""Beyond the 4 s after which Locust itself misses a worker: getting ready is hard work."""
 CLOCK_PINGS: Final = 20
-ORDER, READY, PLAY, DONE, FAILED, REFUSED, CLOCK = (
+HELLO, ORDER, READY, PLAY, DONE, FAILED, REFUSED, CLOCK = (
     f"fewseconds_{word}"
-    for word in ("order", "ready", "play", "done", "failed", "refused", "clock")
+    for word in ("hello", "order", "ready", "play", "done", "failed", "refused", "clock")
 )
 
 
@@ -129,31 +132,36 @@ class _Master:
         self._ready: dict[int, int] = {}
         self._reports: dict[int, bytes] = {}
         self._lost: dict[int, str] = {}
+        self._listening: set[str] = set()
         self._refused: set[str] = set()
         for word, heard in (
+            (HELLO, self._on_hello),
             (READY, self._on_ready),
             (DONE, self._on_done),
             (FAILED, self._on_failed),
             (CLOCK, self._on_clock),
         ):
             runner.register_message(word, heard)
-        runner.environment.events.worker_connect.add_listener(self._on_connect)
 
     def lead(self) -> None:
         """Run the crew once."""
+        # Locust counts a worker as ready a little before its locustfile can hear us.
         names = sorted(client.id for client in self._runner.clients.ready)
+        while not self._listening.issuperset(names):
+            gevent.sleep(LOOK_S)
+            names = sorted(client.id for client in self._runner.clients.ready)
         self._members = {name: index for index, name in enumerate(names)}
         count = len(names)
         for name, index in self._members.items():
             order = {"index": index, "count": count, "boot": boot()}
             order["order"] = self._job.order(index, count)
             self._runner.send_message(ORDER, order, name)
-        self._wait_for(self._ready)
+        self._wait_for(self._ready, PREPARING_SILENCE_S)
         epoch_us = monotonic_us() + CREW_LEAD_US
         for name, index in self._members.items():
             if index in self._ready:
                 self._runner.send_message(PLAY, {"epoch_us": epoch_us}, name)
-        self._wait_for(self._reports)
+        self._wait_for(self._reports, PLAYING_SILENCE_S)
         facts = CrewFacts(
             workers=count,
             lost=tuple(self._lost[index] for index in sorted(self._lost)),
@@ -163,13 +171,16 @@ class _Master:
         self._job.finish(self._reports, facts, epoch_us)
         self._runner.quit()
 
-    def _wait_for(self, answers: dict[int, Any]) -> None:
+    def _wait_for(self, answers: dict[int, Any], silence_s: float) -> None:
+        silent: Counter[int] = Counter()
         while len(answers.keys() | self._lost.keys()) < len(self._members):
             gevent.sleep(LOOK_S)
             for name, index in self._members.items():
                 client = self._runner.clients.get(name)
                 gone = client is None or client.state == STATE_MISSING
-                if gone and index not in answers and index not in self._lost:
+                silent[index] = silent[index] + 1 if gone else 0
+                over = silent[index] * LOOK_S > silence_s
+                if over and index not in answers and index not in self._lost:
                     self._lose(index, "has ended or cannot be reached any more")
 
     def _lose(self, index: int, how: str) -> None:
@@ -177,12 +188,14 @@ class _Master:
         log.error(sentence)
         self._lost[index] = sentence
 
-    def _on_connect(self, client_id: str, **_: object) -> None:
-        if self._members and client_id not in self._members:
-            self._refused.add(client_id)
+    def _on_hello(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - as above
+        name = msg.node_id
+        self._listening.add(name)
+        if self._members and name not in self._members:
+            self._refused.add(name)
             reason = f"the shares were given out to {len(self._members)} workers already"
-            self._runner.send_message(REFUSED, {"reason": reason}, client_id)
-            log.warning("late worker %s refused: %s", client_id, reason)
+            self._runner.send_message(REFUSED, {"reason": reason}, name)
+            log.warning("late worker %s refused: %s", name, reason)
 
     def _on_ready(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - as above
         self._ready[msg.data["index"]] = msg.data["uncertainty_us"]
@@ -210,6 +223,7 @@ class _Worker:
             runner.register_message(word, heard, concurrent=True)
         runner.register_message(REFUSED, self._on_refused)
         runner.register_message(CLOCK, self._on_clock)
+        runner.send_message(HELLO, {})
 
     def _on_order(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - as above
         data = msg.data

@@ -135,8 +135,9 @@ class Generator(LocustProcess):
     """The load generator that plays a plan."""
 
     def __init__(
-        self, folder: Path, window: Plan, window_us: tuple[int, int], targets: Targets, token: str
-    ) -> None:
+        self, folder: Path, window: Plan, window_us: tuple[int, int], targets: Targets, token: str,
+        *, processes: int = 1, client: str = "lean",
+    ) -> None:  # fmt: skip
         """Write its orders into ``folder``; ``window`` holds the rows to play.
 
         Raises UsageError if a journey has a step that a phone cannot do.
@@ -146,7 +147,7 @@ class Generator(LocustProcess):
             raise UsageError("\n".join(f"{window.scenario.name}: {line}" for line in unknown))
         length_s = (window_us[1] - window_us[0]) / 1e6
         limit_s = length_s + window.scenario.load.drain_s + LATE_END_S
-        super().__init__(folder, LOCUSTFILE, SPEC_VARIABLE, limit_s=limit_s)
+        super().__init__(folder, LOCUSTFILE, SPEC_VARIABLE, processes, limit_s=limit_s)
         self.spec = LoadSpec(
             scenario=str(self.folder / "scenario.json"),
             plan=str(self.folder / "plan.parquet"),
@@ -157,6 +158,7 @@ class Generator(LocustProcess):
             outcomes=str(self.folder / "outcomes"),
             summary=str(self.summary),
             strip=str(self.folder / "strip"),
+            client=client,
             parent=self.parent,
         )
         Path(self.spec.scenario).write_bytes(msgspec.json.encode(window.scenario))

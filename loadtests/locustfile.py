@@ -1,27 +1,34 @@
-"""Locust's entry: an idle user keeps Locust content while our dispatcher plays the plan."""
+"""Locust's entry: an idle user keeps Locust content while our dispatcher plays the plan.
+
+Alone, as a master, or as a worker on this or another host: worker i of n plays rows i, i + n,
+i + 2n, … of the same plan. Workers need nothing but this file: they are sent their rows, and what
+a worker on another host wrote down is sent back.
+"""
 
 from __future__ import annotations
 
+import io
 import os
-import sys
+import tempfile
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import gevent
 import msgspec
+import pyarrow.parquet as pq
 from locust import User, constant, events, task
 
-from fewseconds.errors import EXIT_INCONCLUSIVE
 from fewseconds.outcomes import Writer
-from loadtests.client import Client
+from fewseconds.plan import Plan
+from fewseconds.scenario import Scenario
+from loadtests import crew
+from loadtests.client import Client, transport
 from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
-from loadtests.phone import PROCESS, World
+from loadtests.phone import World
 from loadtests.scans import Scans
-from loadtests.spec import SPEC_VARIABLE, Clock, LoadSummary, read_spec
+from loadtests.spec import SPEC_VARIABLE, Clock, LoadSpec, LoadSummary, read_spec, together
 
-LEAD_US = 300_000
-"""Between having everything ready and the beginning of the window."""
 PARENT_LOOK_S = 1.0
 
 
@@ -35,69 +42,125 @@ class Anchor(User):
         """Do nothing."""
 
 
-def play(environment: Any) -> None:  # noqa: ANN401 - Locust's environment is untyped
-    """Play the plan once, write what happened, and let Locust end."""
-    spec = read_spec(os.environ.get(SPEC_VARIABLE))
-    plan = spec.load_plan()
-    heard = environment.events.request.fire
-    connections = plan.scenario.load.in_flight_max
-    clients = {
-        name: Client(getattr(spec.targets, name), connections, heard)
-        for name in ("psp", "sms", "portal")
-    }
-    writer = Writer(Path(spec.outcomes), PROCESS)
-    gevent.spawn(end_with, spec.parent, writer)
-    scans = Scans(plan, Path(spec.strip), spec.strip_count)
-    clock = Clock(0)
-    world = World(plan, clock, clients, scans, writer, spec.token)
-    scans.wait_until_ahead((spec.window_us[1] - spec.window_us[0]) / 1e6)
-    clock.epoch_us = time.monotonic_ns() // 1000 + LEAD_US - spec.window_us[0]
-    dispatcher = Dispatcher(world, spec.window_us)
-    try:
-        cpu_s, wall_s = time.process_time(), time.monotonic()
-        dispatcher.run()
-        cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
-    finally:
-        scans.close()
-        writer.close()
-    summary = LoadSummary(
-        epoch_us=clock.epoch_us,
-        intended=dispatcher.intended,
-        started=dispatcher.started,
-        dropped=dispatcher.dropped,
-        in_flight_integral_s=dispatcher.in_flight_integral_s,
-        gauge_interval_s=GAUGE_INTERVAL_S,
-        in_flight_max=dispatcher.in_flight_max,
-        cpu_s=cpu_s,
-        wall_s=wall_s,
-        misreads=scans.misreads,
-        typed=scans.typed,
-    )
-    Path(spec.summary).write_bytes(msgspec.json.encode(summary))
-    environment.runner.quit()
+class Order(msgspec.Struct, frozen=True):
+    """What a worker is sent."""
+
+    spec: LoadSpec
+    scenario: bytes
+    rows: bytes
+    """Its share of the plan, as Parquet."""
+    boot: str
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What a worker sends back."""
+
+    summary: LoadSummary
+    outcomes: bytes
+    """Its file of outcomes, from another host only."""
+
+
+class Journeys:
+    """The job of :mod:`loadtests.crew`: play a plan."""
+
+    def __init__(self, environment: Any) -> None:  # noqa: ANN401 - Locust's environment is untyped
+        """Know where Locust wants to hear of requests."""
+        self._heard = environment.events.request.fire
+        self._plan: Plan | None = None
+
+    def order(self, index: int, count: int) -> bytes:
+        """The rows of worker ``index``, and everything it has to know about them."""
+        spec = read_spec(os.environ.get(SPEC_VARIABLE))
+        self._plan = self._plan or spec.load_plan()
+        rows = io.BytesIO()
+        pq.write_table(self._plan.share(index, count).table, rows)
+        scenario = Path(spec.scenario).read_bytes()
+        return msgspec.msgpack.encode(Order(spec, scenario, rows.getvalue(), crew.boot()))
+
+    def prepare(self, order: bytes, index: int, count: int) -> None:
+        """Open clients and have scans made until they are far enough ahead."""
+        told = msgspec.msgpack.decode(order, type=Order)
+        self._spec = spec = told.spec
+        scenario = msgspec.json.decode(told.scenario, type=Scenario)
+        plan = Plan(scenario, spec.seed, pq.read_table(io.BytesIO(told.rows)))
+        self._here = told.boot == crew.boot() and Path(spec.scenario).exists()
+        elsewhere = Path(tempfile.mkdtemp(prefix="fewseconds-load-")) if not self._here else None
+        folder = Path(spec.outcomes) if elsewhere is None else elsewhere / "outcomes"
+        strip = Path(spec.strip) if elsewhere is None else elsewhere / "strip"
+        make = transport(spec.client)
+        connections = scenario.load.in_flight_max
+        clients = {
+            name: Client(getattr(spec.targets, name), connections, self._heard, make)
+            for name in ("psp", "sms", "portal")
+        }
+        self._writer = Writer(folder, "load" if count == 1 else f"load-{index}")
+        if self._here:
+            gevent.spawn(end_with, spec.parent, self._writer)
+        self._scans = Scans(plan, strip, 0 if index else spec.strip_count)
+        self._clock = Clock(0)
+        self._world = World(plan, self._clock, clients, self._scans, self._writer, spec.token)
+        self._scans.wait_until_ahead((spec.window_us[1] - spec.window_us[0]) / 1e6)
+
+    def play(self, epoch_us: int) -> bytes:
+        """Play the rows and write what happened."""
+        spec, scans = self._spec, self._scans
+        self._clock.epoch_us = epoch_us - spec.window_us[0]
+        dispatcher = Dispatcher(self._world, spec.window_us)
+        try:
+            cpu_s, wall_s = time.process_time(), time.monotonic()
+            dispatcher.run()
+            cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
+        finally:
+            scans.close()
+            written = self._writer.close()
+        summary = LoadSummary(
+            epoch_us=self._clock.epoch_us,
+            intended=dispatcher.intended,
+            started=dispatcher.started,
+            dropped=dispatcher.dropped,
+            in_flight_integral_s=dispatcher.in_flight_integral_s,
+            gauge_interval_s=GAUGE_INTERVAL_S,
+            in_flight_max=dispatcher.in_flight_max,
+            cpu_s=cpu_s,
+            wall_s=wall_s,
+            misreads=scans.misreads,
+            typed=scans.typed,
+        )
+        outcomes = b"" if self._here else written.read_bytes()
+        return msgspec.msgpack.encode(Share(summary, outcomes))
+
+    def finish(self, reports: dict[int, bytes], facts: crew.CrewFacts, epoch_us: int) -> None:
+        """Put everything where whoever started us looks for it."""
+        spec = read_spec(os.environ.get(SPEC_VARIABLE))
+        shares = {
+            index: msgspec.msgpack.decode(data, type=Share) for index, data in reports.items()
+        }
+        for index, share in shares.items():
+            if share.outcomes:
+                folder = Path(spec.outcomes)
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / f"load-{index}.parquet").write_bytes(share.outcomes)
+        if shares:
+            summary = msgspec.structs.replace(
+                together(
+                    [share.summary for share in shares.values()], epoch_us - spec.window_us[0]
+                ),
+                workers=facts.workers,
+                lost=facts.lost,
+                clock_uncertainty_us=facts.clock_uncertainty_us,
+            )
+            Path(spec.summary).write_bytes(msgspec.json.encode(summary))
 
 
 def end_with(parent: int, writer: Writer) -> None:
     """End when whoever started us has been killed: nobody wants our load any more."""
-    while parent in (0, os.getppid()):
+    while not parent or Path(f"/proc/{parent}").exists():
         gevent.sleep(PARENT_LOOK_S)
     writer.flush()
-    leave()
+    crew.leave()
 
 
-def leave() -> NoReturn:
-    """End at once, without Locust's farewell; the decoding processes notice that nobody reads."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(EXIT_INCONCLUSIVE)
-
-
-@events.test_start.add_listener
-def start(environment: Any, **_: Any) -> None:  # noqa: ANN401 - as above
-    """Begin beside Locust's own users."""
-
-    def failed(_: gevent.Greenlet) -> None:
-        # The log ends with the cause, not with Locust's tables, because its end is what is shown.
-        leave()
-
-    gevent.spawn(play, environment).link_exception(failed)
+@events.init.add_listener
+def init(environment: Any, **_: Any) -> None:  # noqa: ANN401 - as above
+    """Take part."""
+    crew.enlist(environment, Journeys(environment))

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from loadtests.scans import Scans
     from loadtests.spec import Clock
 
-PROCESS: Final = "load"
 REQUEST_TIMEOUT_S: Final = 60.0
 """Longer than any limit inside the chain, so that the chain's own limits speak first."""
 STRANGE_CODES: Final = ("not_noticed",)
@@ -330,7 +329,7 @@ class Phone:
         self.world.writer.add(
             Outcome(
                 observer="client",
-                process=PROCESS,
+                process=self.world.writer.process,
                 journey_id=self.row.journey_id,
                 branch=at.branch,
                 step=at.step,

@@ -16,6 +16,7 @@ from locust import User, constant, events, task
 
 from fewseconds.errors import UsageError
 from loadtests import crew
+from loadtests.client import transport
 from loadtests.connection import AnswerTimeoutError
 from loadtests.open_model import OpenModel
 from loadtests.pool import Pool
@@ -26,8 +27,6 @@ from loadtests.schedule import starts_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from loadtests.client import Transport
 
 TURN_S: Final = 1.0
 FIELDS: Final = "accept: */*\r\n"
@@ -69,7 +68,7 @@ class Probe:
         base = f"{parts.scheme}://{parts.netloc}"
         # Together the workers open as many connections as are allowed.
         mine = -(-(spec.connections_max - index) // count) if spec.connections_max else 0
-        self._line = transport(spec.client, base, max(mine, 1) if spec.connections_max else 0)
+        self._line = transport(spec.client)(base, max(mine, 1) if spec.connections_max else 0)
         self._recorder = Recorder(round(spec.settle_s * 1e6))
         self._aborted = False
 
@@ -159,19 +158,6 @@ class Probe:
                 self._aborted = True
             if parent and not Path(f"/proc/{parent}").exists():
                 crew.leave()
-
-
-def transport(client: str, base_url: str, connections_max: int) -> Transport:
-    """The client by its name; raises UsageError if there is none of it."""
-    if client == "fasthttp":
-        # It loads half of Locust's HTTP stack, which the lean client does without.
-        from loadtests.fasthttp import FastHttp  # noqa: PLC0415
-
-        return FastHttp(base_url, connections_max)
-    if client != "lean":
-        message = f"--client {client!r}: unknown; choose lean or fasthttp"
-        raise UsageError(message)
-    return Pool(base_url, connections_max)
 
 
 @events.init.add_listener

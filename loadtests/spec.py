@@ -49,6 +49,7 @@ class LoadSpec(msgspec.Struct, frozen=True):
     """Where the generator writes its :class:`LoadSummary` at the end."""
     strip: str
     strip_count: int = 12
+    client: str = "lean"
     parent: int = 0
     """Process id of whoever started the generator: it ends when that one has gone. 0 is nobody."""
 
@@ -75,6 +76,24 @@ class LoadSummary(msgspec.Struct, frozen=True):
     misreads: int
     typed: int
     """Journeys whose QR was not read, so the consumer number was typed."""
+    workers: int = 1
+    lost: tuple[str, ...] = ()
+    """One sentence a worker whose share is missing."""
+    clock_uncertainty_us: int = 0
+    """Of the worst worker on another host."""
+
+
+def together(shares: list[LoadSummary], epoch_us: int) -> LoadSummary:
+    """What several workers did; the processor time is that of the busiest."""
+    busiest = max(shares, key=lambda share: share.cpu_s / max(share.wall_s, 1e-9))
+    added = {
+        name: sum(getattr(share, name) for share in shares)
+        for name in (
+            "intended", "started", "dropped", "in_flight_integral_s", "in_flight_max", "misreads",
+            "typed",
+        )
+    }  # fmt: skip
+    return msgspec.structs.replace(busiest, epoch_us=epoch_us, workers=len(shares), **added)
 
 
 def read_spec(path: str | None) -> LoadSpec:

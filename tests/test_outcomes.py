@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -158,6 +159,32 @@ def test_a_kill_while_tidying_up_doubles_nothing(
         writer.close()
     assert len(list(tmp_path.glob("*.part*"))) == kept
     assert numbers(tmp_path) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("killed_at", [0, 1, 4])
+def test_hours_leave_few_files(
+    killed_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every so many parts become one, and a kill in between neither loses nor doubles a row."""
+    monkeypatch.setattr(outcomes, "JOIN_EVERY", 4)
+    writer, unlink, left = Writer(tmp_path, "load"), Path.unlink, [killed_at + 8]
+
+    def killed(path: Path) -> None:
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        unlink(path)
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    for number in range(11):
+        writer.add(row(number))
+        writer.flush()
+    assert len(list(tmp_path.glob("*.part*"))) == 5
+    writer.add(row(11))
+    with contextlib.suppress(KeyboardInterrupt):
+        writer.flush()
+    assert numbers(tmp_path) == list(range(12))
+    assert len(list(tmp_path.glob("*.part*"))) == 7 - killed_at
 
 
 def test_half_written_files_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from fewseconds.errors import HarnessError
 from fewseconds.outcomes import Writer
 from fewseconds.plan import SCHEMA, Plan
 from loadtests.client import Client
-from loadtests.phone import PROCESS, World
+from loadtests.phone import World
 from loadtests.spec import Clock
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def stage(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
         lines = dict.fromkeys(("psp", "sms", "portal"), clients[-1])
         folder = tmp_path / "outcomes"
         clock = Clock(0)
-        world = World(plan, clock, lines, NoScans(), Writer(folder, PROCESS), "token")  # type: ignore[arg-type]
+        world = World(plan, clock, lines, NoScans(), Writer(folder, "load"), "token")  # type: ignore[arg-type]
         clock.epoch_us = time.monotonic_ns() // 1000 + 50_000
         # Long enough for everybody to be on their way when the window, and the drain after it, end.
         return Stage(world, (0, count * gap_us + 1_500_000), folder)

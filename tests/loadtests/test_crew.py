@@ -1,0 +1,169 @@
+"""One plan on several workers of stock Locust: who plays what, who is missed, who comes late."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from fewseconds import contracts as c
+from fewseconds import measures, outcomes, scenario_file
+from fewseconds.errors import EXIT_USAGE
+from fewseconds.plan import SCHEMA, Plan
+from loadtests.launch import LOCUSTFILE, Generator, free_port
+from loadtests.spec import SPEC_VARIABLE, LoadSummary, Targets
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+COUNT, GAP_US = 30, 50_000
+PATIENCE_S = 40.0
+HUMAN = {"law": "constant", "value_ms": 50, "source": "quick for a test"}
+QUICK: dict[str, Any] = {
+    "journeys": {"portal": {"steps": ["fill_log_in", "log_in"]}},
+    "stations": {"person_logs_in": {"service_time": HUMAN}},
+    "load": {"drain_s": 3, "in_flight_max": 100},
+}
+ELSEWHERE = """
+import sys
+from loadtests import crew
+crew.boot = lambda: "another host"
+from locust.main import main
+sys.exit(main())
+"""
+"""A worker that takes this host for another one: it has another clock and shares no disk."""
+
+
+class Played(NamedTuple):
+    """A generator's orders, and how to look at what came of them."""
+
+    generator: Generator
+    plan: Plan
+
+    def rows(self) -> pl.DataFrame:
+        """The outcomes of the journeys' first steps."""
+        found = measures.frame(outcomes.read(self.generator.folder / "outcomes"))
+        return found.filter(pl.col("step") == "fill_log_in").sort("journey_id")
+
+    def summary(self) -> LoadSummary:
+        """What the master wrote."""
+        return msgspec.json.decode(self.generator.summary.read_bytes(), type=LoadSummary)
+
+
+@pytest.fixture
+def orders(
+    tmp_path: Path, serve: Callable[..., Any], json_reply: Callable[..., bytes]
+) -> Callable[..., Played]:
+    """Make the orders for thirty short journeys against a portal that lets everybody in."""
+
+    def answer(request: Any, connection: socket.socket) -> bool:  # noqa: ANN401 - conftest's Request
+        if request.path == c.PORTAL_LOG_IN:
+            connection.sendall(json_reply(201, {"token": "t"}))
+        else:
+            message = {"message_id": "m", "reference": "r", "sender": "BESTMU-S", "text": "Paid"}
+            connection.sendall(json_reply(200, {"messages": [message]}))
+        return True
+
+    def make(processes: int, gap_us: int = GAP_US) -> Played:
+        rows = [
+            {
+                "journey_id": 100 + number, "consumer": number, "bill": number, "kind": "portal",
+                "app": "bhim", "bank": "SBI", "medium": "", "intended_start_us": number * gap_us,
+            }
+            for number in range(COUNT)
+        ]  # fmt: skip
+        scenario = scenario_file.load("smoke", QUICK)
+        plan = Plan(scenario, 7, pa.Table.from_pylist(rows, SCHEMA))
+        url = serve(answer).url
+        window_us = (0, COUNT * gap_us)
+        targets = Targets(url, url, url)
+        return Played(
+            Generator(tmp_path, plan, window_us, targets, "token", processes=processes), plan
+        )
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 3])
+def test_workers_play_the_plan_without_overlap_or_gap(
+    orders: Callable[..., Played], processes: int
+) -> None:
+    """However many play, every journey is played once, at its time, by the worker it belongs to."""
+    played = orders(processes)
+    with played.generator as generator:
+        summary = generator.wait(lambda: None)
+    assert (summary.workers, summary.intended, summary.lost) == (processes, COUNT, ())
+    rows = played.rows()
+    assert rows["journey_id"].to_list() == [100 + number for number in range(COUNT)]
+    assert rows["intended_us"].to_list() == played.plan.starts_us.tolist()
+    names = [f"load-{n % processes}" if processes > 1 else "load" for n in range(COUNT)]
+    assert rows["process"].cast(pl.String).to_list() == names
+    walked = measures.journeys(
+        measures.frame(outcomes.read(generator.folder / "outcomes")), played.plan
+    )
+    assert walked["fate"].to_list() == ["confirmed"] * COUNT
+
+
+@pytest.fixture
+def locust() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start stock Locust as one would at the command line; everything is ended at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(
+            played: Played, port: int, *options: str, code: str = ""
+        ) -> subprocess.Popen[bytes]:
+            orders, environment = played.generator.orders, dict(os.environ)
+            orders.write_bytes(msgspec.json.encode(played.generator.spec))
+            side = "--master-host", "--master-port"
+            if "--master" in options:
+                environment[SPEC_VARIABLE] = str(orders)
+                side = "--master-bind-host", "--master-bind-port"
+            program = ["-c", code] if code else ["-m", "locust"]
+            command = [sys.executable, *program, "-f", str(LOCUSTFILE), "--headless", *options]
+            command += ["--loglevel", "WARNING", side[0], "127.0.0.1", side[1], str(port)]
+            process = subprocess.Popen(
+                command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+@pytest.mark.slow
+def test_workers_on_other_hosts_need_no_files_and_no_common_clock(
+    orders: Callable[..., Played], locust: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    """Rows go out and outcomes come back in messages, clocks are compared, late comers refused."""
+    # One worker is of this host, one believes that it is not, and the third comes late.
+    played, port = orders(2, 250_000), free_port()
+    master = locust(played, port, "--master", "--expect-workers", "2", "-u", "1", "-r", "1")
+    near = locust(played, port, "--worker")
+    far = locust(played, port, "--worker", code=ELSEWHERE)
+    deadline_s = time.monotonic() + PATIENCE_S
+    folder = played.generator.folder / "outcomes"
+    while not list(folder.glob("*.part*")) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    late = locust(played, port, "--worker")
+    said = [one.communicate(timeout=PATIENCE_S)[1].decode() for one in (late, master, near, far)]
+    summary = played.summary()
+    assert (summary.workers, summary.intended, summary.lost) == (2, COUNT, ()), said
+    assert 0 < summary.clock_uncertainty_us < 1_000_000
+    rows = played.rows()
+    assert rows["journey_id"].to_list() == [100 + number for number in range(COUNT)]
+    # Both clocks are the same here, so the journeys of both workers begin when they should.
+    assert (rows["start_us"] - rows["intended_us"]).max() < 1_000_000  # type: ignore[operator]
+    assert late.returncode == EXIT_USAGE
+    assert "the shares were given out to 2 workers already" in said[0]
