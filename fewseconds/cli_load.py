@@ -96,6 +96,39 @@ def load_selfcheck(
     )
 
 
+@load_app.command("search")
+def load_search(
+    url: Url,
+    slo: Annotated[str, typer.Option("--slo", metavar="P=TIME", help="Such as p95=200ms.")],
+    rate_from: Annotated[float, typer.Option("--from", help="Requests/s to begin at.")] = 10.0,
+    rate_to: Annotated[float, typer.Option("--to", help="Requests/s not to exceed.")] = 5000.0,
+    step: Annotated[str, typer.Option(help="How long a rate is measured.")] = "10s",
+    settle: Annotated[str, typer.Option(help="How long a rate settles before.")] = "2s",
+    precision: Annotated[
+        float, typer.Option(help="Width of the bracket at the end.", min=0.005, max=0.5)
+    ] = 0.03,
+    poisson: Annotated[
+        bool, typer.Option("--poisson/--even", help="Random or evenly spaced arrivals.")
+    ] = True,
+    processes: Processes = 1,
+    seed: Annotated[int, typer.Option(help="Seed of random arrivals.", min=0)] = 1,
+    allow_host: Allow = None,
+    as_json: Json = False,
+) -> None:
+    """Find the highest rate that meets a limit, by ramp and bisection.
+
+    Prints the bracket: the highest rate that met the limit and the lowest that did not.
+    """
+    from fewseconds.commands import search as commands
+
+    wish = commands.SearchWish(
+        url=url, slo=slo, rate_from=rate_from, rate_to=rate_to, step=step, settle=settle,
+        precision=precision, poisson=poisson, processes=processes, seed=seed,
+        allow_host=allow_host or [],
+    )  # fmt: skip
+    carry_out(lambda: commands.load_search(wish, as_json=as_json), as_json=as_json)
+
+
 @bench_app.command("client")
 def bench_client(
     requests: Annotated[int, typer.Option(help="Requests a measurement.", min=1000)] = 10_000,

@@ -141,6 +141,11 @@ def probe(spec: ProbeSpec, say: Callable[[str, float], None], processes: int = 1
 
     Raises HarnessError if the generator fails.
     """
+    return judge(spec, sent(spec, say, processes))
+
+
+def sent(spec: ProbeSpec, say: Callable[[str, float], None], processes: int = 1) -> ProbeSummary:
+    """Run a probe in processes of its own; raises HarnessError if the generator fails."""
     with tempfile.TemporaryDirectory(prefix="fewseconds-probe-") as temporary:
         folder = Path(temporary)
         generator = LocustProcess(
@@ -157,11 +162,10 @@ def probe(spec: ProbeSpec, say: Callable[[str, float], None], processes: int = 1
                 lambda: say("sending", min(generator.age_s / length_s, 0.99))
             )
         try:
-            summary = msgspec.msgpack.decode(data, type=ProbeSummary)
+            return msgspec.msgpack.decode(data, type=ProbeSummary)
         except msgspec.DecodeError as error:
             message = f"load generator: its summary cannot be read: {error}; run it again"
             raise HarnessError(message) from None
-    return judge(spec, summary)
 
 
 def judge(spec: ProbeSpec, summary: ProbeSummary) -> ProbeResult:

@@ -1,0 +1,198 @@
+"""The highest rate at which a server still meets a limit: a ramp, then bisection.
+
+Every step is a probe with a settling phase of its own, so what an earlier step left behind is not
+counted. A step passes or fails by a test on the share of requests that are too slow: requests
+follow each other and are alike, so the share is taken in batches of time and its mean is tested
+with Student's t over the batches (the method of batch means; Law, Simulation Modeling and
+Analysis, 5th ed., section 9.5.3). A step that is neither clearly good nor clearly bad is measured
+again, longer; one that stays undecided is decided by its share and called so among the steps.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+import numpy as np
+import scipy.stats
+
+from fewseconds.errors import HarnessError, UsageError
+from loadtests.schedule import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from loadtests.probe import ProbeResult, ProbeSpec
+    from loadtests.recorder import Limit, Second
+
+BATCHES, BATCHES_MIN = 10, 5
+CONFIDENCE: Final = 0.95
+GROWTH: Final = 1.6
+LONGER: Final = 2.0
+EXTENSIONS_MAX: Final = 1
+STEPS_MAX: Final = 40
+Word = Literal["pass", "fail", "undecided", "inconclusive"]
+
+
+class SearchSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What is searched, and how closely."""
+
+    rate_from: float
+    rate_to: float
+    """The search does not go beyond it."""
+    step_s: float = 10.0
+    settle_s: float = 2.0
+    precision: float = 0.03
+    """Width of the bracket at which the search ends, as a share of its middle."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One rate, measured."""
+
+    rate: float
+    word: Word
+    too_slow_share: float
+    """Of all requests: how many broke the limit or brought no answer."""
+    low: float
+    high: float
+    """Interval of that share over the batches."""
+    seconds: float
+    observed_ms: float | None
+    """The quantile that is limited."""
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer."""
+
+    verdict: Literal["pass", "fail", "inconclusive"]
+    """``pass``: a bracket was found; ``fail``: even the lowest rate is too much."""
+    lo: float | None
+    """The highest rate that met the limit."""
+    hi: float | None
+    """The lowest rate above it that did not; None if even the highest rate met it."""
+    steps: list[Step]
+    reason: str = ""
+
+
+def judged(seconds: list[Second], limit: Limit, skipped: int) -> tuple[Word, float, float, float]:
+    """Whether the share of slow requests is clearly above or below what is allowed.
+
+    Returns the word, the share and its interval. The first ``skipped`` seconds belong to settling.
+    """
+    rows = [
+        (one.share_above(limit.limit_us) * total, total)
+        for one in seconds
+        if one.second >= skipped and (total := sum(one.counts) + one.never)
+    ]
+    if len(rows) < BATCHES_MIN:
+        message = f"search: {len(rows)} seconds are too few to test; lengthen --step"
+        raise UsageError(message)
+    count = min(BATCHES, len(rows))
+    batches = [np.sum(part, axis=0) for part in np.array_split(np.array(rows), count)]
+    shares = np.array([slow / total for slow, total in batches])
+    total = np.sum(rows, axis=0)
+    share, allowed = float(total[0] / total[1]), 1 - limit.share
+    spread = float(shares.std(ddof=1)) / math.sqrt(count)
+    # Batches without a single slow request would claim to know the share exactly.
+    spread = max(spread, math.sqrt(allowed * (1 - allowed) / total[1]))
+    half = float(scipy.stats.t(count - 1).ppf(0.5 + CONFIDENCE / 2)) * spread
+    low, high = max(share - half, 0.0), min(share + half, 1.0)
+    word: Word = "pass" if high <= allowed else "fail" if low > allowed else "undecided"
+    return word, share, low, high
+
+
+class Search:
+    """Steps through rates until the bracket is narrow enough."""
+
+    def __init__(
+        self,
+        spec: SearchSpec,
+        base: ProbeSpec,
+        probe: Callable[[ProbeSpec], tuple[ProbeResult, list[Second]]],
+        say: Callable[[str, float], None],
+    ) -> None:
+        """``base`` has the target and exactly one limit; ``probe`` sends one step.
+
+        Raises UsageError if there is not one limit or no room between the rates.
+        """
+        if len(base.limits) != 1:
+            message = (
+                f"search: {len(base.limits)} limits; give exactly one --slo, such as p95=200ms"
+            )
+            raise UsageError(message)
+        if not 0 < spec.rate_from < spec.rate_to:
+            message = (
+                f"search: from {spec.rate_from:g} to {spec.rate_to:g} requests/s is no range; "
+                "give --from below --to"
+            )
+            raise UsageError(message)
+        self.spec, self.base, self._probe, self._say = spec, base, probe, say
+        self.steps: list[Step] = []
+
+    def run(self) -> Found:
+        """Ramp up to the first rate that fails, then halve the distance again and again."""
+        spec, lo, hi = self.spec, 0.0, math.inf
+        rate = spec.rate_from
+        while hi == math.inf and lo < spec.rate_to and len(self.steps) < STEPS_MAX:
+            word = self._step(rate)
+            if word == "inconclusive":
+                return self._answer(lo, hi, "the generator could not keep its promise; see reasons")
+            if word == "pass":
+                lo, rate = rate, min(rate * GROWTH, spec.rate_to)
+            else:
+                hi = rate
+        while hi < math.inf and lo > 0 and (hi - lo) > spec.precision * (hi + lo) / 2:
+            if len(self.steps) >= STEPS_MAX:
+                break
+            middle = (lo + hi) / 2
+            word = self._step(middle)
+            if word == "inconclusive":
+                return self._answer(lo, hi, "the generator could not keep its promise; see reasons")
+            lo, hi = (middle, hi) if word == "pass" else (lo, middle)
+        return self._answer(lo, hi, "")
+
+    def _step(self, rate: float) -> Word:
+        """Measure a rate until it is decided; what stays undecided is judged by its share."""
+        length_s = self.spec.step_s
+        for extension in range(EXTENSIONS_MAX + 1):
+            self._say(f"{rate:.0f} requests/s", len(self.steps) / STEPS_MAX)
+            step = self._measured(rate, length_s)
+            self.steps.append(step)
+            if step.word != "undecided" or extension == EXTENSIONS_MAX:
+                break
+            length_s *= LONGER
+        else:  # pragma: no cover - the loop always breaks
+            raise HarnessError
+        if step.word == "undecided":
+            return "pass" if step.too_slow_share <= 1 - self.base.limits[0].share else "fail"
+        return step.word
+
+    def _measured(self, rate: float, length_s: float) -> Step:
+        spec, limit = self.spec, self.base.limits[0]
+        order = msgspec.structs.replace(
+            self.base,
+            stages=[Stage(rate, spec.settle_s + length_s)],
+            settle_s=spec.settle_s,
+            # Each step has luck of its own.
+            seed=None if self.base.seed is None else self.base.seed + len(self.steps),
+        )
+        result, seconds = self._probe(order)
+        word, share, low, high = judged(seconds, limit, math.ceil(spec.settle_s))
+        if result.verdict == "inconclusive" and word != "fail":
+            word = "inconclusive"
+        observed = getattr(result.latency_ms, limit.name)
+        return Step(
+            rate=rate, word=word, too_slow_share=share, low=low, high=high, seconds=length_s,
+            observed_ms=observed,
+        )  # fmt: skip
+
+    def _answer(self, lo: float, hi: float, reason: str) -> Found:
+        verdict: Literal["pass", "fail", "inconclusive"] = "pass" if lo else "fail"
+        return Found(
+            verdict="inconclusive" if reason else verdict,
+            lo=lo or None,
+            hi=None if hi == math.inf else hi,
+            steps=self.steps,
+            reason=reason,
+        )

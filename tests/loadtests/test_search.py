@@ -1,0 +1,127 @@
+"""The search for the highest rate, on stations whose knee Erlang's formula knows."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+from fewseconds.errors import UsageError
+from loadtests.probe import ProbeSpec
+from loadtests.recorder import Limit, Recorder
+from loadtests.schedule import starts_us
+from loadtests.search import Search, SearchSpec, judged
+
+if TYPE_CHECKING:
+    from loadtests.recorder import Second
+
+SERVERS, SERVICE_S, LIMIT_S = 4, 0.02, 0.12
+LIMIT = Limit("p95", 0.95, round(LIMIT_S * 1e6))
+
+
+def tail(rate: float) -> float:
+    """P(sojourn > limit) of M/M/c (Gross and Harris, Fundamentals of Queueing Theory, 2.3)."""
+    each, load = 1 / SERVICE_S, rate * SERVICE_S
+    full = load**SERVERS / math.factorial(SERVERS) / (1 - load / SERVERS)
+    waits = full / (sum(load**k / math.factorial(k) for k in range(SERVERS)) + full)
+    spare = SERVERS * each - rate
+    alone = math.exp(-each * LIMIT_S)
+    return alone + waits * each / (each - spare) * (math.exp(-spare * LIMIT_S) - alone)
+
+
+KNEE: float = brentq(lambda rate: tail(rate) - 0.05, 60, 199)
+
+
+def station(order: ProbeSpec) -> tuple[Any, list[Second]]:
+    """What a perfect generator would see of four exponential servers with one queue."""
+    luck, recorder = np.random.default_rng([7, order.seed or 0]), Recorder(0)
+    free = [0.0] * SERVERS
+    for chunk in starts_us(order.stages, order.seed):
+        for due_us, work_s in zip(chunk, luck.exponential(SERVICE_S, len(chunk)), strict=True):
+            end_s = max(heapq.heappop(free), due_us / 1e6) + work_s
+            heapq.heappush(free, end_s)
+            recorder.ended(int(due_us), int(due_us), round(end_s * 1e6), "ok")
+    recorder.turn()
+    seconds = [recorder.seconds[number] for number in sorted(recorder.seconds)]
+    return SimpleNamespace(verdict="valid", latency_ms=SimpleNamespace(p95=1.0)), seconds
+
+
+def searched(seed: int, **more: Any) -> Any:  # noqa: ANN401
+    """A search against that station."""
+    base = ProbeSpec(url="http://127.0.0.1/", stages=[], seed=seed, limits=[LIMIT])
+    spec = SearchSpec(rate_from=20, rate_to=190, step_s=60, **more)
+    return Search(spec, base, station, lambda *_: None).run()
+
+
+@pytest.mark.parametrize("seed", [1, 100, 200])
+def test_the_knee_is_found_within_five_percent(seed: int) -> None:
+    """The bracket's middle is the rate at which Erlang's formula gives 5 % too slow."""
+    found = searched(seed)
+    assert found.verdict == "pass"
+    assert (found.lo + found.hi) / 2 == pytest.approx(KNEE, rel=0.05)
+    assert found.hi - found.lo <= 0.03 * (found.hi + found.lo) / 2
+    rates = [step.rate for step in found.steps]
+    assert min(rates) == 20
+    assert max(rates) <= 190
+
+
+def test_a_test_is_right_about_rates_that_are_clear() -> None:
+    """Well below the knee every step passes, well above it every step fails."""
+    for rate, word in ((KNEE * 0.85, "pass"), (KNEE * 1.12, "fail")):
+        words = set()
+        for seed in range(5):
+            chunk = ProbeSpec(url="", stages=[stage(rate)], seed=seed)
+            words.add(judged(station(chunk)[1], LIMIT, 2)[0])
+        assert words == {word}
+
+
+def stage(rate: float) -> Any:  # noqa: ANN401
+    """A minute at one rate."""
+    from loadtests.schedule import Stage  # noqa: PLC0415 - only here
+
+    return Stage(rate, 62)
+
+
+def test_a_server_that_bears_everything_has_no_upper_end() -> None:
+    """The search stops at the highest rate it may use and says that it held."""
+    base = ProbeSpec(url="", stages=[], limits=[Limit("p95", 0.95, 10**9)], seed=1)
+    found = Search(SearchSpec(rate_from=5, rate_to=50), base, station, lambda *_: None).run()
+    assert (found.verdict, found.lo, found.hi) == ("pass", 50, None)
+
+
+def test_a_server_that_bears_nothing_fails() -> None:
+    """When the lowest rate is too much, there is no bracket."""
+    base = ProbeSpec(url="", stages=[], limits=[Limit("p95", 0.95, 10)], seed=1)
+    found = Search(SearchSpec(rate_from=20, rate_to=50), base, station, lambda *_: None).run()
+    assert (found.verdict, found.lo) == ("fail", None)
+
+
+def test_a_generator_that_cannot_follow_ends_the_search() -> None:
+    """A step that is inconclusive is no evidence, neither for nor against."""
+
+    def tired(order: ProbeSpec) -> tuple[Any, list[Second]]:
+        result, seconds = station(order)
+        result.verdict = "inconclusive"
+        return result, seconds
+
+    base = ProbeSpec(url="", stages=[], limits=[LIMIT], seed=1)
+    found = Search(SearchSpec(rate_from=20, rate_to=50), base, tired, lambda *_: None).run()
+    assert (found.verdict, found.lo, len(found.steps)) == ("inconclusive", None, 1)
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    """There must be one limit, a range, and time enough for batches."""
+    base = ProbeSpec(url="", stages=[], limits=[LIMIT, LIMIT])
+    with pytest.raises(UsageError, match="give exactly one --slo"):
+        Search(SearchSpec(rate_from=1, rate_to=2), base, station, lambda *_: None)
+    one = ProbeSpec(url="", stages=[], limits=[LIMIT])
+    with pytest.raises(UsageError, match="give --from below --to"):
+        Search(SearchSpec(rate_from=3, rate_to=2), one, station, lambda *_: None)
+    short = Search(SearchSpec(rate_from=30, rate_to=40, step_s=3), one, station, lambda *_: None)
+    with pytest.raises(UsageError, match="lengthen --step"):
+        short.run()
