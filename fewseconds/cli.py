@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -76,19 +76,37 @@ def plan(
 def simulate(
     scenario: Name,
     seed: Seed = None,
-    journeys: Annotated[
-        int | None, typer.Option(help="How many journeys around the load window.", min=1)
+    engine: Annotated[
+        Literal["numba", "simpy"],
+        typer.Option(help="numba walks the whole plan; simpy, the reference, a part of it."),
+    ] = "numba",
+    consumers: Annotated[
+        int | None, typer.Option(help="A city of so many consumers, walked whole.", min=1)
     ] = None,
+    journeys: Annotated[
+        int | None, typer.Option(help="Only so many journeys around the load window.", min=1)
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check-engines", help="Compare the two engines row by row instead.")
+    ] = False,
     month: Month = None,
     slow: Slow = None,
     results: Out = Path("results"),
     as_json: Json = False,
 ) -> None:
-    """Walk the journeys around the load window in virtual time, judge them, and write a page."""
-    from fewseconds.commands.simulate import simulate as command
+    """Walk the journeys of the plan in virtual time, judge them, and write a page.
 
+    With --check-engines exit code 1 says that the engines differ.
+    """
+    from fewseconds.commands import simulate as commands
+
+    part = commands.Part(engine, consumers, journeys, month, slow or [])
     _carry_out(
-        lambda: command(scenario, seed, journeys, month, slow or [], results, as_json=as_json),
+        lambda: (
+            commands.check_engines(scenario, seed, part, as_json=as_json)
+            if check
+            else commands.simulate(scenario, seed, part, results, as_json=as_json)
+        ),
         as_json=as_json,
     )
 

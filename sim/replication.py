@@ -80,7 +80,7 @@ def read(case: Case, seed: int) -> Reading:
     window = case.window
     walk = rows(case, seed)
     done = engines.walk(walk, case.engine, rows=False)  # type: ignore[arg-type]
-    summary = Summary.of(done.outcomes, walk)
+    summary = done.summarised(walk)
     first, last = (
         int(row) for row in walk.starts_us.searchsorted([window.from_us, window.until_us])
     )

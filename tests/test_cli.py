@@ -104,13 +104,24 @@ def test_a_simulation_is_judged(tmp_path: Path) -> None:
     contents = [only_object(result) for result in results]
     for content in contents:
         assert content.pop("wall_s") > 0
+        assert content.pop("compile_s") > 0
+        assert content.pop("rss_mb") > 0
         assert Path(content.pop("report")).read_text().startswith("<!DOCTYPE html>")
     assert contents[0] == contents[1]
     content = contents[0]
-    assert (results[0].exit_code, content["word"], content["engine"]) == (0, "pass", "simpy")
+    assert (results[0].exit_code, content["word"], content["engine"]) == (0, "pass", "numba")
     assert sum(content["fates"].values()) == content["journeys"] == 300
     assert "unexplained" not in content["fates"]
     assert {verdict["engine"] for verdict in content["slo"]} == {"simulated"}
+
+
+def test_the_engines_are_compared() -> None:
+    """Both engines walk the same journeys; no row of theirs differs, which is exit code 0."""
+    result = said("simulate", "smoke", "--journeys", "300", "--check-engines", "--json")
+    content = only_object(result)
+    assert (result.exit_code, content["different"], content["first"]) == (0, 0, None)
+    assert content["compared"] > 300
+    assert content["events"][0] == content["events"][1] > 300
 
 
 def test_a_slow_bank_fails_the_gate(tmp_path: Path) -> None:

@@ -1,67 +1,114 @@
-"""``fewseconds simulate``: the journeys around the load window in virtual time."""
+"""``fewseconds simulate``: the journeys of a plan in virtual time."""
 
 from __future__ import annotations
 
+import resource
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from fewseconds.commands import console
+from fewseconds.errors import EXIT_GATE_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fewseconds.plan import Plan
+    from fewseconds.scenario import Scenario
     from fewseconds.slo import Verdict
     from sim.summary import Summary
 
 
-def simulate(
-    name: str,
-    seed: int | None,
-    journeys: int | None,
-    month: int | None,
-    slow: list[str],
-    out: Path,
-    *,
-    as_json: bool,
-) -> int:
+class Part(msgspec.Struct, frozen=True):
+    """Which engine walks how much of which plan."""
+
+    engine: Literal["simpy", "numba"]
+    consumers: int | None
+    """A city of so many consumers instead of the scenario's, walked whole."""
+    journeys: int | None
+    """So many journeys around the load window. Neither: numba walks all, SimPy a part."""
+    month: int | None
+    slow: list[str]
+
+    def scenario(self, name: str) -> Scenario:
+        """The scenario, with the city made smaller or larger."""
+        found = console.load(name, self.slow, self.month)
+        if self.consumers is None:
+            return found
+        source = "assumption: given by --consumers"
+        return msgspec.structs.replace(found, consumers=self.consumers, consumers_source=source)
+
+    def of(self, whole: Plan) -> Plan:
+        """The rows to walk."""
+        journeys = self.journeys
+        if journeys is None and self.engine == "simpy" and self.consumers is None:
+            journeys = whole.scenario.simulate.journeys_max
+        return whole if journeys is None else around(whole, journeys)
+
+    def command(self, name: str, seed: int) -> str:
+        """What makes the same page again."""
+        words = ["fewseconds", "simulate", name, "--seed", str(seed), "--engine", self.engine]
+        for option in ("consumers", "journeys", "month"):
+            value = getattr(self, option)
+            words += [] if value is None else [f"--{option}", str(value)]
+        return shlex.join([*words, *(part for text in self.slow for part in ("--slow", text))])
+
+
+def around(whole: Plan, journeys: int) -> Plan:
+    """Journeys around the load window."""
+    from fewseconds.run import around_window
+
+    return around_window(whole, whole.busiest_window(), journeys)
+
+
+def simulate(name: str, seed: int | None, part: Part, out: Path, *, as_json: bool) -> int:
     """Simulate, judge, print and write the page; returns the exit code of the gates."""
-    scenario = console.load(name, slow, month)
+    scenario = part.scenario(name)
     seed = scenario.seed if seed is None else seed
-    fields = console.header(scenario, seed, "simpy")
+    fields = console.header(scenario, seed, part.engine)
     from fewseconds import measures, slo
     from fewseconds.commands.simulation_page import write_page
     from fewseconds.plan import plan
-    from fewseconds.run import around_window
-    from sim import reference
+    from sim import engines
     from sim.paired import pairs
-    from sim.summary import Summary
 
     whole = plan(scenario, seed)
-    walk = around_window(whole, whole.busiest_window(), journeys or scenario.simulate.journeys_max)
+    walk = part.of(whole)
     with console.progress() as say:
-        done = reference.simulate(walk, lambda count: say("simulating", count / len(walk)))
-        say("walking both ways", 0.9)
-        both = pairs(walk)
+        done = engines.walk(
+            walk,
+            part.engine,
+            lambda count: say("simulating", count / len(walk)),
+            rows=part.engine == "simpy",
+        )
+        summary = done.summarised(walk)
+        say("walking a part row by row, and both ways", 0.9)
+        closely, rows = walk, done.outcomes
+        if part.engine == "numba":
+            closely = around(walk, min(scenario.simulate.journeys_max, len(walk)))
+            rows = engines.walk(closely, part.engine).outcomes
+        both = pairs(closely, part.engine)
         say("writing the page", 1.0)
-    rows = measures.frame(done.outcomes)
-    walked = measures.journeys(rows, walk)
+    frame = measures.frame(rows)
+    looked_at = (frame, measures.journeys(frame, closely))
     names = {str(objective.measure) for objective in scenario.slo} - {"faster_than_portal"}
-    samples = {measure: measures.samples(measure, walked, rows) for measure in sorted(names)}
+    samples = {measure: summary.samples(measure) for measure in sorted(names)}
     samples["faster_than_portal"] = both.faster
     verdicts = slo.judge_all(scenario.slo, "simulated", samples, slo.Validity(valid=True))
     word = slo.overall(verdicts)
-    summary = Summary.of(done.outcomes, walk, events=done.events, wall_s=done.wall_s)
-    place = (out, "simpy", _command(name, seed, len(walk), month, slow))
-    report = write_page(whole, walk, summary, (rows, walked), both, (samples, verdicts), place)
+    place = (out, part.engine, part.command(name, seed))
+    report = write_page(whole, walk, summary, looked_at, both, (samples, verdicts), place)
     if as_json:
         console.print_json(
             fields
             | {
+                "consumers": scenario.consumers,
                 "journeys": done.journeys,
                 "events": done.events,
                 "wall_s": done.wall_s,
+                "compile_s": done.compile_s,
+                "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
                 "fates": summary.fates,
                 "slo": [msgspec.to_builtins(verdict) for verdict in verdicts],
                 "word": word,
@@ -74,11 +121,25 @@ def simulate(
     return slo.exit_code(word)
 
 
-def _command(name: str, seed: int, journeys: int, month: int | None, slow: list[str]) -> str:
-    """What makes the same page again."""
-    words = ["fewseconds", "simulate", name, "--seed", str(seed), "--journeys", str(journeys)]
-    words += [] if month is None else ["--month", str(month)]
-    return shlex.join([*words, *(part for text in slow for part in ("--slow", text))])
+def check_engines(name: str, seed: int | None, part: Part, *, as_json: bool) -> int:
+    """Walk a part of the plan in both engines; 0 if every column of every row is the same."""
+    scenario = part.scenario(name)
+    seed = scenario.seed if seed is None else seed
+    fields = console.header(scenario, seed, "numba+simpy")
+    from fewseconds.plan import plan
+    from sim.equality import compare
+
+    walk = msgspec.structs.replace(part, engine="simpy").of(plan(scenario, seed))
+    with console.progress() as say:
+        found = compare(walk, lambda count: say("walking in both engines", count / len(walk)))
+    same = found.different == 0 and found.events[0] == found.events[1]
+    if as_json:
+        console.print_json(fields | {"journeys": len(walk)} | msgspec.to_builtins(found))
+    else:
+        console.show(f"{found.compared} rows compared, {found.different} different")
+        for engine, row in zip(("numba", "simpy"), found.first or (), strict=False):
+            console.show(f"{engine}: {row}")
+    return EXIT_OK if same else EXIT_GATE_FAILED
 
 
 def _show(summary: Summary, verdicts: list[Verdict]) -> None:
