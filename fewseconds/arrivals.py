@@ -12,13 +12,14 @@ time in memory; a country is sorted in a temporary file, one short stretch of th
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fewseconds import chance
+from fewseconds import arrivals_file, chance
 from fewseconds.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Payments(msgspec.Struct, frozen=True):
     """``consumer + round * population``."""
     starts_us: NDArray[np.int64]
     """Microseconds since the first midnight (IST) of the month, ascending."""
+    kinds: NDArray[np.int16] | None = None
+    """Codes of the kinds of journey, where a file of arrivals knows them."""
 
     def __len__(self) -> int:
         """Return the number of payments."""
@@ -48,7 +51,8 @@ class Payments(msgspec.Struct, frozen=True):
 
     def __getitem__(self, rows: slice) -> Payments:
         """Some of them, in the same order."""
-        return Payments(self.journeys[rows], self.starts_us[rows])
+        kinds = None if self.kinds is None else self.kinds[rows]
+        return Payments(self.journeys[rows], self.starts_us[rows], kinds)
 
 
 class Arrivals:
@@ -60,7 +64,15 @@ class Arrivals:
         Raises UsageError if nobody pays, or if a billing cycle leaves no day to pay on.
         """
         self.scenario, self.seed, self.table = scenario, seed, scenario.arrivals
-        self.count = scenario.payments
+        self._real: tuple[NDArray[np.int64], NDArray[np.int16] | None] | None = None
+        if self.table.file:
+            self._real = arrivals_file.read(
+                Path(self.table.file),
+                scenario.first_day,
+                self.table.days,
+                list(scenario.journeys),
+            )
+        self.count = scenario.payments if self._real is None else len(self._real[0])
         if self.count == 0:
             message = (
                 f"{scenario.name}: nobody of {scenario.consumers} consumers pays; raise the rate"
@@ -73,6 +85,11 @@ class Arrivals:
 
     def payments(self) -> Payments:
         """All payments of the month, in order of time, round and consumer."""
+        if self._real is not None:
+            # Who of the payers pays at which of the moments is a matter of chance.
+            payers = np.concatenate([journeys for journeys, _ in self._payers()])
+            luck = self._draws("whose", payers % self.scenario.consumers, 0)
+            return Payments(payers[np.argsort(luck, kind="stable")], *self._real)
         return _in_order(*map(np.concatenate, zip(*self._blocks(), strict=True)))
 
     def stretches(self, payments_max: int) -> Iterator[Payments]:
@@ -82,7 +99,7 @@ class Arrivals:
         file of 16 bytes a payment (where TMPDIR says), written once by blocks of consumers, each
         sorted by stretch, and read stretch by stretch.
         """
-        if self.count <= payments_max:
+        if self._real is not None or self.count <= payments_max:
             yield self.payments()
             return
         cuts_us = self._cuts_us(-(-self.count // payments_max))
@@ -108,13 +125,19 @@ class Arrivals:
     def _blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Journeys and their starts, block by block of the consumers of every round."""
         everyone = self.scenario.consumers
+        for journeys, number in self._payers():
+            yield journeys, self._starts_us(journeys - number * everyone, number)
+
+    def _payers(self) -> Iterator[tuple[NDArray[np.int64], int]]:
+        """Journeys of those who pay, block by block of the consumers, with their round."""
+        everyone = self.scenario.consumers
         for number in range(self.rounds_full + (self._bound[1] >= 0)):
             for first in range(0, everyone, BLOCK):
                 consumers = np.arange(first, min(first + BLOCK, everyone))
                 if number == self.rounds_full:
                     luck, (most, last) = self._draws("pays", consumers, number), self._bound
                     consumers = consumers[(luck < most) | ((luck == most) & (consumers <= last))]
-                yield consumers + number * everyone, self._starts_us(consumers, number)
+                yield consumers + number * everyone, number
 
     def _draws(self, name: str, consumers: NDArray[np.int64], number: int) -> NDArray[np.uint32]:
         stream = chance.stream("plan", name)

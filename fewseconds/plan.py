@@ -243,7 +243,7 @@ def _with_ways(scenario: Scenario, seed: int, paid: Payments) -> Plan:
     """Give payments their channel, app, bank and medium, which belong to the consumer."""
     known = names(scenario)
     consumers = paid.journeys % scenario.consumers
-    kinds = _kinds(scenario, seed, consumers)
+    kinds = _kinds(scenario, seed, consumers) if paid.kinds is None else paid.kinds
     coded = {
         "kind": kinds,
         "app": _picked([a.share for a in scenario.apps.values()], _draws(seed, "app", consumers)),

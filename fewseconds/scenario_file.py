@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import reprlib
 import tomllib
 from pathlib import Path
@@ -69,7 +70,23 @@ def load(name: str, overrides: dict[str, Any] | None = None) -> Scenario:
     )
     if found:
         raise ScenarioError([f"{path.name}: {line}" for line in found])
-    return scenario
+    return _with_arrivals(scenario)
+
+
+def _with_arrivals(scenario: Scenario) -> Scenario:
+    """The scenario with the digest of its file of arrivals, if it has one."""
+    arrivals = scenario.arrivals
+    if not arrivals.file:
+        return scenario
+    try:
+        sha256 = hashlib.sha256(Path(arrivals.file).read_bytes()).hexdigest()
+    except OSError as error:
+        message = (
+            f"arrivals.from: {arrivals.file}: cannot be read: {error.strerror}; check the path"
+        )
+        raise UsageError(message) from None
+    known = msgspec.structs.replace(arrivals, file_sha256=sha256)
+    return msgspec.structs.replace(scenario, arrivals=known)
 
 
 def merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
@@ -99,6 +116,10 @@ def _tree(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     except OSError as error:
         message = f"{path}: cannot be read: {error.strerror}; check the path and its permissions"
         raise UsageError(message) from None
+    real = tree.get("arrivals")
+    if isinstance(real, dict) and isinstance(real.get("from"), str) and real["from"]:
+        # What stands beside a scenario file is found wherever the command is given.
+        real["from"] = str(path.parent / real["from"])
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
