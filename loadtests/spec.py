@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow.parquet as pq
@@ -13,10 +12,6 @@ from fewseconds import journey as j
 from fewseconds.errors import UsageError
 from fewseconds.plan import Plan
 from fewseconds.scenario import Scenario
-from fewseconds.timeline import phases
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SPEC_VARIABLE = "FEWSECONDS_LOAD"
 """Environment variable with the path of the file."""
@@ -127,28 +122,7 @@ def unplayable(scenario: Scenario) -> list[str]:
             for index, step in enumerate(route.steps)
             if index in reached and step.clock == "machine" and step.name not in PLAYABLE
         ]
-    return [*found, *_virtual_only(scenario)]
-
-
-def _virtual_only(scenario: Scenario) -> Iterator[str]:
-    """What stations of real-time journeys do in virtual time only."""
-    kinds = [kind for kind, table in scenario.journeys.items() if table.real_time]
-    legs = [leg for kind in kinds for step in scenario.named_steps(kind) for leg in step.legs]
-    for name in sorted({leg.station for leg in legs}):
-        station = scenario.stations[name]
-        features = {
-            "opening": station.opening is not None,
-            "servers_later": bool(station.servers_later),
-            "rate_limit": station.rate_limit is not None,
-            "legs with a priority": any(leg.station == name and leg.priority for leg in legs),
-            "faults with from and until": len(phases(scenario, name)) > 1,
-        }
-        for feature in (feature for feature, present in features.items() if present):
-            yield (
-                f"station {name!r}: {feature} cannot be played against real services; simulate "
-                "it, or leave it out of the load run"
-            )
-            break
+    return found
 
 
 class Clock:

@@ -19,7 +19,7 @@ IDLE_S: Final = 15
 """Shorter than the servers keep a connection, so that no request meets one that just closed."""
 GIVE_UP_S: Final = 120
 """No call outlives this, whatever the scenario lets its caller wait."""
-BY_STATUS: Final = {503: REJECTED, 504: TIMED_OUT}
+BY_STATUS: Final = {429: REJECTED, 503: REJECTED, 504: TIMED_OUT}
 
 
 class Outgoing:

@@ -16,12 +16,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fewseconds.journey import ERROR, OK, OUTCOMES, REJECTED, RENEGED, TIMED_OUT, UNFINISHED
 from fewseconds.outcomes import Outcome
+from fewseconds.pace import scaled
+from fewseconds.station import PRIORITIES
+from fewseconds.timeline import FOR_EVER_US, OPEN, REFUSING
+from mock_psp.hours import Bucket, Hours
 
 if TYPE_CHECKING:
     from fewseconds import station as s
     from fewseconds.draws import Draws
     from fewseconds.outcomes import Writer
     from fewseconds.plan import Traits
+    from fewseconds.timeline import Phase
     from mock_psp.clock import PlanClock
 
 EARLY_US: Final = 500
@@ -49,6 +54,10 @@ class Answer(NamedTuple):
 
 
 DONE: Final = Answer(OK)
+NORMAL: Final = 1000
+"""Pace of a station that nothing slows down, in thousandths."""
+Turn = asyncio.Future[Answer | None]
+"""A place in line: None when it is served, else the answer that it gets instead."""
 Part = Callable[[], Answer | Awaitable[Answer | None] | None]
 
 
@@ -65,7 +74,7 @@ NOTHING: Final = Duty()
 
 
 class Station:
-    """Servers behind one first-come-first-served queue."""
+    """Servers behind one queue: first come, first served within a priority."""
 
     def __init__(
         self,
@@ -85,17 +94,27 @@ class Station:
         """Whether visits last as long as the draw says."""
         # The measured biller has as many servers as its event loop gives it; the scenario's number
         # is what the simulator takes for them, and what a slowed biller has.
-        self.servers = table.servers if self.sleeps or pooled else 0
+        self._hours = Hours(draws.scenario, name)
+        self._counted = self.sleeps or pooled or self._hours.slows
+        self.servers = table.servers if self._counted else 0
         self.in_flight_max = (
             None
             if self.servers or table.role == "mocked" or table.queue_limit is None
             else table.servers + table.queue_limit
         )
+        self._bucket = None if table.rate_limit is None else Bucket(table.rate_limit)
+        self._changes = self._bucket is not None or not self._hours.constant
+        """Whether a visit may have to wait although nobody is being served."""
         self._busy = 0
-        self._waiting: deque[asyncio.Future[bool]] = deque()
+        self._waiting: list[deque[Turn]] = [deque() for _ in range(PRIORITIES)]
+        self._alarm: asyncio.TimerHandle | None = None
 
     async def visit(
-        self, call: Call, duty: Duty = NOTHING, arrived_us: int | None = None
+        self,
+        call: Call,
+        duty: Duty = NOTHING,
+        arrived_us: int | None = None,
+        priority: int = 0,
     ) -> Answer:
         """Wait for a server, do the work, and write the row of the visit.
 
@@ -104,21 +123,21 @@ class Station:
         """
         clock = self._clock
         arrived_us = clock.now_us() if arrived_us is None else arrived_us
-        waiting, planned_us = len(self._waiting), None
+        waiting, planned_us = sum(map(len, self._waiting)), None
         granted_us: int | None = None
         answer = Answer(UNFINISHED)
         try:
-            refusal = await self._enter(call)
+            refusal = await self._enter(call, priority)
             granted_us = clock.now_us()
             if refusal is not None:
                 answer = refusal
                 return answer
             try:
-                if self.sleeps:
-                    start_us = granted_us if self.servers else arrived_us
-                    planned_us = start_us + self._draw(call).service_us(
-                        call.journey_id, call.attempt
-                    )
+                pace_milli = self._hours.at(granted_us).pace_milli
+                if self.sleeps or pace_milli != NORMAL:
+                    start_us = granted_us if self.servers or self._changes else arrived_us
+                    drawn_us = self._draw(call).service_us(call.journey_id, call.attempt)
+                    planned_us = start_us + scaled(drawn_us, pace_milli, 1)
                 answer = await self._serve(call, duty, planned_us)
             except Exception:
                 answer = Answer(ERROR, "exception")
@@ -130,7 +149,7 @@ class Station:
             # A visit that is cancelled, because the service stops, is unfinished.
             now_us = clock.now_us()
             served_us = now_us if granted_us is None else granted_us
-            if not self.servers and self.table.role == "measured":
+            if not self.servers and not self._changes and self.table.role == "measured":
                 # Nobody waits for a server that is always there: all of the visit is service.
                 served_us = arrived_us
             overrun_us = 0 if planned_us is None else max(now_us - planned_us, 0)
@@ -146,6 +165,8 @@ class Station:
         """Whether a visit that begins now is answered within ``limit_us``, as it was drawn."""
         if self.table.role != "mocked" or (self.servers and self._busy >= self.servers):
             return False
+        if self._changes:
+            return False
         draw = self._draw(call)
         if draw.service_us(call.journey_id, call.attempt) > limit_us:
             return False
@@ -155,48 +176,114 @@ class Station:
     def _draw(self, call: Call) -> Any:  # noqa: ANN401 - the draws of a visit
         return self._draws.visit(call.step, call.leg, self.name, call.traits)
 
-    async def _enter(self, call: Call) -> Answer | None:
+    async def _enter(self, call: Call, priority: int) -> Answer | None:
         """Come to be served; an answer instead if it never comes to that."""
         if self.in_flight_max is not None and self._busy >= self.in_flight_max:
             return Answer(REJECTED, QUEUE_FULL)
-        if not self.servers or self._busy < self.servers:
-            self._busy += 1
+        now_us, bucket = self._clock.now_us(), self._bucket
+        phase = self._hours.at(now_us)
+        if phase.door == REFUSING:
+            return Answer(REJECTED, phase.code)
+        if bucket is not None and bucket.rejecting:
+            if bucket.next_us() > now_us:
+                return Answer(REJECTED, bucket.code)
+            bucket.take(now_us)
+        nobody_waits = not any(self._waiting)
+        if nobody_waits and self._has_room(phase) and self._token_us() <= now_us:
+            self._begin(now_us)
             return None
         limit = self.table.queue_limit
-        if limit is not None and len(self._waiting) >= limit:
+        if limit is not None and sum(map(len, self._waiting)) >= limit:
             return Answer(REJECTED, QUEUE_FULL)
+        return await self._turn(call, priority)
+
+    async def _turn(self, call: Call, priority: int) -> Answer | None:
+        """Wait in line; an answer instead if the turn never comes."""
         loop = asyncio.get_running_loop()
-        turn: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append(turn)
+        turn: Turn = loop.create_future()
+        line = self._waiting[priority]
+        line.append(turn)
         patience_us = self._draw(call).patience_us(call.journey_id, call.attempt)
         alarm = None
         if patience_us is not None:
-            alarm = loop.call_later(patience_us / 1e6, self._renege, turn)
+            alarm = loop.call_later(patience_us / 1e6, self._renege, line, turn)
+        self._admit()
         try:
-            return None if await turn else Answer(RENEGED)
+            return await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.result():
+            if turn.done() and not turn.cancelled() and turn.result() is None:
                 self._leave()
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
+            elif turn in line:
+                line.remove(turn)
             raise
         finally:
             if alarm is not None:
                 alarm.cancel()
 
-    def _renege(self, turn: asyncio.Future[bool]) -> None:
+    @staticmethod
+    def _renege(line: deque[Turn], turn: Turn) -> None:
         if not turn.done():
-            self._waiting.remove(turn)
-            turn.set_result(False)
+            line.remove(turn)
+            turn.set_result(Answer(RENEGED))
+
+    def _has_room(self, phase: Phase) -> bool:
+        """Whether a server is free for a visit."""
+        servers = phase.servers if self._counted else 0
+        return phase.door == OPEN and (servers == 0 or self._busy < servers)
+
+    def _token_us(self) -> int:
+        """When the next service may begin, if visits wait for tokens."""
+        return 0 if self._bucket is None or self._bucket.rejecting else self._bucket.next_us()
+
+    def _begin(self, now_us: int) -> None:
+        """A server and, if visits wait for them, a token are taken."""
+        self._busy += 1
+        if self._bucket is not None and not self._bucket.rejecting:
+            self._bucket.take(now_us)
+
+    def _admit(self) -> None:
+        """Take visits from the queue while there are servers and tokens."""
+        now_us = self._clock.now_us()
+        phase = self._hours.at(now_us)
+        while any(self._waiting):
+            token_us = self._token_us()
+            if not self._has_room(phase) or token_us > now_us:
+                self._look_again(token_us, now_us)
+                return
+            turn = next(line for line in reversed(self._waiting) if line).popleft()
+            if not turn.done():
+                self._begin(now_us)
+                turn.set_result(None)
+
+    def _look_again(self, token_us: int, now_us: int) -> None:
+        """Set the alarm for the next token or the next phase; whoever leaves looks again anyway."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        at_us = self._hours.next_us(now_us)
+        if token_us > now_us:
+            at_us = min(at_us, token_us)
+        if at_us < FOR_EVER_US:
+            # The loop's timers may go off a little early.
+            delay_s = (at_us - now_us + EARLY_US) / 1e6
+            self._alarm = asyncio.get_running_loop().call_later(delay_s, self._changed)
+
+    def _changed(self) -> None:
+        """It is another time: turn those who wait away, or take as many as there is room."""
+        self._alarm = None
+        phase = self._hours.at(self._clock.now_us())
+        if phase.door == REFUSING:
+            for line in self._waiting:
+                while line:
+                    turn = line.popleft()
+                    if not turn.done():
+                        turn.set_result(Answer(REJECTED, phase.code))
+        self._admit()
 
     def _leave(self) -> None:
         """Hand the server to the next one in line, before the one who leaves moves on."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(True)
-                return
         self._busy -= 1
+        self._admit()
 
     async def _sleep_until(self, planned_us: int) -> None:
         rest_us = planned_us - self._clock.now_us()

@@ -194,7 +194,7 @@ class Walk:
             duty = NOTHING if duty_of is None else duty_of(call, parcel)
             if leg.asks:
                 duty = Duty(duty.do, lambda: self._asked(journey, leg.asks))
-            answer = await station.visit(call, duty)
+            answer = await station.visit(call, duty, priority=leg.priority)
         if leg.emits and answer.outcome in (j.OK, j.TIMED_OUT):
             self.happen(journey, f"{call.step}.{leg.emits}", parcel)
         return answer

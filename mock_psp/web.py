@@ -40,6 +40,7 @@ STATUS: Final = {
     DECLINED: 422, ERROR: 502, TIMED_OUT: 504, REJECTED: 503, RENEGED: 503, UNFINISHED: 503,
 }  # fmt: skip
 """HTTP status of an attempt that did not succeed and has no answer of its own."""
+TOO_MANY_REQUESTS: Final = HTTPStatus.TOO_MANY_REQUESTS.value
 TITLES: Final = {
     DECLINED: "Declined", ERROR: "A party failed", TIMED_OUT: "A party did not answer in time",
     REJECTED: "Too busy", RENEGED: "Left the queue", UNFINISHED: "Not known yet",
@@ -77,8 +78,11 @@ def refused(answer: Answer, detail: str = "") -> Refusal:
             problem.status, problem.title, problem.detail, code=problem.code,
             outcome=OUTCOMES[answer.outcome],
         )  # fmt: skip
+    # Who sends too much is told so in HTTP's own words.
+    too_many = answer.outcome == REJECTED and answer.code == str(TOO_MANY_REQUESTS)
+    status = TOO_MANY_REQUESTS if too_many else STATUS[answer.outcome]
     return Refusal(
-        STATUS[answer.outcome], TITLES[answer.outcome], detail or str(answer.value or ""),
+        status, TITLES[answer.outcome], detail or str(answer.value or ""),
         code=answer.code, outcome=OUTCOMES[answer.outcome],
     )  # fmt: skip
 

@@ -200,6 +200,23 @@ def test_a_number_that_cannot_be_dialled_is_refused(peers: Callable[..., Peer]) 
     assert peer.answer(peer.submit(destination_addr="12345")).status == 0x0B
 
 
+def test_too_many_messages_a_second_are_throttled(
+    quick: Callable[..., Scenario], enter: Callable[[Services], World], tmp_path: Path
+) -> None:
+    """The second message within a minute is answered with ESME_RTHROTTLED (0x58)."""
+    limit = {"per_s": 1 / 60, "source": "a test"}
+    scenario = quick({"stations": {"sms_gateway": {"rate_limit": limit}}})
+    options = Options(smpp_port=0)
+    with Services(scenario, 7, tmp_path, only=("sms",), options=options) as services:
+        peer = Peer(enter(services))
+        try:
+            peer.bind()
+            statuses = [peer.answer(peer.submit()).status for _ in range(2)]
+        finally:
+            peer.client.disconnect()
+    assert statuses == [0x00, 0x58]
+
+
 def raw_exchange(world: World, sent: bytes) -> bytes:
     """What the listener says to some bytes until it closes the connection."""
     port = world.services.spec.smpp_port

@@ -17,8 +17,13 @@ from fewseconds import contracts as c
 from fixtures import consumers
 from mock_psp import templates
 from mock_psp.message_log import log_entries
+from mock_psp.serve import Services
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fewseconds.scenario import Scenario
     from tests.mock_psp.conftest import World
 
 PHONE = "+910512345678"
@@ -150,6 +155,17 @@ def test_a_report_says_that_a_message_arrived(world: World) -> None:
 def test_reports_go_to_this_machine_alone(world: World, url: str) -> None:
     """An address elsewhere, or one that could be read in two ways, is refused."""
     assert send(world, reference="elsewhere", report_url=url)[0] == 400
+
+
+def test_too_many_messages_a_second_are_told_so(
+    quick: Callable[..., Scenario], enter: Callable[[Services], World], tmp_path: Path
+) -> None:
+    """The second message within a minute is answered with 429, and was not taken."""
+    limit = {"per_s": 1 / 60, "code": "429", "source": "a test"}
+    scenario = quick({"stations": {"sms_gateway": {"rate_limit": limit}}})
+    with Services(scenario, 7, tmp_path, only=("sms",)) as services:
+        limited = enter(services)
+        assert [send(limited, reference=name)[0] for name in ("one", "two")] == [202, 429]
 
 
 def test_an_unknown_message_has_no_state(world: World) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fewseconds import journey as j
+from fewseconds import scenario_file
 from fewseconds.draws import Draws
+from fewseconds.identity import IST
 from fewseconds.plan import Traits
 from mock_psp.station import Answer, Call, Duty, Station
 
@@ -44,9 +47,14 @@ def station(
 ) -> Callable[..., tuple[Station, Rows]]:
     """The maker of one station that takes exactly 100 ms, with the rows that it writes."""
 
-    def make(name: str, slowdown: float = 1.0, **table: object) -> tuple[Station, Rows]:
+    def make(
+        name: str,
+        slowdown: float = 1.0,
+        faults: list[dict[str, object]] | None = None,
+        **table: object,
+    ) -> tuple[Station, Rows]:
         law = {"law": "constant", "value_ms": 100, "source": "test"}
-        fault = [{"kind": "slowdown", "station": name, "factor": slowdown}]
+        fault = faults or [{"kind": "slowdown", "station": name, "factor": slowdown}]
         scenario = quick({"stations": {name: {"service_time": law, **table}}, "fault": fault})
         rows, clock = Rows(), virtual_loop
         keeper: Any = rows
@@ -172,3 +180,119 @@ def test_work_that_says_no_is_not_finished(
     (answer,) = together(virtual_loop, switch.visit(call(1), duty))
     assert (answer.outcome, answer.code, happened) == (j.DECLINED, "U16", [])
     assert [(row.outcome, row.end_us) for row in rows] == [("declined", 100 * MS)]
+
+
+def times(loop: SkippingLoop, station: Station, *starts_ms: int) -> list[Answer]:
+    """Visits that come at these moments; their answers."""
+
+    async def later(number: int, start_ms: int) -> Answer:
+        await asyncio.sleep(start_ms / 1000)
+        return await station.visit(call(number))
+
+    async def all_of_them() -> list[Answer]:
+        return await asyncio.gather(*(later(n, start) for n, start in enumerate(starts_ms)))
+
+    return loop.run_until_complete(all_of_them())
+
+
+def moment(seconds: float) -> str:
+    """A moment after the midnight at which the plan's clock begins, as a scenario has it."""
+    first = scenario_file.load("smoke").arrivals.first_day
+    return (dt.datetime.combine(first, dt.time(), IST) + dt.timedelta(seconds=seconds)).isoformat()
+
+
+def test_a_rate_limit_turns_away_what_is_too_much(
+    station: Callable[..., Any], virtual_loop: SkippingLoop
+) -> None:
+    """Ten a second with a burst of two: two at once, then one each tenth of a second."""
+    limit = {"per_s": 10, "burst": 2, "code": "429", "source": "test"}
+    gateway, _ = station("switch", rate_limit=limit)
+    answers = times(virtual_loop, gateway, 0, 0, 0, 50, 100, 150, 200)
+    assert [answer.outcome == j.OK for answer in answers] == [
+        True, True, False, False, True, False, True,
+    ]  # fmt: skip
+    assert {answer.code for answer in answers if answer.outcome == j.REJECTED} == {"429"}
+
+
+def test_a_rate_limit_may_make_visits_wait(
+    station: Callable[..., Any], virtual_loop: SkippingLoop
+) -> None:
+    """Services begin a fifth of a second apart, in the order in which visits came."""
+    limit = {"per_s": 5, "excess": "wait", "source": "test"}
+    switch, rows = station("switch", rate_limit=limit)
+    times(virtual_loop, switch, 0, 0, 0)
+    begun = sorted((row.service_start_us, row.journey_id) for row in rows)
+    assert [journey for _, journey in begun] == [0, 1, 2]
+    for number, (start_us, _) in enumerate(begun):
+        assert start_us == pytest.approx(number * 200 * MS, abs=2 * MS)
+
+
+@pytest.mark.parametrize("visits", ["reject", "hold"])
+def test_an_outage_refuses_or_holds_who_comes(
+    station: Callable[..., Any], virtual_loop: SkippingLoop, visits: str
+) -> None:
+    """What was begun is finished; who comes meanwhile is turned away, or served when it is over."""
+    outage = {
+        "kind": "outage", "station": "switch", "from": moment(1), "until": moment(2),
+        "visits": visits, "code": "down",
+    }  # fmt: skip
+    switch, rows = station("switch", faults=[outage])
+    answers = times(virtual_loop, switch, 950, 1500, 2500)
+    ends = {row.journey_id: row.end_us for row in rows}
+    assert ends[0] == pytest.approx(1050 * MS, abs=2 * MS)
+    if visits == "reject":
+        assert (answers[1].outcome, answers[1].code) == (j.REJECTED, "down")
+    else:
+        assert ends[1] == pytest.approx(2100 * MS, abs=2 * MS)
+    assert ends[2] == pytest.approx(2600 * MS, abs=2 * MS)
+
+
+def test_a_slowdown_holds_for_its_time(
+    station: Callable[..., Any], virtual_loop: SkippingLoop
+) -> None:
+    """Services that begin in it take three times as long, others do not."""
+    slow = {
+        "kind": "slowdown", "station": "switch", "factor": 3.0, "from": moment(1),
+        "until": moment(2),
+    }  # fmt: skip
+    switch, rows = station("switch", faults=[slow])
+    times(virtual_loop, switch, 500, 1900, 2100)
+    lasted = {row.journey_id: row.end_us - row.start_us for row in rows}
+    for journey, expected_ms in enumerate((100, 300, 100)):
+        assert lasted[journey] == pytest.approx(expected_ms * MS, abs=2 * MS)
+
+
+def test_servers_that_come_later_take_who_waits(
+    station: Callable[..., Any], virtual_loop: SkippingLoop
+) -> None:
+    """One server at first, three from 150 ms on: the third and fourth visit begin then."""
+    more = [{"from": moment(0.15), "servers": 3, "source": "test"}]
+    switch, rows = station("switch", servers=1, servers_later=more)
+    times(virtual_loop, switch, 0, 0, 0, 0)
+    begun = sorted(row.service_start_us for row in rows)
+    for start_us, expected_ms in zip(begun, (0, 100, 150, 150), strict=True):
+        assert start_us == pytest.approx(expected_ms * MS, abs=2 * MS)
+
+
+def test_who_still_waits_when_it_closes_is_turned_away(
+    station: Callable[..., Any], virtual_loop: SkippingLoop
+) -> None:
+    """The queue of a closing station is emptied with its code."""
+    outage = {
+        "kind": "outage", "station": "switch", "from": moment(0.15), "until": moment(9),
+        "code": "closed",
+    }  # fmt: skip
+    switch, _ = station("switch", servers=1, faults=[outage])
+    answers = times(virtual_loop, switch, 0, 0, 0)
+    assert [answer.outcome for answer in answers] == [j.OK, j.OK, j.REJECTED]
+    assert answers[2].code == "closed"
+
+
+def test_a_higher_priority_is_served_first(
+    station: Callable[..., Any], virtual_loop: SkippingLoop
+) -> None:
+    """Among those who wait, the one of the highest priority is next."""
+    switch, rows = station("switch", servers=1)
+    visits = [switch.visit(call(0)), switch.visit(call(1)), switch.visit(call(2), priority=2)]
+    together(virtual_loop, *visits)
+    assert [row.journey_id for row in sorted(rows, key=lambda row: row.end_us)] == [0, 2, 1]
