@@ -139,3 +139,22 @@ def bench_client(
     from fewseconds.commands.bench import bench_client as command
 
     carry_out(lambda: command(requests, repeats, as_json=as_json), as_json=as_json)
+
+
+@bench_app.command("services")
+def bench_services(
+    repeats: Annotated[int, typer.Option(help="Times everything is measured.", min=1)] = 3,
+    database: Annotated[
+        str,
+        typer.Option(
+            help="An empty PostgreSQL database; if not given, a server of our own is started.",
+            metavar="URL",
+            show_default=False,
+        ),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Measure what postings, resolves and journeys cost the services; needs wrk."""
+    from fewseconds.commands.bench import bench_services as command
+
+    carry_out(lambda: command(repeats, database, as_json=as_json), as_json=as_json)

@@ -50,10 +50,9 @@ from mock_psp.webhook import NotAuthenticError, checked_id
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from litestar import Litestar
-
     from fewseconds.contracts import Trace
     from fewseconds.identity import Bill
+    from mock_psp.lean_http import Front
     from mock_psp.world import World
 
 REMEMBERED: Final = 8192
@@ -300,11 +299,19 @@ async def receipt(request: HttpRequest, transaction_id: str) -> Receipt:
     return found
 
 
-def application(world: World) -> Litestar:
+def application(world: World) -> Front:
     """The biller as an ASGI application."""
     biller = Biller(world)
     handlers: list[Any] = [
         resolve, authorise, callback, receipt, *back_office.handlers,
         bbps.fetch, bbps.receipt,
     ]  # fmt: skip
-    return service(world, "biller", handlers, {"biller": biller}, biller.start, biller.stop)
+    return service(
+        world,
+        "biller",
+        handlers,
+        {"biller": biller},
+        biller.start,
+        biller.stop,
+        hot=(resolve, authorise, callback),
+    )

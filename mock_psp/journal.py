@@ -1,13 +1,16 @@
 """The payer side's journal: every debit, credit and reversal, one JSON line each, only ever added.
 
-It is written without a buffer, so what happened before a kill is there after it (the page cache
-survives the process; only a power cut would need fsync, and the banks are not what is tested).
+Whatever moves money is written at once, so what happened before a kill is there after it (the page
+cache survives the process; only a power cut would need fsync, and the banks are not what is
+tested). What was shown and what was acknowledged goes along with the next such line, or after a
+moment: if a kill takes it, a callback comes twice, which billers have to bear anyway.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
 
 
 Kind = Literal["debit", "credit", "reversal", "shown", "acknowledged", "refund"]
+
+
+AT_ONCE: Final = frozenset({"debit", "credit", "reversal", "refund"})
+FLUSH_S: Final = 0.05
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,17 +62,41 @@ class Journal:
         self._descriptor = os.open(path, flags, 0o600)
         self._payers = os.open(payers, flags, 0o600)
         self._encoder = msgspec.json.Encoder()
+        self._lines: list[bytes] = []
+        self._addresses: list[bytes] = []
+        self._alarm: asyncio.TimerHandle | None = None
 
     def write_payer(self, transaction_id: str, payer_vpa: str) -> None:
         """Note whose account a payment is from."""
-        os.write(self._payers, f"{transaction_id} {payer_vpa}\n".encode())
+        self._addresses.append(f"{transaction_id} {payer_vpa}\n".encode())
 
     def write(self, entry: Entry) -> None:
         """Add one entry."""
-        os.write(self._descriptor, self._encoder.encode(entry) + b"\n")
+        self._lines.append(self._encoder.encode(entry) + b"\n")
+        if entry.entry in AT_ONCE:
+            # A credit may have to be told to the biller after a kill, with the payer's address.
+            self._write(addresses=entry.entry == "credit")
+        elif self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+
+    def flush(self) -> None:
+        """Write what has been put off."""
+        self._alarm = None
+        self._write(addresses=True)
+
+    def _write(self, *, addresses: bool) -> None:
+        if addresses and self._addresses:
+            os.write(self._payers, b"".join(self._addresses))
+            self._addresses.clear()
+        if self._lines:
+            os.write(self._descriptor, b"".join(self._lines))
+            self._lines.clear()
 
     def close(self) -> None:
         """Close the files."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self.flush()
         os.close(self._descriptor)
         os.close(self._payers)
 

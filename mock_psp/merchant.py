@@ -180,6 +180,8 @@ class Merchant:
         paid = self._paid(transaction)
         self.book.paid(paid)
         name = self.book.code_of(paid)
+        if name is None and not self.deliveries.wanted("payment.captured"):
+            return
         payment = self.payment_of(paid)
         if name is not None:
             code = self.book.codes[name]
@@ -199,7 +201,8 @@ class Merchant:
         """A payment has failed: the merchant sees it too."""
         paid = self._paid(transaction)
         self.book.paid(paid)
-        self.deliveries.emit("payment.failed", {"payment": self.payment_of(paid)}, paid.id)
+        if self.deliveries.wanted("payment.failed"):
+            self.deliveries.emit("payment.failed", {"payment": self.payment_of(paid)}, paid.id)
 
     def _by(self, reference: str) -> m.QrCode:
         return self.code(self.book.by_reference[reference])

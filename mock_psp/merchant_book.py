@@ -84,6 +84,11 @@ class Book:
         self.by_key: dict[str, tuple[str, str, int | None]] = {}
         """Idempotency key of a refund → refund, payment, and the amount that was asked for."""
         self._payments: OrderedDict[str, Paid] = OrderedDict()
+        self._unnamed: list[str] = []
+        """Transactions whose payment id nobody has asked for yet: a hash for each would be most of
+        what a payment costs here."""
+        self._names: dict[str, str] = {}
+        """Payment id → transaction."""
         for kind, found in _snapshots(folder.merchant):
             self._take(kind, found)
         for paid in _paid(folder):
@@ -110,7 +115,9 @@ class Book:
 
     def payment(self, name: str) -> Paid | None:
         """The payment with that id of ours; None if there was none. May read the whole journal."""
-        found = self._payments.get(name)
+        self._names.update((payment_id(one), one) for one in self._unnamed)
+        self._unnamed.clear()
+        found = self._payments.get(self._names.get(name, ""))
         if found is None:
             found = next((one for one in _paid(self._folder) if one.id == name), None)
         return found
@@ -129,9 +136,13 @@ class Book:
         return None if name is None else self.codes[name]
 
     def _hold(self, paid: Paid) -> None:
-        self._payments[paid.id] = paid
+        self._payments[paid.transaction_id] = paid
+        self._unnamed.append(paid.transaction_id)
         if len(self._payments) > PAYMENTS_MAX:
             self._payments.popitem(last=False)
+        if len(self._unnamed) + len(self._names) > 2 * PAYMENTS_MAX:
+            self._names.clear()
+            self._unnamed = list(self._payments)
 
     def _take(self, kind: str, line: dict[str, Any]) -> None:
         data = line["data"]

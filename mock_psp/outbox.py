@@ -52,6 +52,8 @@ class Relay:
 
     def wake(self) -> None:
         """Send every message that has come since the last time: a posting is durable."""
+        if self._world.spec.sms_paused:
+            return
         posted_us = self._world.clock.now_us()
         for message in self._ledger.unsent(self._last):
             self._last = message.sequence

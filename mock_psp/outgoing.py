@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import msgspec
 
 from fewseconds.contracts import TRACE_HEADER, Problem, Trace
 from fewseconds.journey import DECLINED, ERROR, OK, OUTCOMES, REJECTED, TIMED_OUT
+from mock_psp.lean_http import LeanClient
 from mock_psp.station import QUEUE_FULL, Answer, Call
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ class Outgoing:
 
     def __init__(self) -> None:
         """Must be made where the event loop runs."""
+        self._client = LeanClient(IDLE_S, GIVE_UP_S)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
             timeout=aiohttp.ClientTimeout(total=GIVE_UP_S),
@@ -47,16 +50,31 @@ class Outgoing:
         A problem with an ``outcome`` has that outcome; else 503 is ``rejected``, 504 ``timed_out``,
         other 4xx are ``declined`` (asking again would not help), the rest is an ``error``.
         """
-        got = await self.send("POST", url, body, {**headers, TRACE_HEADER: trace_of(call).header()})
+        sent = {**headers, TRACE_HEADER: trace_of(call).header()}
+        got = await self._posted(url, body, sent)
         if isinstance(got, Answer):
             return got
         status, content = got
         if status < 300:  # noqa: PLR2004 - the 2xx statuses
             try:
-                return Answer(OK, "", msgspec.json.decode(content, type=answer_type))
+                return Answer(OK, "", decoder(answer_type).decode(content))
             except msgspec.DecodeError as error:
                 return Answer(ERROR, "malformed", str(error))
         return _negative(status, content)
+
+    async def _posted(
+        self, url: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, bytes] | Answer:
+        """Post over a lean connection, or over TLS to somebody else's biller."""
+        if not url.startswith("http://"):
+            return await self.send("POST", url, body, headers)
+        try:
+            reply = await self._client.post(url, body, headers)
+        except TimeoutError:
+            return Answer(TIMED_OUT)
+        except OSError as error:
+            return Answer(ERROR, "connection", type(error).__name__)
+        return reply.status, reply.body
 
     async def send(
         self,
@@ -83,7 +101,14 @@ class Outgoing:
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._client.close()
         await self._session.close()
+
+
+@lru_cache
+def decoder(kind: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
+    """The reader of one kind of answer; making one costs more than using it."""
+    return msgspec.json.Decoder(kind)
 
 
 def trace_of(call: Call) -> Trace:

@@ -55,7 +55,7 @@ from mock_psp.web import application as service
 from mock_psp.world import World, traits
 
 if TYPE_CHECKING:
-    from litestar import Litestar
+    from mock_psp.lean_http import Front
 
 KEPT_MAX: Final = 100_000
 """Journeys and payments that are remembered (some 3 KB each); nobody asks about older ones."""
@@ -284,8 +284,10 @@ async def calendar(request: HttpRequest) -> CalendarTime:
     return CalendarTime(payer.calendar.advance(data.advance_s))
 
 
-def application(world: World) -> Litestar:
+def application(world: World) -> Front:
     """The payer side as an ASGI application."""
     payer = PayerSide(world)
     handlers: list[Any] = [resolve, pay, payment_status, calendar, merchant_api.router()]
-    return service(world, "payer side", handlers, {"payer": payer}, payer.start, payer.stop)
+    return service(
+        world, "payer side", handlers, {"payer": payer}, payer.start, payer.stop, hot=(resolve, pay)
+    )

@@ -41,9 +41,8 @@ from mock_psp.web import application as service
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from litestar import Litestar
-
     from fewseconds.contracts import Trace
+    from mock_psp.lean_http import Front
     from mock_psp.station import Station
     from mock_psp.world import World
 
@@ -210,7 +209,7 @@ async def current_bill(request: HttpRequest) -> BillDetails:
     return details
 
 
-def application(world: World) -> Litestar:
+def application(world: World) -> Front:
     """The portal as an ASGI application."""
     portal = Portal(world)
     handlers: list[Any] = [register, log_in, current_bill]

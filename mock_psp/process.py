@@ -29,8 +29,7 @@ from mock_psp.world import World
 if TYPE_CHECKING:
     from types import FrameType
 
-    from litestar import Litestar
-
+    from mock_psp.lean_http import Front
     from mock_psp.spec import RunSpec
 
 MODULES: Final = {"psp": "payer_side", "biller": "biller", "sms": "sms", "portal": "portal"}
@@ -167,7 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
     serve(module.application(world), world, socket.socket(fileno=given.socket))
 
 
-def serve(app: Litestar, world: World, listening: socket.socket) -> None:
+def serve(app: Front, world: World, listening: socket.socket) -> None:
     """Answer on a bound socket until told to stop, then drain within :data:`DRAIN_S`."""
     asgi: Any = app
     config = uvicorn.Config(

@@ -17,9 +17,8 @@ from mock_psp.web import application as service
 from mock_psp.webhooks import ForbiddenTargetError, check_target
 
 if TYPE_CHECKING:
-    from litestar import Litestar
-
     from mock_psp.gateway import Listener
+    from mock_psp.lean_http import Front
     from mock_psp.world import World
 
 WAIT_MS_MAX: Final = 30_000
@@ -69,7 +68,7 @@ async def inbox(
     return Inbox(found)
 
 
-def application(world: World) -> Litestar:
+def application(world: World) -> Front:
     """The SMS gateway as an ASGI application, with a second door for SMPP if it is wanted."""
     gateway, reports = Gateway(world), Reports()
     smpp = None if world.smpp is None else Smpp(gateway, world.secrets.smpp_password)
@@ -88,4 +87,4 @@ def application(world: World) -> Litestar:
 
     handlers: list[Any] = [send, state, inbox]
     parts = {"gateway": gateway, "reports": reports}
-    return service(world, "sms gateway", handlers, parts, start, stop)
+    return service(world, "sms gateway", handlers, parts, start, stop, hot=(send,))

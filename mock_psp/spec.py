@@ -45,6 +45,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     secrets_file: str
     webhook_hosts: tuple[str, ...] = ()
     """Machines other than this one that webhooks may be sent to, by name or address."""
+    sms_paused: bool = False
+    """SMS stay in the biller's outbox."""
     smpp_port: int | None = None
     """Port of the SMS gateway's SMPP door, if it has one."""
     biller: Foreign | None = None

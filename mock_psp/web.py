@@ -8,6 +8,7 @@ import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -21,10 +22,12 @@ from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 from fewseconds.contracts import HEALTH, READY, TOKEN_HEADER, TRACE_HEADER, Problem, Trace
 from fewseconds.errors import MalformedError
 from fewseconds.journey import DECLINED, ERROR, OUTCOMES, REJECTED, RENEGED, TIMED_OUT, UNFINISHED
+from mock_psp.lean_http import Front, TooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from litestar.handlers import HTTPRouteHandler
     from litestar.types import ControllerRouterHandler
 
     from mock_psp.station import Answer
@@ -147,10 +150,12 @@ def application(
     state: dict[str, Any],
     start: Callable[[], Awaitable[None]],
     stop: Callable[[], Awaitable[None]],
-) -> Litestar:
+    hot: Sequence[HTTPRouteHandler] = (),
+) -> Front:
     """A service: its handlers find their parts in ``request.app.state``.
 
-    ``start`` runs before the service is ready, ``stop`` when no request is open any more.
+    Those in ``hot``, which must be among the others, are answered without the framework. ``start``
+    runs before the service is ready, ``stop`` when no request is open any more.
     """
 
     @asynccontextmanager
@@ -164,7 +169,7 @@ def application(
         recording.cancel()
         world.writer.close()
 
-    return Litestar(
+    inner = Litestar(
         [*handlers, health, ready],
         state=State({**state, "ready": False, "service": title}),
         lifespan=[running],
@@ -178,6 +183,13 @@ def application(
             use_handler_docstrings=True,
         ),
     )
+    routes = {
+        (str(method), path): (handler.fn, int(handler.status_code))
+        for handler in hot
+        for path in handler.paths
+        for method in handler.http_methods
+    }
+    return Front(inner, SimpleNamespace(**state), routes, problem, BODY_BYTES_MAX)
 
 
 async def _record(world: World) -> None:
@@ -207,6 +219,8 @@ def problem(_: HttpRequest, error: Exception) -> Response[bytes]:
         told = error.problem
     elif isinstance(error, MalformedError):
         told = Refusal(400, "Malformed", str(error), outcome="declined").problem
+    elif isinstance(error, TooLargeError):
+        told = Refusal(413, "Request entity too large").problem
     elif isinstance(error, HTTPException):
         told = Refusal(error.status_code, _title(error), _detail(error)).problem
     else:

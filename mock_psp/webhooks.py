@@ -94,6 +94,10 @@ class Deliveries:
         for delivery in list(book.undelivered.values()):
             self._start(delivery)
 
+    def wanted(self, name: str) -> bool:
+        """Whether anybody wants to hear of such an event."""
+        return any(one.active and name in one.events for one in self._book.endpoints.values())
+
     def emit(self, name: str, entities: Mapping[str, msgspec.Struct], *about: object) -> None:
         """Send an event to every endpoint that wants it; ``about`` makes its id unique."""
         wanted = [one for one in self._book.endpoints.values() if one.active and name in one.events]

@@ -45,3 +45,25 @@ def bench_client(requests: int, repeats: int, *, as_json: bool) -> int:
             table.add_row(name, f"{one.cpu_us_per_request:.1f}", f"{ratios[name]:.2f}", span)
     console.out.print(table)
     return EXIT_OK
+
+
+def bench_services(repeats: int, database: str, *, as_json: bool) -> int:
+    """Measure what the services cost, and print."""
+    from rich.table import Table
+
+    from mock_psp.bench import bench
+
+    state = commit()
+    console.say(f"repeats={repeats} engine=services commit={state}")
+    with console.progress() as say:
+        found = bench(repeats, database, say)
+    if as_json:
+        fields = {"engine": "services", "commit": state}
+        console.print_json({**fields, **msgspec.to_builtins(found)})
+        return EXIT_OK
+    table = Table("figure", "median", "from … to")
+    for name, values in found.repeats.items():
+        middle = sorted(values)[len(values) // 2]
+        table.add_row(name, f"{middle:.1f}", f"{min(values):.1f} … {max(values):.1f}")
+    console.out.print(table)
+    return EXIT_OK

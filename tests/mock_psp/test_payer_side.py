@@ -159,19 +159,21 @@ def test_a_malformed_payment_is_refused_and_the_field_named(
     ("bank", "code", "outcome"), [("ICICI", "Z9", "declined"), ("PNB", "XY", "error")]
 )
 def test_a_bank_that_says_no_leaves_everything_as_it_was(
-    world: World, bank: str, code: str, outcome: str
+    world: World, eventually: Eventually, bank: str, code: str, outcome: str
 ) -> None:
     """A declined or failed debit is a FAILURE with the bank's code, and no money moves."""
     index = 110 if bank == "ICICI" else 111
     paid = world.pay(index, bank=bank).body
     assert (paid["status"], paid["code"], paid["outcome"]) == ("FAILURE", code, outcome)
+    eventually(lambda: "shown" in journal(world, paid["transaction_id"]))
     assert journal(world, paid["transaction_id"]) == ["shown"]
 
 
-def test_a_wrong_amount_is_declined_before_the_debit(world: World) -> None:
+def test_a_wrong_amount_is_declined_before_the_debit(world: World, eventually: Eventually) -> None:
     """The biller refuses one paisa too much when it is asked for authorisation."""
     paid = world.pay(112, amount_paise=world.bill(112).amount_paise + 1).body
     assert (paid["status"], paid["code"]) == ("FAILURE", "B6")
+    eventually(lambda: "shown" in journal(world, paid["transaction_id"]))
     assert journal(world, paid["transaction_id"]) == ["shown"]
 
 
@@ -189,6 +191,7 @@ def test_a_debit_that_nobody_answers_is_reversed(world: World, eventually: Event
     assert (paid["status"], paid["code"], paid["outcome"]) == ("FAILURE", "U67", "timed_out")
     name = paid["transaction_id"]
     eventually(lambda: "reversal" in journal(world, name))
+    eventually(lambda: "shown" in journal(world, name))
     assert sorted(journal(world, name)) == ["debit", "reversal", "shown"]
 
 
