@@ -227,6 +227,8 @@ def _felt(trial: Trial, ample: Scenario, name: str, *, hopeless: bool) -> bool:
 
 
 def _why(alone: int, keeping: int, joint: int) -> str:
+    if joint == 1:
+        return "one is enough"
     if joint > max(alone, keeping):
         return "the gates, all stations together"
     return "the gates" if alone >= keeping else "keeping up"

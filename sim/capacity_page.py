@@ -47,8 +47,8 @@ def _figures(found: CapacityAnswer) -> tuple[Figure, ...]:
     figures = []
     knee = found.capacity.knee
     if knee is not None:
-        end = f"{knee.high:.3g}" if knee.high else "more"
-        figures.append(Figure(f"{knee.low:.3g}–{end}×", "the arrivals that are sustained"))
+        span = f"{knee.low:.3g}–{knee.high:.3g}×" if knee.high else f"{knee.low:.3g}× and more"
+        figures.append(Figure(span, "the arrivals that are sustained"))
     for station in (found.capacity.bottleneck, found.capacity.next):
         for need in found.capacity.needs:
             if need.station == station:
@@ -176,7 +176,7 @@ def _buy(found: CapacityAnswer) -> Section:
 
 def _line(line: Purchase) -> tuple[str | Cell, ...]:
     price = words.NOTHING
-    if line.price_paise is not None:
+    if line.price_paise:
         price = f"₹{words.whole(round(line.price_paise / PAISE))}"
     return (
         Cell(line.item, note=line.reason),

@@ -53,18 +53,20 @@ def page(found: Comparison, command: str, header: Mapping[str, Any]) -> Page:
 
 
 def _changes(found: Comparison, times: list[Difference]) -> Section:
-    drawn = Ranges(
-        "Difference of durations",
-        "s",
-        tuple(_range(d) for d in times),
-        mark=0.0,
-        mark_text="no difference",
-    )
+    # The portal's minutes would flatten the seconds of everything else on one axis.
+    drawn = [
+        Ranges(title, "s", tuple(_range(d) for d in some), mark=0.0, mark_text="no difference")
+        for title, some in (
+            ("Difference of durations", [d for d in times if d.of != "portal_time"]),
+            ("Difference of durations at the portal", [d for d in times if d.of == "portal_time"]),
+        )
+        if some
+    ]
     return Section(
         "What changes",
         f"From {found.names[0]} to {found.names[1]}: the difference of each pair of "
         "replications, and the interval that holds the true one nineteen times in twenty.",
-        (drawn, _table(found, found.measures), _refusals(found)),
+        (*drawn, _table(found, found.measures), _refusals(found)),
     )
 
 

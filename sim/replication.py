@@ -14,18 +14,23 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from fewseconds import chance
 from fewseconds.plan import Plan, plan
 from fewseconds.scenario import Scenario
 from sim import engines
-from sim.summary import MEASURES, Summary
+from sim.summary import MEASURES
 from sim.window import Window
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from sim.summary import Summary
 
 
+CELL_US: Final = 600_000_000
+NEIGHBOUR_BITS: Final = 33
+"""Numbers of journeys stay below this many bits (``sim.ready.rank`` has 38 for them)."""
 PLANS_KEPT: Final = 24
 """Windows of plans that a worker keeps: variants of one seed mostly share theirs."""
 
@@ -36,7 +41,7 @@ class Case(msgspec.Struct, frozen=True, eq=False):
     scenario: Scenario
     window: Window
     rate: float = 1.0
-    """The population is so many times as large; below 1, so much of it is left."""
+    """So many times as many arrivals; below 1, so many of them are left."""
     engine: str = engines.DEFAULT
 
     @property
@@ -115,19 +120,39 @@ def uses(summary: Summary, window: Window) -> dict[str, Use]:
 def rows(case: Case, seed: int) -> Plan:
     """The walked rows of the plan, at the case's rate.
 
-    More arrivals are a larger population, whose plan is made for the next power of two and thinned
-    by the consumer's number: a higher rate keeps everybody of a lower one, and nothing else moves.
+    Below 1, so many consumers are left. Above 1, everybody has company: neighbours of the same app,
+    bank and medium, with luck of their own, who come within the same ten minutes. A higher rate
+    keeps everybody of a lower one, and nothing else moves; a plan of sixteen cities would say the
+    same and take minutes.
     """
-    scale = 2 ** max(math.ceil(math.log2(case.rate)), 0)
-    scenario = msgspec.structs.replace(
-        case.scenario, stations={}, steps={}, slo=(), fault=(),
-        consumers=case.scenario.consumers * scale,
-    )  # fmt: skip
+    scenario = msgspec.structs.replace(case.scenario, stations={}, steps={}, slo=(), fault=())
     table = _table(_Hashed(scenario), seed, case.window)
-    people = round(case.scenario.consumers * case.rate)
-    if people < scenario.consumers:
-        table = table.filter(table["consumer"].to_numpy() < people)
+    consumers = table["consumer"].to_numpy()
+    if case.rate < 1:
+        people = round(case.scenario.consumers * case.rate)
+        table = table.filter(pa.array(consumers < people))
+    elif case.rate > 1:
+        copies = [table]
+        for number in range(1, math.ceil(case.rate)):
+            luck = chance.uniform(seed, chance.stream("neighbour"), consumers, number)
+            present = luck < chance.threshold(min(case.rate - number, 1.0))
+            copies.append(_neighbours(table.filter(pa.array(present)), seed, number))
+        together = pa.concat_tables(copies)
+        starts, ids = (together[n].to_numpy() for n in ("intended_start_us", "journey_id"))
+        table = together.take(np.lexsort((ids, starts)))
     return Plan(case.scenario, seed, table)
+
+
+def _neighbours(table: pa.Table, seed: int, number: int) -> pa.Table:
+    """The same rows for other people, each at another moment of its ten minutes."""
+    ids = table["journey_id"].to_numpy() + (number << NEIGHBOUR_BITS)
+    luck = chance.uniform(seed, chance.stream("neighbour", "moment"), ids, 1)
+    cell = table["intended_start_us"].to_numpy() // CELL_US
+    starts = cell * CELL_US + (luck * CELL_US >> 32)
+    for name, values in (("journey_id", ids), ("bill", ids), ("intended_start_us", starts)):
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, table.schema.field(name), pa.array(values, pa.int64()))
+    return table
 
 
 class _Hashed:

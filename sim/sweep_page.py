@@ -96,12 +96,14 @@ def _stations(found: Sweep, key: str) -> Panel | None:
 
 
 def _table(found: Sweep) -> Section:
-    names = [verdict.name for verdict in found.points[0].verdicts]
+    gates = [verdict.gate for verdict in found.points[0].verdicts]
+    shown = gates if any(gates) else [True] * len(gates)
+    names = [v.name for v, one in zip(found.points[0].verdicts, shown, strict=True) if one]
     rows: tuple[tuple[str | Cell, ...], ...] = tuple(
         (
             ", ".join(f"{value}" for value in point.values.values()),
             Cell(point.word, word=point.word),
-            *(_cell(verdict) for verdict in point.verdicts),
+            *(_cell(v) for v, one in zip(point.verdicts, shown, strict=True) if one),
             str(point.replications),
         )
         for point in found.points
@@ -118,7 +120,7 @@ def _open(point: Point) -> str:
 
 def _cell(verdict: Verdict) -> Cell:
     if verdict.observed is None:
-        return Cell(words.NOTHING, note=verdict.reason)
+        return Cell(words.NOTHING, word=verdict.word)
     shown = words.quantity(verdict.measure, verdict.observed)
     return Cell(shown, note=words.interval(verdict), word=verdict.word)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,12 +41,24 @@ class Workers:
         another, and every place in the result is filled once.
         """
         found: list[T] = []
+        with warnings.catch_warnings():
+            # Joblib renews a worker whose memory has grown and says so; nothing is lost by it.
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+            self._collect(work, arguments, progress, found)
+        return found
+
+    def _collect(
+        self,
+        work: Callable[..., T],
+        arguments: Sequence[tuple[Any, ...]],
+        progress: Callable[[int], None] | None,
+        found: list[T],
+    ) -> None:
         tasks = (delayed(work)(*each) for each in arguments)
         for one in Parallel(n_jobs=self.count, return_as="generator", batch_size=1)(tasks):
             found.append(one)
             if progress is not None:
                 progress(len(found))
-        return found
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def _print(found: CapacityAnswer) -> None:
     for column in ("item", "now", "needed", "buy", "price", "order by"):
         table.add_column(column, justify="left" if column == "item" else "right")
     for line in found.purchases.lines:
-        rupees = "–" if line.price_paise is None else f"₹{line.price_paise / 100:,.0f}"
+        rupees = "–" if not line.price_paise else f"₹{line.price_paise / 100:,.0f}"
         date = "–" if line.order_by is None else f"{line.order_by:%d %b %Y}"
         numbers = f"{line.now:g} {line.unit}", f"{line.needed:g}", str(line.buy)
         table.add_row(line.item, *numbers, rupees, date)

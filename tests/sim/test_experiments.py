@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,19 +81,21 @@ def test_replication_goes_on_until_the_gate_is_known(clerk: Callable[..., Case])
 
 
 def test_more_arrivals_keep_the_ones_there_were(clerk: Callable[..., Case]) -> None:
-    """At one and a half times the rate every consumer of the single rate comes when it came."""
-    once, more = (replication.rows(clerk(rate=rate), 3) for rate in (1.0, 1.5))
-    before = dict(
-        zip(*(once.table[c].to_pylist() for c in ("consumer", "intended_start_us")), strict=True)
-    )
-    after = dict(
-        zip(*(more.table[c].to_pylist() for c in ("consumer", "intended_start_us")), strict=True)
-    )
-    assert len(once) == 1000
-    assert len(more) == 1500
-    assert before.keys() <= after.keys()
-    fewer = replication.rows(clerk(rate=0.25), 3)
-    assert len(fewer) == 250
+    """At two and a half times the rate everybody of the single and the double rate still comes."""
+    comes = {}
+    for rate in (0.25, 1.0, 2.0, 2.5):
+        found = replication.rows(clerk(rate=rate), 3)
+        ids = found.table["journey_id"].to_pylist()
+        comes[rate] = dict(zip(ids, found.starts_us.tolist(), strict=True))
+        assert len(comes[rate]) == len(found) == pytest.approx(1000 * rate, rel=0.03)
+        assert (np.diff(found.starts_us) >= 0).all()
+    for fewer, more in pairwise(comes.values()):
+        assert fewer.items() <= more.items()
+    # The company comes when the city comes: as many in every ten minutes as there were, and anew.
+    once, twice = (np.array(list(comes[rate].values())) for rate in (1.0, 2.0))
+    counts = [np.bincount(starts // 600_000_000) for starts in (once, twice)]
+    assert (counts[1] == 2 * counts[0]).all()
+    assert len(set(twice.tolist())) == 2000
 
 
 def test_a_warm_up_is_walked_but_not_judged() -> None:
