@@ -89,6 +89,12 @@ def simulate(
     check: Annotated[
         bool, typer.Option("--check-engines", help="Compare the two engines row by row instead.")
     ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream", help="The whole plan in constant memory: percentiles, no page, no verdict."
+        ),
+    ] = False,
     month: Month = None,
     slow: Slow = None,
     results: Out = Path("results"),
@@ -99,12 +105,15 @@ def simulate(
     With --check-engines exit code 1 says that the engines differ.
     """
     from fewseconds.commands import simulate as commands
+    from fewseconds.commands import stream as streaming
 
     part = commands.Part(engine, consumers, journeys, month, slow or [])
     _carry_out(
         lambda: (
             commands.check_engines(scenario, seed, part, as_json=as_json)
             if check
+            else streaming.stream(scenario, seed, part, as_json=as_json)
+            if stream
             else commands.simulate(scenario, seed, part, results, as_json=as_json)
         ),
         as_json=as_json,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fewseconds.cli_frame import Json, carry_out
+from fewseconds.cli_frame import Json, Name, carry_out
 
 load_app = typer.Typer(help="Load in the open model, and its own checks.", no_args_is_help=True)
 bench_app = typer.Typer(help="Our speed beside that of the best.", no_args_is_help=True)
@@ -158,3 +158,23 @@ def bench_services(
     from fewseconds.commands.bench import bench_services as command
 
     carry_out(lambda: command(repeats, database, as_json=as_json), as_json=as_json)
+
+
+@bench_app.command("sim")
+def bench_sim(
+    scenario: Name = "mumbai",
+    journeys: Annotated[
+        int, typer.Option(help="How many of them SimPy walks at each turn.", min=100)
+    ] = 3000,
+    customers: Annotated[
+        int, typer.Option(help="Customers of the idiomatic M/M/c queue.", min=100)
+    ] = 30_000,
+    repeats: Annotated[int, typer.Option(help="Turns; the median counts.", min=1)] = 3,
+    as_json: Json = False,
+) -> None:
+    """What a consumer and an event cost the engines of virtual time, and an idiomatic queue."""
+    from fewseconds.commands.sim_bench import bench_sim as command
+
+    carry_out(
+        lambda: command(scenario, journeys, customers, repeats, as_json=as_json), as_json=as_json
+    )

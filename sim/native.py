@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fewseconds.plan import Plan
+    from fewseconds.scenario import Scenario
     from sim.flat import Flat
     from sim.machine import Machine
 
@@ -121,16 +122,16 @@ def summary(
     return Summary(
         fates=dict(sorted(walked["fate"].value_counts().iter_rows())),
         says=samples,
-        stations=stations(machine, plan),
+        stations=stations(machine, plan.scenario),
         journeys=len(plan),
         events=machine.events,
         wall_s=machine.wall_s,
     )
 
 
-def stations(machine: Machine, plan: Plan) -> dict[str, StationUse]:
+def stations(machine: Machine, scenario: Scenario) -> dict[str, StationUse]:
     """How much every station was used."""
-    hours = hours_observed(plan, int(machine.city.n[at.LAST_END_US]))
+    hours = hours_observed(scenario, int(machine.city.n[at.LAST_END_US]))
     used = {}
     city = machine.city
     for name, row, kept in zip(machine.flat.stations, city.stations, city.hours, strict=True):
@@ -139,7 +140,7 @@ def stations(machine: Machine, plan: Plan) -> dict[str, StationUse]:
             by_hour[:, field].copy() for field in (at.HOUR_BUSY, at.HOUR_WAITING, at.HOUR_VISITS)
         )
         used[name] = StationUse(
-            servers=plan.scenario.stations[name].servers,
+            servers=scenario.stations[name].servers,
             visits=int(row[at.ST_VISITS]),
             busy_us=int(busy.sum()),
             waiting_us=int(waiting.sum()),

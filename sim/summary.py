@@ -6,7 +6,7 @@ long way round, and is the specification of what an engine counts by itself.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fewseconds.plan import Plan
+    from fewseconds.scenario import Scenario
 
 MEASURES: Final = (
     "machine_time", "end_to_end", "sms_time", "portal_time", "error_rate", "biller_time",
@@ -82,7 +83,8 @@ class Summary(msgspec.Struct, frozen=True, eq=False):
         rows = measures.frame(outcomes)
         walked = measures.journeys(rows, plan)
         visits = rows.filter(pl.col("leg") != j.STEP_ROW)
-        hours = hours_observed(plan, 0 if visits.is_empty() else int(visits["end_us"].max()))  # type: ignore[arg-type]
+        last_us: Any = 0 if visits.is_empty() else visits["end_us"].max()
+        hours = hours_observed(plan.scenario, int(last_us))
         by_station = visits.partition_by("station", as_dict=True)
         return cls(
             fates=dict(sorted(walked["fate"].value_counts().iter_rows())),
@@ -118,9 +120,9 @@ def _samples(says: pl.DataFrame, plan: Plan) -> Samples:
     return Samples(found["row"].to_numpy(), found["seconds"].to_numpy())
 
 
-def hours_observed(plan: Plan, last_end_us: int) -> int:
+def hours_observed(scenario: Scenario, last_end_us: int) -> int:
     """Length of the arrays by hour: the whole month, and until the last visit is over."""
-    return max(plan.scenario.arrivals.days * HOURS_A_DAY, last_end_us // HOUR_US + 1)
+    return max(scenario.arrivals.days * HOURS_A_DAY, last_end_us // HOUR_US + 1)
 
 
 def _use(servers: int, visits: pl.DataFrame, hours: int) -> StationUse:
