@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from fewseconds.cli_frame import Json, Name, carry_out
+from fewseconds.cli_frame import Json, Name, Seed, Slow, carry_out
 
 load_app = typer.Typer(help="Load in the open model, and its own checks.", no_args_is_help=True)
 bench_app = typer.Typer(help="Our speed beside that of the best.", no_args_is_help=True)
@@ -127,6 +128,56 @@ def load_search(
         allow_host=allow_host or [],
     )  # fmt: skip
     carry_out(lambda: commands.load_search(wish, as_json=as_json), as_json=as_json)
+
+
+@load_app.command("run")
+def load_run(
+    scenario: Name,
+    seed: Seed = None,
+    results: Annotated[Path, typer.Option(help="Folder that gets a folder for this run.")] = Path(
+        "results"
+    ),
+    rate_scale: Annotated[
+        float, typer.Option(help="So many times the true rate: a stress test.")
+    ] = 1.0,
+    constant_rate: Annotated[
+        float, typer.Option(help="Journeys/s in the plan's order, gaps replaced: endurance.")
+    ] = 0.0,
+    everything: Annotated[
+        bool, typer.Option("--all", help="The whole plan; needs --constant-rate.")
+    ] = False,
+    journeys: Annotated[int, typer.Option(help="At most so many; 0 is no limit.", min=0)] = 0,
+    decoding: Annotated[
+        Literal["camera", "printed"],
+        typer.Option(help="Photograph and decode every bill, or take the printed text."),
+    ] = "camera",
+    client: Annotated[
+        Literal["lean", "fasthttp"], typer.Option(help="Our client or Locust's FastHttpUser's.")
+    ] = "lean",
+    processes: Processes = 1,
+    slow: Slow = None,
+    on_inconclusive: OnInconclusive = "inconclusive",
+    as_json: Json = False,
+) -> None:
+    """Put a scenario's load on its services, in any shape; judge and audit, without simulating.
+
+    Exit code: 0 all gates met, 1 a gate failed, 2 usage, 3 inconclusive.
+    """
+    from fewseconds.commands.load_run import load_run as command
+    from fewseconds.run import LoadWish
+    from fewseconds.shapes import Shape
+
+    shape = Shape(
+        rate_scale=rate_scale, constant_rate=constant_rate, everything=everything,
+        journeys_max=journeys,
+    )  # fmt: skip
+    wish = LoadWish(shape=shape, processes=processes, client=client, decoding=decoding)
+    carry_out(
+        lambda: command(
+            scenario, seed, results, wish, slow or [], on_inconclusive, as_json=as_json
+        ),
+        as_json=as_json,
+    )
 
 
 @bench_app.command("client")

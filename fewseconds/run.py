@@ -15,6 +15,7 @@ from fewseconds.errors import HarnessError, UsageError
 from fewseconds.plan import Plan, plan
 from fewseconds.record import Check, Evidence, Generator, Record
 from fewseconds.results import new_folder
+from fewseconds.shapes import Shape
 from loadtests.launch import Generator as LoadProcess
 from loadtests.spec import LoadSummary, Targets, unplayable
 from mock_psp import auditor, serve
@@ -34,16 +35,27 @@ SERVICES_LEAD_US = 5_000_000
 """The services' clock is set so that the window begins about this long after their start."""
 
 
+class LoadWish(msgspec.Struct, frozen=True, kw_only=True):
+    """How the load is to be put on; the defaults are those of ``fewseconds run``."""
+
+    shape: Shape = Shape()
+    processes: int = 1
+    client: str = "lean"
+    decoding: str = "camera"
+
+
 class Stage:
     """A run on its way: its folder, its plan and what it has found so far."""
 
-    def __init__(self, scenario: Scenario, seed: int, results: Path, say: Say) -> None:
+    def __init__(
+        self, scenario: Scenario, seed: int, results: Path, say: Say, wish: LoadWish | None = None
+    ) -> None:
         """Plan it; raises UsageError if the results cannot be written."""
         self.scenario, self.seed, self.say = scenario, seed, say
+        self.wish = wish or LoadWish()
         say("planning", 0.0)
         self.whole = plan(scenario, seed)
-        self.window_us = self.whole.busiest_window()
-        self.window = self.whole.window(*self.window_us).real_time()
+        self.window, self.window_us = self.wish.shape.window(self.whole)
         if len(self.window) == 0:
             message = (
                 f"{scenario.name}: no journey falls into the load window; lengthen load.duration_s"
@@ -105,7 +117,11 @@ class Stage:
                 raise HarnessError(message)
             self.say("paying for real", min((time.monotonic() - begun) / length_s, 0.99))
 
-        with LoadProcess(self.folder, self.window, self.window_us, targets, services.token) as load:
+        wish = self.wish
+        with LoadProcess(
+            self.folder, self.window, self.window_us, targets, services.token,
+            processes=wish.processes, client=wish.client, decoding=wish.decoding,
+        ) as load:  # fmt: skip
             return load.wait(look)
 
     def virtual(self) -> tuple[Simulated, Plan]:

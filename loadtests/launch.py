@@ -136,7 +136,7 @@ class Generator(LocustProcess):
 
     def __init__(
         self, folder: Path, window: Plan, window_us: tuple[int, int], targets: Targets, token: str,
-        *, processes: int = 1, client: str = "lean",
+        *, processes: int = 1, client: str = "lean", decoding: str = "camera",
     ) -> None:  # fmt: skip
         """Write its orders into ``folder``; ``window`` holds the rows to play.
 
@@ -159,6 +159,7 @@ class Generator(LocustProcess):
             summary=str(self.summary),
             strip=str(self.folder / "strip"),
             client=client,
+            decoding=decoding,
             parent=self.parent,
         )
         Path(self.spec.scenario).write_bytes(msgspec.json.encode(window.scenario))

@@ -26,7 +26,7 @@ from loadtests import crew
 from loadtests.client import Client, transport
 from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
 from loadtests.phone import World
-from loadtests.scans import Scans
+from loadtests.scans import Printed, Scans
 from loadtests.spec import SPEC_VARIABLE, Clock, LoadSpec, LoadSummary, read_spec, together
 
 PARENT_LOOK_S = 1.0
@@ -96,7 +96,11 @@ class Journeys:
         self._writer = Writer(folder, "load" if count == 1 else f"load-{index}")
         if self._here:
             gevent.spawn(end_with, spec.parent, self._writer)
-        self._scans = Scans(plan, strip, 0 if index else spec.strip_count)
+        self._scans = (
+            Printed(plan)
+            if spec.decoding == "printed"
+            else Scans(plan, strip, 0 if index else spec.strip_count)
+        )
         self._clock = Clock(0)
         self._world = World(plan, self._clock, clients, self._scans, self._writer, spec.token)
         self._scans.wait_until_ahead((spec.window_us[1] - spec.window_us[0]) / 1e6)

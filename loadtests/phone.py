@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fewseconds.outcomes import Writer
     from fewseconds.plan import Plan, Row, Traits
     from loadtests.client import Client
-    from loadtests.scans import Scans
+    from loadtests.scans import Printed, Scans
     from loadtests.spec import Clock
 
 REQUEST_TIMEOUT_S: Final = 60.0
@@ -64,7 +64,7 @@ class World:
         plan: Plan,
         clock: Clock,
         clients: dict[str, Client],
-        scans: Scans,
+        scans: Scans | Printed,
         writer: Writer,
         token: str,
     ) -> None:
@@ -177,7 +177,7 @@ class Phone:
         Whether a frame can be read is not drawn, it was seen; whether it is the right code that
         lies before the camera is up to the person.
         """
-        scan = self.world.scans.of(self.row.journey_id)
+        scan = self.world.scans.of(self.row)
         if attempt > len(scan.decode_us):
             return Done("error", "unread", start_us)
         end_us = start_us + scan.decode_us[attempt - 1]

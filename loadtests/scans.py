@@ -15,20 +15,71 @@ import gevent
 import msgspec
 from gevent.event import AsyncResult
 
+from fewseconds.draws import Draws
 from fewseconds.errors import HarnessError
 from fewseconds.plan import traits
+from fixtures import bills, qr
 from fixtures.scanning import Scan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fewseconds.plan import Plan
+    from fewseconds.plan import Plan, Row
 
 PATIENCE_S: Final = 60.0
 WORKERS: Final = 2
 SPEED_UNDER_LOAD: Final = 0.3
 """Share of their speed that the processes keep, at worst, once the services have work to do."""
 AHEAD_MIN: Final = 20
+
+
+class Printed:
+    """Scans that no camera makes: the printed text, after frames drawn from the camera's law.
+
+    For more journeys than can be photographed. Nothing is decoded, so nothing can be misread.
+    """
+
+    typed = misreads = 0
+
+    def __init__(self, plan: Plan) -> None:
+        """Draw as the simulator does."""
+        self._plan, self._draws = plan, Draws(plan.scenario, plan.seed)
+        step = plan.scenario.steps.get("scan")
+        self._attempts_max = step.attempts_max if step else 1
+        self._camera = [
+            (index, leg.station)
+            for index, leg in enumerate(step.legs if step else ())
+            if plan.scenario.stations[leg.station].role != "human"
+        ][:1]
+
+    def wait_until_ahead(self, window_s: float) -> None:
+        """There is nothing to wait for."""
+
+    def of(self, row: Row) -> Scan:
+        """The scan of one journey."""
+        who = traits(self._plan.scenario, self._plan.seed, row)
+        times, unread = [], False
+        for attempt in range(1, self._attempts_max + 1):
+            for index, station in self._camera:
+                visit = self._draws.visit("scan", index, station, who)
+                times.append(visit.service_us(row.journey_id, attempt))
+                unread = visit.failure(row.journey_id, attempt) is not None
+            if not unread:
+                break
+        bill = bills.bill(self._plan.seed, row.bill)
+        text = qr.bill_uri(self._plan.seed, bill, counter=row.kind == "qr_counter")
+        self.typed += unread
+        return Scan(
+            journey_id=row.journey_id,
+            text=None if unread else text,
+            decoder=who.scanner,
+            decode_us=tuple(times),
+            misread=False,
+            frames=len(times),
+        )
+
+    def close(self) -> None:
+        """Nothing was started."""
 
 
 class Scans:
@@ -112,13 +163,13 @@ class Scans:
                 raise self._trouble
             gevent.sleep(0.05)
 
-    def of(self, journey_id: int) -> Scan:
+    def of(self, row: Row) -> Scan:
         """The scan of one journey; waits for it if the processes are behind.
 
         Raises HarnessError if the processes have failed or are hopelessly behind.
         """
         try:
-            scan: Scan = self._results[journey_id].get(timeout=PATIENCE_S)
+            scan: Scan = self._results[row.journey_id].get(timeout=PATIENCE_S)
         except gevent.Timeout:
             message = f"scans: {PATIENCE_S:.0f} s behind; free a processor or lower the rate"
             raise HarnessError(message) from None

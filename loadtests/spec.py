@@ -45,6 +45,9 @@ class LoadSpec(msgspec.Struct, frozen=True):
     strip: str
     strip_count: int = 12
     client: str = "lean"
+    """``lean`` or ``fasthttp``."""
+    decoding: str = "camera"
+    """``camera`` photographs and decodes every bill; ``printed`` takes the printed text."""
     parent: int = 0
     """Process id of whoever started the generator: it ends when that one has gone. 0 is nobody."""
 

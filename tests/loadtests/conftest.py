@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from fewseconds.plan import Row
+
 
 class Request(NamedTuple):
     """What a server has read."""
@@ -160,9 +162,9 @@ class Stage(NamedTuple):
 class NoScans:
     """Stands where scans would be made; asking for one is the harness's own failure."""
 
-    def of(self, journey_id: int) -> object:
+    def of(self, row: Row) -> object:
         """Fail as a dead decoding process does."""
-        message = f"scans: none for journey {journey_id}"
+        message = f"scans: none for journey {row.journey_id}"
         raise HarnessError(message)
 
 

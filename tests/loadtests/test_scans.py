@@ -17,7 +17,8 @@ import pytest
 
 from fewseconds import scenario_file
 from fewseconds.plan import Plan, plan, traits
-from fixtures import bills, decoding, qr
+from fixtures import bills, decoding, qr, scanning
+from loadtests.scans import Printed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +73,7 @@ def test_every_journey_gets_the_text_of_its_own_bill(tmp_path: Path, first_rows:
         plan = some(24)
         scans = Scans(plan, Path(sys.argv[1]), 4)
         scans.wait_until_ahead(1e-3)
-        found = {row.journey_id: scans.of(row.journey_id) for row in plan.rows()}
+        found = {row.journey_id: scans.of(row) for row in plan.rows()}
         scans.close()
         print(json.dumps({
             "scans": {
@@ -111,8 +112,7 @@ def test_a_decoding_process_that_ends_early_is_told_to_who_waits(tmp_path: Path)
         scans = Scans(plan, Path(sys.argv[1]), 0)
         scans.wait_until_ahead(1e6)
         done = scans._done
-        ids = [row.journey_id for row in plan.rows()]
-        waiting = [gevent.spawn(said, scans.of, journey_id) for journey_id in ids[-2:]]
+        waiting = [gevent.spawn(said, scans.of, row) for row in [*plan.rows()][-2:]]
         waiting.append(gevent.spawn(said, scans.wait_until_ahead, 1e-3))
         gevent.sleep(0)
         for process, number in zip(scans._processes, (signal.SIGKILL, signal.SIGTERM)):
@@ -150,3 +150,20 @@ def test_closing_ends_the_processes(tmp_path: Path) -> None:
     for pid in told:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_printed_text_is_what_a_camera_reads() -> None:
+    """Whatever a decoder reads off a photographed bill, is the text taken without a camera."""
+    whole = plan(scenario_file.load("smoke"), 7)
+    rows = [row for row in whole.rows() if row.medium][:12]
+    printed = Printed(whole)
+    for row in rows:
+        counter = row.kind == "qr_counter"
+        seen = scanning.scan(
+            7, row.journey_id, row.bill, row.medium, "zxing-cpp", 9, counter=counter
+        )
+        taken = printed.of(row)
+        assert taken.text in (None, seen.text) or seen.text is None
+        assert len(taken.decode_us) == taken.frames >= 1
+        assert not taken.misread
+    assert sum(printed.of(row).text is not None for row in rows) >= 8

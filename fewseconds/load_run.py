@@ -1,0 +1,114 @@
+"""Load alone: a plan in one of its shapes against the services, judged and audited.
+
+No simulation and no page: for long runs, more processes, and rates that are not the plan's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import polars as pl
+
+from fewseconds import measures, slo, validity
+from fewseconds.errors import HarnessError
+from fewseconds.record import Check, Generator
+from fewseconds.run import LoadWish, Stage
+from mock_psp import auditor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fewseconds.run import Say
+    from fewseconds.scenario import Scenario
+
+
+class LoadRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run of load alone has found."""
+
+    word: slo.Word
+    exit_code: int
+    load: str
+    """What the load was, in words."""
+    verdicts: tuple[slo.Verdict, ...]
+    validity: slo.Validity
+    checks: tuple[Check, ...]
+    generator: Generator | None
+    workers: int
+    journeys: int
+    fates: dict[str, int]
+    journeys_per_s: float
+    cpu_ms_per_journey: float | None
+    """Of the generator."""
+    folder: str
+
+
+def run(scenario: Scenario, seed: int, results: Path, wish: LoadWish, say: Say) -> LoadRecord:
+    """Put the load on once; raises UsageError for a shape that makes no sense."""
+    stage = Stage(scenario, seed, results, say, wish)
+    measured, summary, troubles = stage.measure()
+    say("auditing the ledger", 0.0)
+    client = measured.filter(pl.col("observer") == "client")
+    walked = measures.journeys(client, stage.window)
+    facts, valid = None, slo.Validity(valid=False, reasons=tuple(troubles))
+    if summary is not None:
+        server = measured.filter(pl.col("observer") == "server")
+        facts = validity.generator(scenario, client, server, msgspec.structs.asdict(summary))
+        mocked = [name for name, s in scenario.stations.items() if s.role == "mocked"]
+        judged = validity.validity(facts, server.filter(pl.col("station").is_in(mocked)).height)
+        valid = slo.Validity(not troubles and judged.valid, (*troubles, *judged.reasons))
+    names = {str(one.measure) for one in scenario.slo} - {"faster_than_portal"}
+    samples = {name: measures.samples(name, walked, measured) for name in sorted(names)}
+    verdicts = slo.judge_all(scenario.slo, "measured", samples, valid)
+    checks, broken = _audited(stage.folder)
+    word = _word(verdicts, checks, valid, broken=broken or bool(troubles))
+    window_s = (stage.window_us[1] - stage.window_us[0]) / 1e6
+    record = LoadRecord(
+        word=word,
+        exit_code=slo.exit_code(word),
+        load=wish.shape.says(),
+        verdicts=tuple(verdicts),
+        validity=valid,
+        checks=tuple(checks),
+        generator=facts,
+        workers=summary.workers if summary else wish.processes,
+        journeys=len(stage.window),
+        fates=dict(sorted(walked["fate"].value_counts().iter_rows())),
+        journeys_per_s=len(stage.window) / window_s,
+        cpu_ms_per_journey=_cpu_ms(summary),
+        folder=str(stage.folder),
+    )
+    (stage.folder / "load_record.json").write_bytes(
+        msgspec.json.format(msgspec.json.encode(record))
+    )
+    return record
+
+
+def _cpu_ms(summary: Any) -> float | None:  # noqa: ANN401 - a LoadSummary or None
+    # The processor time is the busiest worker's, who had its share of the journeys.
+    if summary is None or not summary.started:
+        return None
+    return float(summary.cpu_s * 1e3 * summary.workers / summary.started)
+
+
+def _audited(folder: Path) -> tuple[list[Check], bool]:
+    try:
+        audit = auditor.audit(folder)
+    except HarnessError as error:
+        message = str(error)
+        return [Check("the ledger can be audited", passed=False, checked=0, first=(message,))], True
+    return [
+        Check(one.name, one.passed, one.checked, one.violations, tuple(one.first))
+        for one in audit.checks
+    ], False
+
+
+def _word(
+    verdicts: list[slo.Verdict], checks: list[Check], valid: slo.Validity, *, broken: bool
+) -> slo.Word:
+    if broken:
+        return "inconclusive"
+    if any(check.gate and not check.passed for check in checks):
+        return "fail"
+    word = slo.overall(verdicts)
+    return "inconclusive" if word == "pass" and not valid.valid else word
