@@ -112,6 +112,31 @@ def scan_evaluate(
     )
 
 
+@scan_app.command("stages")
+def scan_stages(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Photographs; otherwise simulated ones.", metavar="[FOLDER]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the simulated photographs.", min=0)] = 1,
+    pictures: Annotated[int, typer.Option(help="Simulated ones with a code.", min=0)] = 340,
+    without_codes: Annotated[int, typer.Option(help="Simulated ones without.", min=0)] = 0,
+    megapixels: Annotated[float, typer.Option(min=0.2, max=16)] = 1.2,
+    as_json: Json = False,
+) -> None:
+    """Print what each stage of the cascade reads of what zxing-cpp does not, and what it costs.
+
+    The simulated photographs are of 17 kinds: small, curved, shadowed, damaged codes and so on. A
+    folder has the layout of `fewseconds scan evaluate`.
+    """
+    from fewseconds.commands.scan_stages import scan_stages as command
+
+    _carry_out(
+        lambda: command(folder, seed, pictures, without_codes, megapixels, as_json=as_json),
+        as_json=as_json,
+    )
+
+
 @scan_app.command("validate")
 def scan_validate(
     folder: Annotated[Path, typer.Argument(help="Folder of photographs.", metavar="FOLDER")],
