@@ -100,10 +100,11 @@ def _answer(walked: Walked) -> Answer:
     if word == "fail":
         first = failed[0]
         more = f", and {words.counted(len(failed) - 1, 'more gate')} missed" if failed[1:] else ""
-        sentence = (
-            f"No: “{first.name}” is {words.quantity(first.measure, first.observed)} where "
-            f"{words.limit(first)} was wanted{more}."
-        )
+        found = words.quantity(first.measure, first.observed)
+        said = f"“{first.name}” is {found} where {words.limit(first)} was wanted"
+        if found == "never":
+            said = f"too many payments fail for “{first.name}” to be {words.limit(first)}"
+        sentence = f"No: {said}{more}."
     elif word == "pass":
         sentence = (
             f"Yes: the system takes {medians[0]} for half of the QR payments and at most "

@@ -81,6 +81,12 @@ def judged(walked: Walked, **changes: Any) -> Walked:  # noqa: ANN401 - any fiel
     )
 
 
+def never(walked: Walked) -> tuple[slo.Verdict, ...]:
+    """The verdicts, with a first one that is never met."""
+    first, *rest = walked.verdicts
+    return (msgspec.structs.replace(first, observed=float("inf")), *rest)
+
+
 def test_the_sentence_says_what_the_gates_say(walked: Walked, shop: Workshop) -> None:
     """All gates met is a yes with both percentiles; a gate missed is a no with its numbers."""
     seconds = walked.samples["machine_time"]
@@ -93,6 +99,8 @@ def test_the_sentence_says_what_the_gates_say(walked: Walked, shop: Workshop) ->
     bad = judged(msgspec.structs.replace(walked, verdicts=good), word="fail", observed=7.25)
     words = shown(bad, shop)
     assert "No: “machine time, median” is 7.2 s where at most 5 s was wanted." in words
+    words = shown(msgspec.structs.replace(bad, verdicts=never(bad)), shop)
+    assert "No: too many payments fail for “machine time, median” to be at most 5 s." in words
     words = shown(judged(msgspec.structs.replace(walked, verdicts=good), word="inconclusive"), shop)
     assert "This walk cannot say" in words
 
