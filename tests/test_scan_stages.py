@@ -69,3 +69,19 @@ def test_a_text_where_no_code_is_counts_as_one(monkeypatch: pytest.MonkeyPatch) 
     table = stage_table.stage_table(samples)
     assert (table.misread, table.false_positives, table.without_code) == (1, 2, 2)
     assert table.read_by_stages == 1
+
+
+def test_wide_pictures_are_enlarged_as_square_ones_of_as_many_pixels_are() -> None:
+    """Doubling reads tiny modules in a picture of 1500 x 800, and tries none much larger."""
+    tiny = cv2.resize(
+        rendering.picture(rendering.matrix("far away and out of focus"), 6),
+        None,
+        fx=0.25,
+        fy=0.25,
+        interpolation=cv2.INTER_AREA,
+    )
+    wide = np.full((800, 1500), 255, np.uint8)
+    wide[300 : 300 + len(tiny), 700 : 700 + len(tiny)] = tiny
+    double = next(stage for stage in fallbacks.STAGES if stage.name == "double")
+    assert fallbacks.attempt(double, wide) == "far away and out of focus"
+    assert fallbacks.attempt(double, np.pad(wide, 400, constant_values=255)) is None
