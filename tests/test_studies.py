@@ -1,0 +1,98 @@
+"""sweep, capacity and compare from the command line: what they refuse, print and leave behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fewseconds.cli import app
+from fewseconds.errors import EXIT_USAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SMALL = ("--engine", "simpy", "--processes", "1", "--replications", "3")
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """A command takes over SIGTERM for its process, which here is that of the tests."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A city of a few hundred payments in one hour."""
+    path = tmp_path / "small.toml"
+    path.write_text('extends = "smoke"\nconsumers = 300\nplan_hash = ""\n')
+    return path
+
+
+def said(*arguments: object) -> Result:
+    """What a command leaves behind."""
+    result = CliRunner().invoke(app, [str(part) for part in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("sweep", "smoke", "--vary", "stations.biler.servers=1..2"), "did you mean 'biller'?"),
+        (("sweep", "smoke", "--vary", "adoption.share=0.5,3"), "3.0 is not between 0 and 1"),
+        (("sweep", "smoke", "--vary", "adoption.share=0..1", "--sobol", "5"), "write 4"),
+        (("sweep", "smoke", "--vary", "seed=1,2", "--vary", "seed=3"), "a key is given twice"),
+        (("compare", "smoke", "smok"), "did you mean 'smoke'?"),
+        (("compare", "smoke", "."), "is a folder of results"),
+        (("capacity", "smoke", "--outage", "biler=3"), "did you mean 'biller'?"),
+        (("capacity", "smoke", "--outage", "biller=x"), "write a station and minutes"),
+        (("capacity", "smoke", "--prices", "nowhere.toml"), "cannot be read"),
+        (("capacity", "smoke", "--engine", "nunba"), "did you mean 'numba'?"),
+        (("compare", "smoke", "smoke", "--replications-max", "4"), "raise it"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_walked(
+    arguments: tuple[str, ...], complaint: str, tmp_path: Path
+) -> None:
+    """A mistake in a key, a value or an option is exit code 2 and a sentence with a way out."""
+    result = said(*arguments, "--results", tmp_path / "results", "--json")
+    assert result.exit_code == EXIT_USAGE
+    assert complaint in json.loads(result.stdout)["error"]
+    assert "replicating" not in result.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_sweep_answers_in_json_and_on_a_page(small: Path, tmp_path: Path) -> None:
+    """Two variants are judged on three walks each, and the page is headed by the same sentence."""
+    result = said(
+        "sweep", small, "--vary", "stations.biller.servers=2,4", *SMALL,
+        "--replications-max", "3", "--results", tmp_path / "results", "--json",
+    )  # fmt: skip
+    answer = json.loads(result.stdout)
+    assert [point["values"] for point in answer["points"]] == [
+        {"stations.biller.servers": 2}, {"stations.biller.servers": 4}
+    ]  # fmt: skip
+    assert answer["runs"] == 6
+    assert answer["engine"] == "simpy"
+    page = Path(answer["report"]).read_text()
+    assert answer["sentence"].split(";")[0] in page
+    assert json.loads((Path(answer["folder"]) / "answer.json").read_text())["runs"] == 6
+
+
+def test_a_scenario_does_not_differ_from_itself(small: Path, tmp_path: Path) -> None:
+    """Compared with itself every difference is nothing, because all luck is shared."""
+    result = said(
+        "compare", small, small, *SMALL, "--replications-max", "3",
+        "--results", tmp_path / "results", "--json",
+    )  # fmt: skip
+    answer = json.loads(result.stdout)
+    assert {d["difference"]["observed"] for d in answer["stations"]} == {0.0}
+    assert "no measure changes beyond its interval" in answer["sentence"]
+    assert Path(answer["report"]).exists()
