@@ -43,6 +43,8 @@ READY: Final = "/ready"
 
 TRACE_HEADER: Final = "fewseconds-journey"
 TOKEN_HEADER: Final = "fewseconds-token"  # noqa: S105 - the name of a header
+FORCE_HEADER: Final = "fewseconds-force"
+"""UPI response code that the payer's bank is to give to a payment; needs the test token."""
 SIGNATURE_HEADERS: Final = ("webhook-id", "webhook-timestamp", "webhook-signature")
 REPLAY_WINDOW_S: Final = 300
 """Tolerated age of a callback: the default of the Standard Webhooks specification."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from fewseconds import chance
 from fewseconds import journey as j
 from fewseconds.contracts import (
+    TECHNICAL_CODES,
     Authorisation,
     Callback,
     Payment,
@@ -32,6 +33,15 @@ MESSAGES: Final = {
 }  # fmt: skip
 
 
+WRONG_PINS: Final = frozenset({"0000", "000000"})
+"""Every PIN is right but these."""
+PIN_TRIES: Final = 3
+"""The third wrong PIN in a row locks: Z6 from then on, also for the right one."""
+WRONG_MAX: Final = 10_000
+MAGIC_AMOUNTS: Final = {20_100: "Z9", 20_400: "ZM", 30_200: "ZA", 40_200: "YC"}
+"""Paise → response code, for codes made over the API (a bill may cost anything): the amounts in
+rupees are those of Razorpay's test mode, insufficient funds, wrong PIN, cancelled, declined."""
+
 PaymentOutcome = Literal["ok", "declined", "timed_out", "error", "unfinished"]
 TOLD: Final[dict[int, PaymentOutcome]] = {
     j.OK: "ok", j.DECLINED: "declined", j.TIMED_OUT: "timed_out", j.UNFINISHED: "unfinished",
@@ -42,7 +52,7 @@ class Transaction:
     """One payment attempt on its way: the parcel that the legs of ``pay`` pass on."""
 
     __slots__ = (
-        "attempt", "code", "credited", "debited", "journey", "outcome", "request",
+        "attempt", "code", "credited", "debited", "forced", "journey", "outcome", "request",
         "reversed", "rrn", "status", "transaction_id",
     )  # fmt: skip
 
@@ -56,6 +66,8 @@ class Transaction:
         self.code, self.rrn = j.PENDING_CODE, ""
         self.outcome: PaymentOutcome = "unfinished"
         self.debited = self.credited = self.reversed = False
+        self.forced = ""
+        """Response code that a test wants the payer's bank to give."""
 
     def asks(self, request: PayRequest) -> bool:
         """Whether a request asks for the same payment; the PIN is not remembered over a restart."""
@@ -92,9 +104,11 @@ class Banks:
         # A biller that outlives a run must not meet the reference numbers of an earlier one.
         self._debits = debits + chance.stream(world.spec.run_name) % REFERENCES
         self._calendar = calendar
+        self._wrong: dict[str, int] = {}
+        """Wrong PINs in a row by payer."""
         self.merchant: Merchant
         self.duties = {
-            ("pay", "remitter_bank"): self._effect(self._debit),
+            ("pay", "remitter_bank"): self._debiting,
             ("pay", "beneficiary_bank"): self._effect(self._credit),
             ("reversal", "remitter_bank"): self._effect(self.reverse),
         }
@@ -117,6 +131,26 @@ class Banks:
                 transaction.rrn, status, **told,
             )
         )  # fmt: skip
+
+    def _debiting(self, _: Call, transaction: Transaction) -> Duty:
+        return Duty(lambda: self._refusal(transaction), lambda: self._debit(transaction))
+
+    def _refusal(self, transaction: Transaction) -> Answer | None:
+        """Why the payer's bank does not debit: what a test wants, or the PIN."""
+        request = transaction.request
+        code = transaction.forced
+        if not code and self.merchant.owns(request.bill_number):
+            code = MAGIC_AMOUNTS.get(request.amount_paise, "")
+        if code:
+            return Answer(j.ERROR if code in TECHNICAL_CODES else j.DECLINED, code)
+        wrong = self._wrong.get(request.payer_vpa, 0)
+        if request.pin in WRONG_PINS or wrong >= PIN_TRIES:
+            self._wrong[request.payer_vpa] = wrong + 1
+            if len(self._wrong) > WRONG_MAX:
+                del self._wrong[next(iter(self._wrong))]
+            return Answer(j.DECLINED, "ZM" if wrong + 1 < PIN_TRIES else "Z6")
+        self._wrong.pop(request.payer_vpa, None)
+        return None
 
     def _debit(self, transaction: Transaction) -> None:
         # A reversal that overtook its debit in the queue has cancelled it.

@@ -178,6 +178,19 @@ def test_a_merchants_refund_opens_the_bill_again(deaf: World) -> None:
     assert _until_posted(deaf, again["transaction_id"]).body["posting"] == "credited"
 
 
+def test_magic_amounts_force_an_outcome_on_codes_made_over_the_api(deaf: World) -> None:
+    """The amounts of Razorpay's test mode, one response code each; any other amount is paid."""
+    made = json.dumps({"type": "upi_qr", "usage": "multiple_use"}).encode()
+    code = _merchant(deaf, "POST", "/v1/payments/qr_codes", made).body
+    number = qr.parse(code["image_content"]).reference
+    said = {
+        rupees: deaf.pay(30, journey=140 + place, bill_number=number, amount_paise=rupees * 100)
+        for place, rupees in enumerate((201, 204, 302, 402, 203))
+    }
+    codes = {rupees: reply.body["code"] for rupees, reply in said.items()}
+    assert codes == {201: "Z9", 204: "ZM", 302: "ZA", 402: "YC", 203: "00"}
+
+
 def _merchant(world: World, method: str, path: str, body: bytes | None = None) -> Reply:
     pair = f"{world.secrets.merchant_key_id}:{world.secrets.merchant_key_secret}"
     header = "Basic " + base64.b64encode(pair.encode()).decode()

@@ -205,7 +205,8 @@ def test_a_credit_that_nobody_answers_is_deemed_and_then_known(
 
     def known() -> bool:
         told = world.status(name, 115, next(attempts)).body
-        assert told["status"] in ("PENDING", "SUCCESS")
+        # While it is under way a check says so (01); deemed (RB) was the end of the attempt to pay.
+        assert (told["status"], told["code"]) in (("PENDING", "01"), ("SUCCESS", "00"))
         return bool(told["status"] == "SUCCESS")
 
     eventually(known)
@@ -236,3 +237,29 @@ def test_two_payers_of_one_bill_are_credited_once(world: World, eventually: Even
 def test_an_unknown_payment_is_not_found(world: World) -> None:
     """Nobody learns anything about a payment that was never made."""
     assert world.status("FWS" + "0" * 32, 119).status == 404
+
+
+def test_three_wrong_pins_lock_the_payer(world: World) -> None:
+    """ZM, ZM, Z6, and Z6 for the right PIN as well; another payer is not concerned."""
+    said = []
+    for attempt, pin in enumerate(["0000", "0000", "0000", "1234"], 1):
+        payer = "forgetful@examplebank"
+        said.append(world.pay(130, attempt=attempt, pin=pin, payer_vpa=payer).body["code"])
+    assert said == ["ZM", "ZM", "Z6", "Z6"]
+    assert world.pay(130, attempt=5).body["code"] == "00"
+
+
+@pytest.mark.parametrize(("code", "outcome"), [("Z9", "declined"), ("XY", "error")])
+def test_a_test_may_force_an_outcome_with_the_token_only(
+    world: World, code: str, outcome: str
+) -> None:
+    """The bank says what the header asks for; without the token nobody may ask."""
+    bill = world.bill(131)
+    body = c.PayRequest(
+        "phonepe", f"{code}@examplebank", "SBI", qr.PAYEE, bill.number, bill.amount_paise, "1234"
+    )
+    force = {"fewseconds_force": code}
+    assert world.ask("POST", "psp", c.PAY, body, **force).status == 401
+    token = {"fewseconds_token": world.secrets.token}
+    paid = world.ask("POST", "psp", c.PAY, body, **force, **token).body
+    assert (paid["status"], paid["code"], paid["outcome"]) == ("FAILURE", code, outcome)
