@@ -13,21 +13,6 @@ from fewseconds.cli_frame import carry_out as _carry_out
 scan_app = typer.Typer(help="Photograph and decode the QR codes of bills.", no_args_is_help=True)
 
 
-@scan_app.command("try")
-def scan_try(
-    scenario: Name = "mumbai",
-    seed: Seed = None,
-    consumers: Annotated[
-        int, typer.Option(help="How many consumers' bills to photograph, per medium.", min=1)
-    ] = 600,
-    as_json: Json = False,
-) -> None:
-    """Photograph bills once each and say how often and how fast every decoder reads them."""
-    from fewseconds.commands.scan import scan_try as command
-
-    _carry_out(lambda: command(scenario, seed, consumers, as_json=as_json), as_json=as_json)
-
-
 @scan_app.command("survey")
 def scan_survey(
     media: Annotated[

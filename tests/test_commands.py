@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import tomllib
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +17,9 @@ import fewseconds.run
 from fewseconds import scenario_file, slo
 from fewseconds.cli import app
 from fewseconds.commands import console
-from fewseconds.commands.scan import kept
 from fewseconds.errors import EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_USAGE
 from fewseconds.record import Check, Generator, Record
-from fewseconds.scenario import MEDIA
 from fixtures import decoding
-from fixtures.read_rates import ReadRate
 from mock_psp.spec import SERVICES
 
 if TYPE_CHECKING:
@@ -286,44 +282,6 @@ def test_a_folder_without_a_ledger_cannot_be_audited(tmp_path: Path) -> None:
     (line,) = complaints(result)
     assert line == f"{tmp_path}: holds no ledger; give the folder of a run that had services"
     assert json.loads(result.stdout) == {"error": line, "exit_code": EXIT_INCONCLUSIVE}
-
-
-def test_measured_read_rates_are_lines_of_a_scenario() -> None:
-    """What ``scan try`` prints can be put into a scenario file as it is."""
-    printed = said("scan", "try", "--consumers", "1", "--seed", "5")
-    assert printed.exit_code == 0
-    tree = tomllib.loads(printed.stdout)
-    variants = tree["stations"]["camera"]["variants"]
-    assert len(variants) == len(MEDIA) * 3
-    assert {failure["share"] for one in variants.values() for failure in one["failures"]} <= {0, 1}
-    scenario = scenario_file.load("mumbai", tree)
-    assert scenario.stations["camera"].variants.keys() == variants.keys()
-
-
-@pytest.mark.parametrize(
-    ("first", "same", "fresh", "expected"),
-    [
-        # The next frame is read with 0.8 * 0.1 + 0.2 * 0.6 = 0.2, a quarter of the first one's 0.8.
-        (0.8, 0.1, 0.6, 0.75),
-        # As likely as the first: nothing is kept. Likelier: nothing less than nothing is kept.
-        (0.5, 0.5, 0.5, 0.0),
-        (0.5, 0.9, 0.9, 0.0),
-        # Never again, never at all, and never looked: all of it is kept.
-        (0.5, 0.0, 0.0, 1.0),
-        (0.0, 0.0, 0.0, 1.0),
-        (0.5, None, None, 1.0),
-    ],
-)
-def test_what_a_frame_keeps_of_the_one_before(
-    first: float, same: float | None, fresh: float | None, expected: float
-) -> None:
-    """The kept share gives the frame after an unread one the chance that was measured."""
-    fields = dict.fromkeys((field.name for field in msgspec.structs.fields(ReadRate)), 0)
-    told: dict[str, Any] = fields | {
-        "first_read_share": first, "same_after_failure_share": same,
-        "fresh_after_failure_share": fresh,
-    }  # fmt: skip
-    assert kept(ReadRate(**told), 0.8) == pytest.approx(expected)
 
 
 def test_brackets_in_names_are_no_markup(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def test_a_survey_leaves_artefact_page_and_pictures(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
     assert told["misread"] == 0
-    assert {row["decoder"]: row["count"] for row in told["fits"]}["zxing-cpp"] == 160
+    assert {row["decoder"]: row["count"] for row in told["fits"]}["zxing-cpp"] == 166
     made = surface.load(str(tmp_path / "surface.json"))
     made.check()
     assert set(made.stations) == {"camera", "camera_place", "camera_hand"}

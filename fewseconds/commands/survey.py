@@ -43,7 +43,8 @@ def scan_survey(
         message = "--write: scenarios need every medium; leave --media out"
         raise UsageError(message)
     names = tuple(dict.fromkeys(names)) or survey_design.SURVEYED
-    spec = survey.Spec(seed, renders, surface.fingerprint())
+    people = renders // survey.PEOPLE_ONE_IN
+    spec = survey.Spec(seed, renders, surface.fingerprint(), people)
     begun_s = time.monotonic()
     with console.progress() as say:
         parts = survey.survey(
@@ -64,7 +65,8 @@ def scan_survey(
     ]
     misread = sum(part.misread for part in parts)
     fields: dict[str, Any] = {
-        "seed": seed, "engine": "camera", "commit": state, "renders": renders, "media": list(names),
+        "seed": seed, "engine": "camera", "commit": state, "renders": renders,
+        "people": people, "media": list(names),
         "misread": misread, "wall_s": round(wall_s, 1), "core_s": made.core_s,
         "artefact": str(path), "page": str(page), "fits": rows,
     }  # fmt: skip
