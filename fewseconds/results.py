@@ -29,6 +29,8 @@ def new_folder(results: Path, name: str) -> Path:
         fresh.symlink_to(folder.name)
         fresh.replace(latest)
     except OSError as error:
-        message = f"{results}: cannot be written: {error.strerror}; choose another folder"
+        message = (
+            f"{results}: cannot be written: {error.strerror}; choose another folder with --results"
+        )
         raise UsageError(message) from None
     return folder
