@@ -13,7 +13,7 @@ help:
 	@echo "make run     pay by QR for some minutes, really and simulated: results/latest/report.html"
 	@echo "             (another scenario: make run SCENARIO=due_date_evening)"
 	@echo "make smoke   the same in a minute, with gates that hold on any machine"
-	@echo "make test    the tests, within five minutes"
+	@echo "make test    the tests, within ten minutes"
 	@echo "make check   lint, format, types, who may import whom"
 	@echo "make setup   .venv with the locked dependencies; the others call it when needed"
 	@echo "make clean   remove .venv and the tools' caches; results stay"
