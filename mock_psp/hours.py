@@ -1,19 +1,17 @@
-"""What a station is like now, in real time: open or shut, how many servers, how fast, how often.
+"""What a station is like now, in real time: open or shut, how many servers, how fast.
 
-The scenario's phases and buckets are those that the simulator follows (:mod:`fewseconds.timeline`,
-:mod:`fewseconds.pace`); here they are read off the clock of the plan.
+The phases are those that the simulator follows (:mod:`fewseconds.timeline`); here they are read off
+the clock of the plan.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fewseconds.pace import taken_ns, token_us
 from fewseconds.timeline import FOR_EVER_US, phase_at, phases
 
 if TYPE_CHECKING:
     from fewseconds.scenario import Scenario
-    from fewseconds.station import RateLimit
     from fewseconds.timeline import Phase
 
 
@@ -34,22 +32,3 @@ class Hours:
     def next_us(self, now_us: int) -> int:
         """When the next phase begins, or never."""
         return next((edge for edge in self._edges if edge > now_us), FOR_EVER_US)
-
-
-class Bucket:
-    """A station's tokens; full at the beginning."""
-
-    def __init__(self, limit: RateLimit) -> None:
-        """Fill it."""
-        self.code, self.rejecting = limit.code, limit.excess == "reject"
-        self._interval_ns = round(1e9 / limit.per_s)
-        self._slack_ns = (limit.burst - 1) * self._interval_ns
-        self._full_ns = 0
-
-    def next_us(self) -> int:
-        """When the next token is there."""
-        return token_us(self._full_ns, self._slack_ns, 1)
-
-    def take(self, now_us: int) -> None:
-        """Take one."""
-        self._full_ns = taken_ns(self._full_ns, self._interval_ns, now_us)

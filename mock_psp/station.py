@@ -14,12 +14,13 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from fewseconds.bucket import Bucket
 from fewseconds.journey import ERROR, OK, OUTCOMES, REJECTED, RENEGED, TIMED_OUT, UNFINISHED
 from fewseconds.outcomes import Outcome
 from fewseconds.pace import scaled
 from fewseconds.station import PRIORITIES
 from fewseconds.timeline import FOR_EVER_US, OPEN, REFUSING
-from mock_psp.hours import Bucket, Hours
+from mock_psp.hours import Hours
 
 if TYPE_CHECKING:
     from fewseconds import station as s
@@ -102,8 +103,8 @@ class Station:
             if self.servers or table.role == "mocked" or table.queue_limit is None
             else table.servers + table.queue_limit
         )
-        self._bucket = None if table.rate_limit is None else Bucket(table.rate_limit)
-        self._changes = self._bucket is not None or not self._hours.constant
+        self._bucket = Bucket(table.rate_limit)
+        self._changes = table.rate_limit is not None or not self._hours.constant
         """Whether a visit may have to wait although nobody is being served."""
         self._busy = 0
         self._waiting: list[deque[Turn]] = [deque() for _ in range(PRIORITIES)]
@@ -180,16 +181,14 @@ class Station:
         """Come to be served; an answer instead if it never comes to that."""
         if self.in_flight_max is not None and self._busy >= self.in_flight_max:
             return Answer(REJECTED, QUEUE_FULL)
-        now_us, bucket = self._clock.now_us(), self._bucket
+        now_us = self._clock.now_us()
         phase = self._hours.at(now_us)
         if phase.door == REFUSING:
             return Answer(REJECTED, phase.code)
-        if bucket is not None and bucket.rejecting:
-            if bucket.next_us() > now_us:
-                return Answer(REJECTED, bucket.code)
-            bucket.take(now_us)
+        if self._bucket.rejects(now_us):
+            return Answer(REJECTED, self._bucket.code)
         nobody_waits = not any(self._waiting)
-        if nobody_waits and self._has_room(phase) and self._token_us() <= now_us:
+        if nobody_waits and self._has_room(phase) and self._bucket.start_us <= now_us:
             self._begin(now_us)
             return None
         limit = self.table.queue_limit
@@ -231,22 +230,17 @@ class Station:
         servers = phase.servers if self._counted else 0
         return phase.door == OPEN and (servers == 0 or self._busy < servers)
 
-    def _token_us(self) -> int:
-        """When the next service may begin, if visits wait for tokens."""
-        return 0 if self._bucket is None or self._bucket.rejecting else self._bucket.next_us()
-
     def _begin(self, now_us: int) -> None:
         """A server and, if visits wait for them, a token are taken."""
         self._busy += 1
-        if self._bucket is not None and not self._bucket.rejecting:
-            self._bucket.take(now_us)
+        self._bucket.begin(now_us)
 
     def _admit(self) -> None:
         """Take visits from the queue while there are servers and tokens."""
         now_us = self._clock.now_us()
         phase = self._hours.at(now_us)
         while any(self._waiting):
-            token_us = self._token_us()
+            token_us = self._bucket.start_us
             if not self._has_room(phase) or token_us > now_us:
                 self._look_again(token_us, now_us)
                 return

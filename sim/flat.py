@@ -9,13 +9,13 @@ import numpy as np
 
 from fewseconds import chance, measures
 from fewseconds import journey as j
+from fewseconds.bucket import bucket_ns
 from fewseconds.draws import Draws
 from fewseconds.plan import Codes, Traits, names
 from fewseconds.scenario import SCANNERS, TRAITS, Scenario
 from fewseconds.station import PRIORITIES
 from fewseconds.timeline import phases
 from sim import layout as at
-from sim.bucket import bucket_ns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import simpy
 
 from fewseconds import journey as j
+from fewseconds.bucket import Bucket
 from fewseconds.pace import scaled
 from fewseconds.station import PRIORITIES
 from fewseconds.timeline import OPEN, REFUSING, phases
-from sim.bucket import Bucket
 from sim.ready import CHANGE, PATIENCE_END, SERVICE_END, Leg, rank
 
 if TYPE_CHECKING:

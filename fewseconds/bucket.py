@@ -1,4 +1,4 @@
-"""A station's bucket of tokens, as the reference engine keeps it."""
+"""A station's bucket of tokens, as the reference engine and the mock parties keep it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def bucket_ns(limit: RateLimit) -> tuple[int, int]:
 class Bucket:
     """Full at the beginning; without a limit there is always a token."""
 
-    def __init__(self, limit: RateLimit | None, grid_us: int) -> None:
+    def __init__(self, limit: RateLimit | None, grid_us: int = 1) -> None:
         """Fill it."""
         self.code = "" if limit is None else limit.code
         self._rejecting = limit is not None and limit.excess == "reject"
