@@ -39,7 +39,7 @@ class Payers:
         self.over = threading.Event()
 
     def pay(self, first: int) -> None:
-        """Pay the bills ``first``, ``first + PAYERS``, …; each again until the screen says so."""
+        """Pay the bills ``first``, ``first + PAYERS``, …; each until the screen says something."""
         index, attempt = first, 1
         while not self.over.is_set():
             try:
@@ -48,10 +48,13 @@ class Payers:
                 # The payment service is away, or went while it was answering: the same again.
                 time.sleep(0.01)
                 continue
-            if isinstance(body, dict) and body.get("status") == "SUCCESS":
+            status = body.get("status") if isinstance(body, dict) else None
+            if status == "SUCCESS":
                 self.confirmed[index] = body["transaction_id"]
+            if status in ("SUCCESS", "PENDING"):
+                # What is pending stays so until the switch has been asked; the next one pays.
                 index, attempt = index + PAYERS, 1
-            elif isinstance(body, dict) and body.get("status") == "FAILURE":
+            elif status == "FAILURE":
                 attempt += 1
 
 
