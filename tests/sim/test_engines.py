@@ -243,7 +243,7 @@ def test_random_scenarios_have_equal_rows(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@settings(max_examples=1500, deadline=None, phases=PHASES, suppress_health_check=UNHURRIED)
+@settings(max_examples=300, deadline=None, phases=PHASES, suppress_health_check=UNHURRIED)
 @given(drawn=worlds())
 def test_many_random_scenarios_have_equal_rows(
     starting: Starting, drawn: tuple[dict[str, Any], list[int]]
