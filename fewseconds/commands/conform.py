@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 LONG_OVERDUE_DAYS: Final = 60
 """A bill of a file that is due for longer counts as expired."""
 MARKS: Final = {"pass": "✓", "fail": "✗", "skipped": "–"}
-KINDS: Final = {"pass": "", "fail": "failure", "skipped": "skipped"}
+KINDS: Final[dict[str, Literal["", "failure", "skipped"]]] = {
+    "pass": "",
+    "fail": "failure",
+    "skipped": "skipped",
+}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,8 +70,7 @@ def conform(options: Options, *, as_json: bool) -> int:
     counts = {word: sum(one.word == word for one in verdicts) for word in MARKS}
     if options.out is not None:
         cases = [
-            junit.Case(one.name, KINDS[one.word], one.observed, one.expected)  # type: ignore[arg-type]
-            for one in verdicts
+            junit.Case(one.name, KINDS[one.word], one.observed, one.expected) for one in verdicts
         ]
         try:
             junit.write_cases(options.out, "fewseconds.conform", cases)

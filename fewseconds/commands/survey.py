@@ -102,7 +102,7 @@ def _artefact(
     return msgspec.structs.replace(made, stations=tables)
 
 
-def _page(spec: Spec, parts: list[Part], made: Surface, out: Path, say: Any) -> Path:  # noqa: ANN401
+def _page(spec: Spec, parts: list[Part], made: Surface, out: Path, say: Any) -> Path:  # noqa: ANN401 - the progress
     """Contact sheets and the page of plots."""
     from fixtures import contact_sheet, survey_page
 
