@@ -13,6 +13,8 @@ lag and service time are derived and never stored:
 from __future__ import annotations
 
 import threading
+from array import array
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -22,7 +24,7 @@ import pyarrow.parquet as pq
 from fewseconds.journey import STEP_ROW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["SCHEMA", "STEP_ROW", "Outcome", "Writer", "read", "table"]
 
@@ -79,15 +81,36 @@ class Outcome(NamedTuple):
 
 
 def table(rows: Iterable[Outcome | tuple[Any, ...]]) -> pa.Table:
-    """Rows as an Arrow table of :data:`SCHEMA`."""
+    """Rows as an Arrow table of :data:`SCHEMA`.
+
+    Columns are made from buffers: ``pa.array`` of a Python sequence imports pandas, wherever it is
+    installed, only to ask whether it was given a series, and a service that writes its first rows
+    would stand still for as long as that takes.
+    """
     columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) or [() for _ in SCHEMA]
-    arrays = []
-    for field, column in zip(SCHEMA, columns, strict=True):
-        if field.type == _CODE:
-            arrays.append(pa.array(column, pa.string()).dictionary_encode().cast(_CODE))
-        else:
-            arrays.append(pa.array(column, field.type))
+    arrays = [
+        _codes(column) if field.type == _CODE else _numbers(column, field.type)
+        for field, column in zip(SCHEMA, columns, strict=True)
+    ]
     return pa.table(arrays, schema=SCHEMA)
+
+
+def _numbers(column: Sequence[int], kind: pa.DataType) -> pa.Array:
+    """Whole numbers of 32 or 64 bits; raises OverflowError for one that does not fit."""
+    values = array("q" if kind == pa.int64() else "i", column)
+    return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(values)])
+
+
+def _codes(column: Sequence[str]) -> pa.DictionaryArray:
+    """Strings, each kept once."""
+    places = {text: place for place, text in enumerate(dict.fromkeys(column))}
+    texts = [text.encode() for text in places]
+    edges = array("i", accumulate(map(len, texts), initial=0))
+    buffers = [None, pa.py_buffer(edges), pa.py_buffer(b"".join(texts))]
+    words = pa.Array.from_buffers(pa.string(), len(texts), buffers)
+    return pa.DictionaryArray.from_arrays(
+        _numbers([places[text] for text in column], pa.int32()), words
+    )
 
 
 def write(rows: pa.Table, path: Path) -> None:
@@ -130,7 +153,7 @@ class Writer:
             self._flushes += 1
             if self._flushes % JOIN_EVERY == 0:
                 small, self._parts = self._parts[-JOIN_EVERY:], self._parts[:-JOIN_EVERY]
-                joined = pa.concat_tables([pq.read_table(one, schema=SCHEMA) for one in small])
+                joined = pa.concat_tables([_part(one) for one in small])
                 # Now readable twice, so whoever reads takes the bigger one.
                 self._put(
                     joined.unify_dictionaries(), self._flushes - JOIN_EVERY, self._flushes - 1
@@ -157,12 +180,18 @@ class Writer:
         half = whole.with_suffix(".writing")
         with pq.ParquetWriter(half, SCHEMA, compression="zstd") as writer:
             for part in [whole] * self._closed + self._parts:
-                writer.write_table(pq.read_table(part, schema=SCHEMA))
+                writer.write_table(_part(part))
         half.rename(whole)
         for part in self._parts:
             part.unlink()
         self._parts, self._closed = [], True
         return whole
+
+
+def _part(path: Path) -> pa.Table:
+    """What a writer has written; ``pq.read_table``, which reads anybody's, imports pandas too."""
+    with pq.ParquetFile(path) as file:
+        return file.read()
 
 
 def _held_elsewhere(file: Path, files: list[Path]) -> bool:

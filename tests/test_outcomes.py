@@ -40,6 +40,21 @@ def numbers(folder: Path, observer: str | None = None) -> list[int]:
     return sorted(found)
 
 
+def test_a_writer_never_stops_to_import_pandas(tmp_path: Path) -> None:
+    """Writing and joining rows does not load pandas, which would hold a service up for long."""
+    code = (
+        "import sys; from fewseconds.outcomes import Outcome, Writer; from pathlib import Path\n"
+        f"writer = Writer(Path({str(tmp_path)!r}), 'load')\n"
+        "for number in range(64):\n"
+        "    writer.add(Outcome('sim', 'x', 1, 'main', 'pay', 0, 1, 'b', 1, 2, 3, 4, 'ok'))\n"
+        "    writer.flush()\n"
+        "writer.close(); print('pandas' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"
+    assert numbers(tmp_path) == [1] * 64
+
+
 def test_the_columns_are_those_of_the_definition() -> None:
     """The schema has the sixteen columns that every engine and service writes, in order."""
     assert " ".join(SCHEMA.names) == (
