@@ -10,7 +10,7 @@ import base64
 import datetime as dt
 import hashlib
 import hmac
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -205,9 +205,9 @@ class Receipt(msgspec.Struct, frozen=True):
 class SettlementDay(msgspec.Struct, frozen=True):
     """Whose settlement file is to be compared: of a month, or of one day in it."""
 
-    year: int
-    month: int
-    day: int | None = None
+    year: Annotated[int, msgspec.Meta(ge=2000, le=2999)]
+    month: Annotated[int, msgspec.Meta(ge=1, le=12)]
+    day: Annotated[int, msgspec.Meta(ge=1, le=31)] | None = None
 
 
 class Break(msgspec.Struct, frozen=True):
@@ -323,10 +323,14 @@ class PortalSession(msgspec.Struct, frozen=True):
     token: str
 
 
+CALENDAR_STEP_S_MAX: Final = 366 * 86_400
+"""A year at a time is enough for every reversal and settlement."""
+
+
 class CalendarMove(msgspec.Struct, frozen=True):
     """How far the calendar is to go on; 0 only asks for the time."""
 
-    advance_s: float = 0.0
+    advance_s: Annotated[float, msgspec.Meta(ge=0, le=CALENDAR_STEP_S_MAX)] = 0.0
 
 
 class CalendarTime(msgspec.Struct, frozen=True):

@@ -20,9 +20,10 @@ from fewseconds.contracts import (
     Swept,
 )  # fmt: skip
 from mock_psp.clock import wall_s
+from mock_psp.described import RUN_TOKEN, SIGNED, described
 from mock_psp.merchant_client import RefundEvent, refunded
 from mock_psp.reconcile import reconciled
-from mock_psp.web import HttpRequest, Refusal, body_of, check_token, taking
+from mock_psp.web import HttpRequest, Refusal, body_of, check_token
 from mock_psp.webhook import NotAuthenticError, checked_id
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Acceptance(msgspec.Struct, frozen=True):
     """False if it was known, or about a payment that is none of the biller's."""
 
 
-@post(BILLER_REFUNDS, status_code=200, operation_class=taking(RefundEvent))
+@post(BILLER_REFUNDS, status_code=200, operation_class=described(RefundEvent, needs=SIGNED))
 async def refunds(request: HttpRequest) -> Acceptance:
     """A signed webhook: the payment service has given money back."""
     biller: Biller = request.app.state.biller
@@ -51,14 +52,18 @@ async def refunds(request: HttpRequest) -> Acceptance:
     return Acceptance(await biller.ledger.refunded(order))
 
 
-@post(BILLER_CODES, status_code=200, operation_class=taking(BillQuery))
+@post(BILLER_CODES, status_code=200, operation_class=described(BillQuery, refuses=(404, 409)))
 async def bill_code(request: HttpRequest) -> BillCode:
     """The QR code of a bill: issued again whenever the amount has changed."""
     biller: Biller = request.app.state.biller
     return biller.code(await body_of(request, BillQuery))
 
 
-@post(BILLER_RECONCILE, status_code=200, operation_class=taking(SettlementDay))
+@post(
+    BILLER_RECONCILE,
+    status_code=200,
+    operation_class=described(SettlementDay, refuses=(502,), needs=RUN_TOKEN),
+)
 async def reconciliation(request: HttpRequest) -> Reconciled:
     """Compare the settlement file with the ledger: every break is listed, none is mended."""
     biller: Biller = request.app.state.biller
@@ -70,7 +75,7 @@ async def reconciliation(request: HttpRequest) -> Reconciled:
         raise Refusal(502, "A party failed", type(error).__name__) from None
 
 
-@post(BILLER_SWEEP, status_code=200)
+@post(BILLER_SWEEP, status_code=200, operation_class=described(refuses=(502,), needs=RUN_TOKEN))
 async def sweep(request: HttpRequest) -> Swept:
     """Look now for payments whose callback never came, however young, and post them."""
     biller: Biller = request.app.state.biller

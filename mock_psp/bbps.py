@@ -12,6 +12,7 @@ import datetime as dt
 import hashlib
 import hmac
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -22,9 +23,10 @@ from fewseconds.contracts import BillQuery, Callback
 from fewseconds.errors import MalformedError
 from fewseconds.identity import IST
 from fixtures import bills, consumers
+from mock_psp.described import JSON, PLATFORM_TOKEN, described
 from mock_psp.posting import Conflict, Notice
 from mock_psp.tariff import payable
-from mock_psp.web import HttpRequest, body_of, taking
+from mock_psp.web import HttpRequest, body_of
 
 if TYPE_CHECKING:
     from fewseconds.contracts import Acknowledged
@@ -83,6 +85,17 @@ class ReceiptRequest(msgspec.Struct, frozen=True, rename="camel"):
     payment_details: PaymentDetails
 
 
+class PlatformRefusal(msgspec.Struct, frozen=True):
+    """How the platform's requests are refused."""
+
+    status: int
+    success: Literal[False]
+    error: dict[str, str]
+
+
+_described: Final = partial(described, needs=PLATFORM_TOKEN, error=PlatformRefusal, error_type=JSON)
+
+
 def _refused(status: int, code: str, detail: str) -> Response[dict[str, Any]]:
     error = {"code": code, "title": code.replace("-", " ").capitalize(), "detail": detail}
     return Response({"status": status, "success": False, "error": error}, status_code=status)
@@ -94,7 +107,7 @@ def _allowed(request: HttpRequest, biller: Biller) -> bool:
     return scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), wanted.encode())
 
 
-@post("/bills/fetch", status_code=200, operation_class=taking(FetchRequest))
+@post("/bills/fetch", status_code=200, operation_class=_described(FetchRequest))
 async def fetch(request: HttpRequest) -> Response[dict[str, Any]]:
     """What a customer owes, by consumer number."""
     biller: Biller = request.app.state.biller
@@ -118,7 +131,11 @@ async def fetch(request: HttpRequest) -> Response[dict[str, Any]]:
     return Response({"status": 200, "success": True, "data": data})
 
 
-@post("/bills/fetchReceipt", status_code=200, operation_class=taking(ReceiptRequest))
+@post(
+    "/bills/fetchReceipt",
+    status_code=200,
+    operation_class=_described(ReceiptRequest, refuses=(425,)),
+)
 async def receipt(request: HttpRequest) -> Response[dict[str, Any]]:
     """The receipt of a bill that was paid at the platform; the same one if it is asked again."""
     biller: Biller = request.app.state.biller

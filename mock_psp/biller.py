@@ -35,6 +35,7 @@ from fewseconds.identity import TRANSACTION_ID_LENGTH, masked
 from fixtures import bills, consumers, qr
 from mock_psp import back_office, bbps, database
 from mock_psp.clock import wall_s
+from mock_psp.described import PARTIES, SIGNED, described
 from mock_psp.ledger import Ledger
 from mock_psp.merchant_client import MerchantClient
 from mock_psp.outbox import Relay
@@ -43,7 +44,7 @@ from mock_psp.posting import Conflict, Notice
 from mock_psp.reconcile import Sweeper
 from mock_psp.station import Answer, Duty
 from mock_psp.tariff import Payable, payable, payable_lately
-from mock_psp.web import HttpRequest, Refusal, body_of, refused, taking, trace_of
+from mock_psp.web import HttpRequest, Refusal, body_of, refused, trace_of
 from mock_psp.web import application as service
 from mock_psp.webhook import NotAuthenticError, checked_id
 
@@ -60,6 +61,7 @@ GRACE_DAYS: Final = qr.DAYS_VALID_AFTER_DUE
 """Bills are accepted this long after the due date, as long as their code is valid."""
 _TRANSACTION: Final = re.compile(rf"[A-Za-z0-9]{{{TRANSACTION_ID_LENGTH}}}")
 _RRN: Final = re.compile(r"[0-9]{12}")
+ASKED: Final = (404, 409, *PARTIES)
 _CALLBACK: Final = msgspec.json.Decoder(Callback)
 
 log = logging.getLogger(__name__)
@@ -254,7 +256,7 @@ def _declined(refusal: Refusal) -> Answer:
     return Answer(j.DECLINED, f"http_{refusal.problem.status}", refusal.problem)
 
 
-@post(BILLER_RESOLVE, status_code=200, operation_class=taking(BillQuery))
+@post(BILLER_RESOLVE, status_code=200, operation_class=described(BillQuery, refuses=ASKED))
 async def resolve(request: HttpRequest) -> BillDetails:
     """What is owed on a bill, or by a consumer."""
     biller: Biller = request.app.state.biller
@@ -266,7 +268,7 @@ async def resolve(request: HttpRequest) -> BillDetails:
     return details
 
 
-@post(BILLER_AUTHORISE, status_code=200, operation_class=taking(Authorisation))
+@post(BILLER_AUTHORISE, status_code=200, operation_class=described(Authorisation, refuses=PARTIES))
 async def authorise(request: HttpRequest) -> Authorised:
     """May this payment of this bill go ahead?"""
     biller: Biller = request.app.state.biller
@@ -277,7 +279,11 @@ async def authorise(request: HttpRequest) -> Authorised:
     raise refused(answer)
 
 
-@post(BILLER_CALLBACK, status_code=200, operation_class=taking(Callback))
+@post(
+    BILLER_CALLBACK,
+    status_code=200,
+    operation_class=described(Callback, refuses=(409, *PARTIES), needs=SIGNED),
+)
 async def callback(request: HttpRequest) -> Acknowledged:
     """A signed callback: a payment reached its end. Answered when it is on durable storage."""
     biller: Biller = request.app.state.biller
@@ -289,7 +295,7 @@ async def callback(request: HttpRequest) -> Acknowledged:
     return acknowledged
 
 
-@get(BILLER_RECEIPTS + "/{transaction_id:str}")
+@get(BILLER_RECEIPTS + "/{transaction_id:str}", operation_class=described(refuses=(404,)))
 async def receipt(request: HttpRequest, transaction_id: str) -> Receipt:
     """The receipt of a payment."""
     biller: Biller = request.app.state.biller

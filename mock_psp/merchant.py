@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mock_psp.world import World
 
 AMOUNT_MIN_PAISE: Final = 100
+CLOSE_AFTER_MAX_S: Final = 10 * 366 * 86_400
+"""Far enough for any bill, near enough for a date."""
 CLOSE_AFTER_MIN_S: Final = 120
 """A QR code stays open for two minutes at least (razorpay.com/docs/api/qr-codes/create)."""
 SINGLE_USE_MODE, MANY_USES_MODE = "22", "20"
@@ -347,6 +349,8 @@ def _check_code(asked: m.QrCodeRequest, now_s: int) -> None:
         raise MerchantError("The amount must be at least INR 1.00", field="payment_amount")
     if asked.close_by is not None and asked.close_by < now_s + CLOSE_AFTER_MIN_S:
         raise MerchantError("close_by should be at least 2 minutes after now", field="close_by")
+    if asked.close_by is not None and asked.close_by > now_s + CLOSE_AFTER_MAX_S:
+        raise MerchantError("close_by should be at most 10 years after now", field="close_by")
     if len(asked.notes) > m.NOTES_MAX:
         raise MerchantError(f"Number of fields in notes should be <= {m.NOTES_MAX}", field="notes")
     for name in ("name", "description", "customer_id"):

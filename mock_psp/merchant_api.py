@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -15,8 +16,9 @@ from litestar.params import Parameter
 
 from fewseconds.errors import MalformedError
 from mock_psp import merchant_contract as m
+from mock_psp.described import JSON, MERCHANT_KEY, described
 from mock_psp.merchant import Merchant, MerchantError, webhook_of
-from mock_psp.web import HttpRequest, body_of, taking
+from mock_psp.web import HttpRequest, body_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +33,11 @@ Count = Annotated[int, Parameter(ge=1, le=PAGE_MAX)]
 Skip = Annotated[int, Parameter(ge=0)]
 Since = Annotated[int | None, Parameter(query="from", ge=0)]
 Until = Annotated[int | None, Parameter(query="to", ge=0)]
+
+_described: Final = partial(
+    described, refuses=(400,), needs=MERCHANT_KEY, error=m.MerchantProblem, error_type=JSON
+)
+"""An operation of the merchant's API."""
 
 
 def check_key(request: HttpRequest, secrets: Secrets) -> None:
@@ -75,14 +82,14 @@ def _page(
     return chosen
 
 
-@post("/payments/qr_codes", status_code=200, operation_class=taking(m.QrCodeRequest))
+@post("/payments/qr_codes", status_code=200, operation_class=_described(m.QrCodeRequest))
 async def create_code(request: HttpRequest) -> m.QrCode:
     """Make a QR code."""
     merchant = _merchant(request)
     return merchant.create(await _read(request, m.QrCodeRequest))
 
 
-@get("/payments/qr_codes", sync_to_thread=False)
+@get("/payments/qr_codes", operation_class=_described(), sync_to_thread=False)
 def codes(
     request: HttpRequest, count: Count = PAGE, skip: Skip = 0,
     since: Since = None,
@@ -101,19 +108,24 @@ def codes(
     return m.QrCodes(page, len(page))
 
 
-@get("/payments/qr_codes/{name:str}", sync_to_thread=False)
+@get("/payments/qr_codes/{name:str}", operation_class=_described(), sync_to_thread=False)
 def code(request: HttpRequest, name: str) -> m.QrCode:
     """One QR code."""
     return _merchant(request).code(name)
 
 
-@post("/payments/qr_codes/{name:str}/close", status_code=200, sync_to_thread=False)
+@post(
+    "/payments/qr_codes/{name:str}/close",
+    operation_class=_described(),
+    status_code=200,
+    sync_to_thread=False,
+)
 def close_code(request: HttpRequest, name: str) -> m.QrCode:
     """Close a QR code: nobody can pay it any more."""
     return _merchant(request).shut(name)
 
 
-@get("/payments/qr_codes/{name:str}/payments", sync_to_thread=False)
+@get("/payments/qr_codes/{name:str}/payments", operation_class=_described(), sync_to_thread=False)
 def code_payments(
     request: HttpRequest, name: str, count: Count = PAGE, skip: Skip = 0,
     since: Since = None,
@@ -127,7 +139,7 @@ def code_payments(
     return m.MerchantPayments(page, len(page))
 
 
-@get("/payments", sync_to_thread=False)
+@get("/payments", operation_class=_described(), sync_to_thread=False)
 def payments(
     request: HttpRequest, count: Count = PAGE, skip: Skip = 0,
     since: Since = None,
@@ -140,7 +152,7 @@ def payments(
     return m.MerchantPayments(page, len(page))
 
 
-@get("/payments/{name:str}", sync_to_thread=False)
+@get("/payments/{name:str}", operation_class=_described(), sync_to_thread=False)
 def payment(request: HttpRequest, name: str) -> m.MerchantPayment:
     """One payment."""
     merchant = _merchant(request)
@@ -148,14 +160,14 @@ def payment(request: HttpRequest, name: str) -> m.MerchantPayment:
 
 
 @post(
-    "/payments/{name:str}/refund", status_code=200, operation_class=taking(m.RefundRequest)
+    "/payments/{name:str}/refund", status_code=200, operation_class=_described(m.RefundRequest)
 )  # fmt: skip
 async def refund_payment(request: HttpRequest, name: str) -> m.Refund:
     """Give back a payment, or a part of it."""
     return await _refund(request, name)
 
 
-@post("/refunds", status_code=200, operation_class=taking(m.RefundRequest))
+@post("/refunds", status_code=200, operation_class=_described(m.RefundRequest))
 async def create_refund(request: HttpRequest) -> m.Refund:
     """Give back the payment that the body names, or a part of it."""
     return await _refund(request, None)
@@ -170,7 +182,7 @@ async def _refund(request: HttpRequest, name: str | None) -> m.Refund:
     return merchant.refund(name or asked.payment_id or "", asked, key)
 
 
-@get("/refunds", sync_to_thread=False)
+@get("/refunds", operation_class=_described(), sync_to_thread=False)
 def refunds(
     request: HttpRequest, count: Count = PAGE, skip: Skip = 0,
     since: Since = None,
@@ -182,7 +194,7 @@ def refunds(
     return m.Refunds(page, len(page))
 
 
-@get("/refunds/{name:str}", sync_to_thread=False)
+@get("/refunds/{name:str}", operation_class=_described(), sync_to_thread=False)
 def refund(request: HttpRequest, name: str) -> m.Refund:
     """One refund."""
     found = _merchant(request).book.refunds.get(name)
@@ -191,7 +203,7 @@ def refund(request: HttpRequest, name: str) -> m.Refund:
     return found
 
 
-@get("/payments/{name:str}/refunds", sync_to_thread=False)
+@get("/payments/{name:str}/refunds", operation_class=_described(), sync_to_thread=False)
 def payment_refunds(request: HttpRequest, name: str) -> m.Refunds:
     """The refunds of a payment."""
     merchant = _merchant(request)
@@ -200,7 +212,7 @@ def payment_refunds(request: HttpRequest, name: str) -> m.Refunds:
     return m.Refunds(found, len(found))
 
 
-@get("/settlements/recon/combined")
+@get("/settlements/recon/combined", operation_class=_described())
 async def settlement(
     request: HttpRequest,
     year: Annotated[int, Parameter(ge=2000, le=2999)],
@@ -216,21 +228,26 @@ async def settlement(
     return m.Recon(page, len(page))
 
 
-@post("/webhooks", status_code=200, operation_class=taking(m.WebhookRequest))
+@post("/webhooks", status_code=200, operation_class=_described(m.WebhookRequest))
 async def subscribe(request: HttpRequest) -> m.Webhook:
     """Have events sent to an address on this machine."""
     merchant = _merchant(request)
     return merchant.subscribe(await _read(request, m.WebhookRequest))
 
 
-@get("/webhooks", sync_to_thread=False)
+@get("/webhooks", operation_class=_described(), sync_to_thread=False)
 def webhooks(request: HttpRequest) -> m.Webhooks:
     """Where events are sent."""
     found = [webhook_of(one) for one in _merchant(request).book.endpoints.values()]
     return m.Webhooks(found, len(found))
 
 
-@post("/webhooks/{name:str}/disable", status_code=200, sync_to_thread=False)
+@post(
+    "/webhooks/{name:str}/disable",
+    operation_class=_described(),
+    status_code=200,
+    sync_to_thread=False,
+)
 def unsubscribe(request: HttpRequest, name: str) -> m.Webhook:
     """Send nothing more to an address."""
     return _merchant(request).unsubscribe(name)
@@ -243,6 +260,11 @@ def problem(_: HttpRequest, error: MerchantError) -> Response[bytes]:
         msgspec.json.encode(error.body), status_code=error.status, headers=headers,
         media_type="application/json",
     )  # fmt: skip
+
+
+def unreadable(request: HttpRequest, error: MalformedError) -> Response[bytes]:
+    """What a code cannot be made from (a name that does not print) as Razorpay would say it."""
+    return problem(request, MerchantError(str(error), field=error.place))
 
 
 def malformed(request: HttpRequest, error: HTTPException) -> Response[bytes]:
@@ -262,5 +284,7 @@ def router() -> Router:
             create_refund, refunds, refund, payment_refunds, settlement, subscribe, webhooks,
             unsubscribe,
         ],
-        exception_handlers={MerchantError: problem, HTTPException: malformed},
+        exception_handlers={
+            MerchantError: problem, MalformedError: unreadable, HTTPException: malformed,
+        },
     )  # fmt: skip

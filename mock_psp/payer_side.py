@@ -36,6 +36,7 @@ from fixtures import consumers, keys, qr
 from mock_psp import merchant_api
 from mock_psp.biller_line import biller_line
 from mock_psp.calendar import Calendar
+from mock_psp.described import PARTIES, RUN_TOKEN, described
 from mock_psp.journal import Journal
 from mock_psp.merchant import Merchant
 from mock_psp.outgoing import Outgoing
@@ -49,7 +50,6 @@ from mock_psp.web import (
     body_of,
     check_token,
     refused,
-    taking,
     trace_of,
 )  # fmt: skip
 from mock_psp.web import application as service
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 KEPT_MAX: Final = 100_000
 """Journeys and payments that are remembered (some 3 KB each); nobody asks about older ones."""
+REFUSALS: Final = (404, 409, *PARTIES)
 PIN: Final = re.compile(r"[0-9]{4}|[0-9]{6}")
 ELSEWHERE: Final = ("biller", "sms_outbox", "sms_gateway", "operator")
 
@@ -258,7 +259,7 @@ def _forget_oldest(kept: OrderedDict[Any, Any]) -> None:
         kept.popitem(last=False)
 
 
-@post(RESOLVE, status_code=200, operation_class=taking(ResolveRequest))
+@post(RESOLVE, status_code=200, operation_class=described(ResolveRequest, refuses=REFUSALS))
 async def resolve(request: HttpRequest) -> BillDetails:
     """Read a scanned link (or a typed consumer number) and show the bill behind it."""
     payer: PayerSide = request.app.state.payer
@@ -266,7 +267,7 @@ async def resolve(request: HttpRequest) -> BillDetails:
     return await payer.resolve(data, payer.trace(request, "resolve", data))
 
 
-@post(PAY, status_code=200, operation_class=taking(PayRequest))
+@post(PAY, status_code=200, operation_class=described(PayRequest, refuses=(401, *REFUSALS)))
 async def pay(request: HttpRequest) -> Payment:
     """Pay a bill: SUCCESS, FAILURE, or PENDING when its fate is not known yet."""
     payer: PayerSide = request.app.state.payer
@@ -277,14 +278,14 @@ async def pay(request: HttpRequest) -> Payment:
     return await payer.pay(data, payer.trace(request, "pay", data), forced)
 
 
-@get(PAYMENTS + "/{transaction_id:str}")
+@get(PAYMENTS + "/{transaction_id:str}", operation_class=described(refuses=(400, *REFUSALS)))
 async def payment_status(request: HttpRequest, transaction_id: str) -> Payment:
     """Tell what has become of a payment."""
     payer: PayerSide = request.app.state.payer
     return await payer.status(transaction_id, trace_of(request))
 
 
-@post(CALENDAR, status_code=200, operation_class=taking(CalendarMove))
+@post(CALENDAR, status_code=200, operation_class=described(CalendarMove, needs=RUN_TOKEN))
 async def calendar(request: HttpRequest) -> CalendarTime:
     """Move the calendar ahead: webhooks, settlements and reversals that are due then happen."""
     payer: PayerSide = request.app.state.payer

@@ -34,8 +34,9 @@ from fewseconds.contracts import (
 from fewseconds.errors import MalformedError
 from fewseconds.identity import masked
 from fixtures import bills, consumers, qr
+from mock_psp.described import PARTIES, PORTAL_SESSION, described
 from mock_psp.station import Answer, Duty
-from mock_psp.web import HttpRequest, Refusal, body_of, refused, taking, trace_of
+from mock_psp.web import HttpRequest, Refusal, body_of, refused, trace_of
 from mock_psp.web import application as service
 
 if TYPE_CHECKING:
@@ -179,7 +180,11 @@ def _declined(refusal: Refusal) -> Answer:
     return Answer(j.DECLINED, f"http_{refusal.problem.status}", refusal.problem)
 
 
-@post(PORTAL_REGISTER, status_code=201, operation_class=taking(PortalAccount))
+@post(
+    PORTAL_REGISTER,
+    status_code=201,
+    operation_class=described(PortalAccount, refuses=(409, *PARTIES)),
+)
 async def register(request: HttpRequest) -> PortalRegistered:
     """Make an account."""
     portal: Portal = request.app.state.portal
@@ -189,7 +194,9 @@ async def register(request: HttpRequest) -> PortalRegistered:
     return registered
 
 
-@post(PORTAL_LOG_IN, status_code=201, operation_class=taking(PortalLogIn))
+@post(
+    PORTAL_LOG_IN, status_code=201, operation_class=described(PortalLogIn, refuses=(401, *PARTIES))
+)
 async def log_in(request: HttpRequest) -> PortalSession:
     """Open a session."""
     portal: Portal = request.app.state.portal
@@ -199,7 +206,7 @@ async def log_in(request: HttpRequest) -> PortalSession:
     return session
 
 
-@get(PORTAL_BILL)
+@get(PORTAL_BILL, operation_class=described(refuses=(404, *PARTIES), needs=PORTAL_SESSION))
 async def current_bill(request: HttpRequest) -> BillDetails:
     """The current bill of whoever is logged in."""
     portal: Portal = request.app.state.portal

@@ -9,10 +9,11 @@ from litestar.params import Parameter
 
 from fewseconds import journey as j
 from fewseconds.contracts import INBOX, SMS_SEND, Inbox, SmsAccepted, SmsRequest, SmsState
+from mock_psp.described import PARTIES, RUN_TOKEN, described
 from mock_psp.gateway import Gateway
 from mock_psp.reports import Reports
 from mock_psp.smpp import Smpp
-from mock_psp.web import HttpRequest, Refusal, body_of, check_token, refused, taking, trace_of
+from mock_psp.web import HttpRequest, Refusal, body_of, check_token, refused, trace_of
 from mock_psp.web import application as service
 from mock_psp.webhooks import ForbiddenTargetError, check_target
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 WAIT_MS_MAX: Final = 30_000
 
 
-@post(SMS_SEND, status_code=202, operation_class=taking(SmsRequest))
+@post(SMS_SEND, status_code=202, operation_class=described(SmsRequest, refuses=PARTIES))
 async def send(request: HttpRequest) -> SmsAccepted:
     """Take a message over for delivery."""
     gateway: Gateway = request.app.state.gateway
@@ -44,7 +45,7 @@ async def send(request: HttpRequest) -> SmsAccepted:
     return accepted
 
 
-@get(SMS_SEND + "/{message_id:str}")
+@get(SMS_SEND + "/{message_id:str}", operation_class=described(refuses=(404,)))
 async def state(request: HttpRequest, message_id: str) -> SmsState:
     """What became of a message, for senders that take no reports."""
     gateway: Gateway = request.app.state.gateway
@@ -54,7 +55,7 @@ async def state(request: HttpRequest, message_id: str) -> SmsState:
     return SmsState(message_id, found)
 
 
-@get(INBOX + "/{phone:str}")
+@get(INBOX + "/{phone:str}", operation_class=described(needs=RUN_TOKEN))
 async def inbox(
     request: HttpRequest,
     phone: str,

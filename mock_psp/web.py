@@ -6,7 +6,6 @@ import asyncio
 import hmac
 import logging
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -17,11 +16,11 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 
 from fewseconds.contracts import HEALTH, READY, TOKEN_HEADER, TRACE_HEADER, Problem, Trace
 from fewseconds.errors import MalformedError
 from fewseconds.journey import DECLINED, ERROR, OUTCOMES, REJECTED, RENEGED, TIMED_OUT, UNFINISHED
+from mock_psp.described import PROBLEM, SCHEMES, described
 from mock_psp.lean_http import Front, TooLargeError
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ RECORD_S: Final = 2
 JOURNEYS: Final = 1 << 62
 LEGS: Final = 1 << 16
 ATTEMPTS: Final = 1 << 31
-PROBLEM: Final = "application/problem+json"
 STATUS: Final = {
     DECLINED: 422, ERROR: 502, TIMED_OUT: 504, REJECTED: 503, RENEGED: 503, UNFINISHED: 503,
 }  # fmt: skip
@@ -122,20 +120,6 @@ def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
     return found
 
 
-def taking(kind: type[msgspec.Struct]) -> type[Operation]:
-    """An OpenAPI operation whose body is described by one of our messages."""
-    _, components = msgspec.json.schema_components((kind,))
-    schema: Any = components[kind.__name__]
-
-    @dataclass
-    class Taking(Operation):
-        def __post_init__(self) -> None:
-            content = {"application/json": OpenAPIMediaType(schema=schema)}
-            self.request_body = RequestBody(content=content, required=True)
-
-    return Taking
-
-
 def check_token(request: HttpRequest, token: str) -> None:
     """Refuse a caller who does not know the run's token, without telling how far off it was."""
     given = request.headers.get(TOKEN_HEADER, "")
@@ -181,6 +165,7 @@ def application(
             version=world.scenario.name,
             render_plugins=[JsonRenderPlugin()],
             use_handler_docstrings=True,
+            components=SCHEMES,
         ),
     )
     routes = {
@@ -205,7 +190,12 @@ def health() -> str:
     return "ok"
 
 
-@get(READY, media_type=MediaType.TEXT, sync_to_thread=False)
+@get(
+    READY,
+    media_type=MediaType.TEXT,
+    sync_to_thread=False,
+    operation_class=described(refuses=(503,)),
+)
 def ready(request: HttpRequest) -> str:
     """Say that the service can do its work."""
     if not request.app.state.ready:
