@@ -170,7 +170,7 @@ class Biller:
         try:
             message_id = checked_id(request.headers, body, self._keys, wall_s())
         except NotAuthenticError as error:
-            log.warning("a callback was refused: %s", error)
+            log.warning("a callback was refused", extra={"reason": str(error)})
             return _declined(Refusal(401, "Not authentic", str(error)))
         try:
             callback = _CALLBACK.decode(body)
@@ -187,7 +187,7 @@ class Biller:
             refusal = Refusal(503, "Ledger unavailable", type(error).__name__, outcome="error")
             return Answer(j.ERROR, "ledger", refusal.problem)
         if isinstance(result, Conflict):
-            log.warning("a callback contradicts an earlier one: %s", result.reason)
+            log.warning("a callback contradicts an earlier one", extra={"reason": result.reason})
             return _declined(Refusal(409, "Conflict", result.reason))
         if not result.duplicate:
             self.relay.wake()

@@ -94,7 +94,7 @@ class MerchantClient:
         status = await self._insist(path, body, {m.IDEMPOTENCY_HEADER: refund_id})
         if status >= 300:  # noqa: PLR2004 - not one of the 2xx
             # It stays due; a person has to look, or the next start of the biller tries again.
-            log.warning("a refund was not accepted: HTTP %d", status)
+            log.warning("a refund was not accepted", extra={"status": status})
 
     async def _subscribe(self) -> None:
         """Have the payment service tell of refunds, signed with the key of the callbacks."""

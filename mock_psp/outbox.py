@@ -74,7 +74,7 @@ class Relay:
             await self._ledger.sent(message.sequence, self._world.clock.now_us())
         else:
             # It stays in the outbox; the next start of the biller tries again.
-            log.warning("message %d of the outbox is unsent", message.sequence)
+            log.warning("a message of the outbox is unsent", extra={"sequence": message.sequence})
 
     async def _take(self, call: Call, parcel: _Parcel) -> Answer:
         """The outbox's own part: from the posting until the gateway is called."""

@@ -14,7 +14,6 @@ import ipaddress
 import logging
 import os
 import socket
-import sys
 import threading
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from mock_psp import logs
 from mock_psp.spec import EXPOSABLE, HOST, SERVICES, read_secrets, read_spec
 from mock_psp.world import World
 
@@ -42,7 +42,7 @@ DRAIN_S: Final = 2
 BACKLOG: Final = 4096
 GARBAGE_THRESHOLD: Final = 50_000
 
-
+log = logging.getLogger("mock_psp.process")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -127,6 +127,7 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._watch_parent, daemon=True).start()
         await super().startup(sockets=sockets)
+        log.info("serving", extra={"pid": os.getpid()})
         # Modules and tables live as long as the process: the collector need not look at them again
         # and again, nor come by for every few hundred objects of a request.
         gc.collect()
@@ -135,6 +136,8 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Begin to stop; unlike the original, do not raise the signal again at the end."""
+        if not self.should_exit:
+            log.info("draining", extra={"signal": sig})
         self.should_exit = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._world.closing.set)
@@ -154,9 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--smpp", type=int)
     parser.add_argument("--process", default="")
     given = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
-    )
+    logs.set_up(given.process or given.service)
     spec = read_spec(given.spec)
     world = World(spec, read_secrets(spec), given.process or given.service)
     if given.smpp is not None:
@@ -185,6 +186,7 @@ def serve(app: Front, world: World, listening: socket.socket) -> None:
         timeout_graceful_shutdown=DRAIN_S,
     )
     Server(config, world).run(sockets=[listening])
+    log.info("stopped")
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ class Sweeper:
         posted = [name for name in missing if await self._post(_callback(found[name]))]
         self._since_s = now_s
         if posted:
-            log.warning("the sweep posted %d payments whose callback had not come", len(posted))
+            log.warning("the sweep posted what nobody had told", extra={"payments": len(posted)})
         return Swept(len(found), tuple(posted))
 
     def _posted(self, names: list[str]) -> set[str]:
@@ -94,7 +94,7 @@ class Sweeper:
             try:
                 await self.sweep()
             except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
-                log.warning("the sweep got no answer: %s", type(error).__name__)
+                log.warning("the sweep got no answer", extra={"error": type(error).__name__})
 
 
 async def reconciled(client: MerchantClient, ledger: Ledger, day: SettlementDay) -> Reconciled:

@@ -43,7 +43,7 @@ class Reports:
                 await asyncio.sleep(wait_s)
                 if await self._taken(url, body):
                     return
-            log.warning("nobody takes the report of %s", report.message_id)
+            log.warning("nobody takes a report", extra={"message_id": report.message_id})
 
         return tell
 

@@ -137,7 +137,7 @@ class Session:
                 self._write(p.Pdu(p.ENQUIRE_LINK, p.ROK, next(self._door.numbers)))
                 continue
             except p.PduError as error:
-                log.warning("an SMPP session broke off: %s", error)
+                log.warning("an SMPP session broke off", extra={"error": str(error)})
                 self._write(p.Pdu(p.GENERIC_NACK, error.status, 0))
                 return
             asked = False

@@ -151,7 +151,7 @@ class Deliveries:
             if await self._attempt(endpoint, delivery):
                 break
         else:
-            log.warning("an event was given up after %d attempts", len(schedule.delays_s) + 1)
+            log.warning("an event was given up", extra={"attempts": len(schedule.delays_s) + 1})
             if schedule.disables:
                 self._book.write(msgspec.structs.replace(endpoint, active=False))
         self._book.write(msgspec.structs.replace(delivery, done=True))
