@@ -40,6 +40,7 @@ CALENDAR: Final = "/test/v1/calendar"
 """``POST``: move the calendar of what takes hours and days; needs the test token."""
 HEALTH: Final = "/health"
 READY: Final = "/ready"
+METRICS: Final = "/metrics"
 
 TRACE_HEADER: Final = "fewseconds-journey"
 TOKEN_HEADER: Final = "fewseconds-token"  # noqa: S105 - the name of a header

@@ -85,6 +85,9 @@ class Biller:
         world = self.world
         url = database.url_of(world.secrets.database, world.folder)
         self.ledger = Ledger(url, world.spec.run_name)
+        world.counts.append(
+            lambda: {"ledger_orders": self.ledger.orders, "ledger_batches": self.ledger.batches}
+        )
         self.outgoing = Outgoing()
         self.relay = Relay(self.world, self.ledger, self.outgoing)
         self.relay.wake()

@@ -10,6 +10,7 @@ not sent again.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -53,6 +54,8 @@ class Gateway:
         self.walk = Walk(world, {"operator": world.station("operator")}, {}, {})
         self._accepted: dict[str, str] = {}
         self._latest: dict[str, Entry] = {}
+        self._noted: Counter[Entry] = Counter()
+        world.counts.append(lambda: {f"sms_{entry}": n for entry, n in self._noted.items()})
 
     async def start(self) -> None:
         """Remember what was accepted before a restart."""
@@ -149,6 +152,7 @@ class Gateway:
         return Call(route.kind, journey_id, STEP, STEP, leg, 1, traits)
 
     def _note(self, entry: Entry, name: str, request: SmsRequest, code: str = "") -> None:
+        self._noted[entry] += 1
         if entry != "duplicate":
             self._latest[name] = entry
         now_us, to = self.world.clock.now_us(), "•" * 9 + request.to[-4:]

@@ -10,6 +10,7 @@ another go over kept-alive connections, parsed by httptools.
 from __future__ import annotations
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
@@ -17,8 +18,12 @@ from urllib.parse import urlsplit
 import httptools
 import msgspec
 
+from mock_psp.metrics import OTHER
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+
+    from mock_psp.metrics import Meter
 
     Scope = dict[str, Any]
     Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -75,9 +80,11 @@ class Front:
         routes: Mapping[tuple[str, str], tuple[Handler, int]],
         problem: Callable[[Any, Exception], Any],
         limit: int,
+        meter: Meter,
     ) -> None:
         """``routes``: handler and status of a good answer, by method and path."""
         self.inner, self._routes, self._problem, self._limit = inner, routes, problem, limit
+        self._meter, self._clock = meter, time.perf_counter
         self._app = SimpleNamespace(state=state)
         self._encoder = msgspec.json.Encoder()
 
@@ -87,9 +94,11 @@ class Front:
             self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         )
         if hot is None:
-            await self.inner(scope, receive, send)
+            await self._passed_on(scope, receive, send)
             return
         handler, status = hot
+        began_s = self._clock()
+        self._meter.in_flight += 1
         kind = JSON
         try:
             answer = await handler(LeanRequest(scope, receive, self._app, self._limit))
@@ -98,9 +107,33 @@ class Front:
             told = self._problem(None, error)
             content, status = told.content, told.status_code
             kind = (b"content-type", told.media_type.encode())
+        finally:
+            self._meter.in_flight -= 1
         length = (b"content-length", b"%d" % len(content))
+        self._meter.answered(scope["method"], scope["path"], status, self._clock() - began_s)
         await send({"type": "http.response.start", "status": status, "headers": [kind, length]})
         await send({"type": "http.response.body", "body": content})
+
+    async def _passed_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Leave a request to the framework, and count it."""
+        if scope["type"] != "http":
+            await self.inner(scope, receive, send)
+            return
+        began_s, statuses = self._clock(), []
+
+        async def watching(message: dict[str, Any]) -> None:
+            if "status" in message:
+                statuses.append(message["status"])
+            await send(message)
+
+        self._meter.in_flight += 1
+        try:
+            await self.inner(scope, receive, watching)
+        finally:
+            self._meter.in_flight -= 1
+            path = scope.get("path_template") or OTHER
+            status = statuses[0] if statuses else 0
+            self._meter.answered(scope["method"], path, status, self._clock() - began_s)
 
 
 class Reply(msgspec.Struct, frozen=True):

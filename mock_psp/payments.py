@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from fewseconds import chance
@@ -104,6 +105,8 @@ class Banks:
         # A biller that outlives a run must not meet the reference numbers of an earlier one.
         self._debits = debits + chance.stream(world.spec.run_name) % REFERENCES
         self._calendar = calendar
+        self._written: Counter[Kind] = Counter()
+        world.counts.append(lambda: {f"payments_{kind}": n for kind, n in self._written.items()})
         self._wrong: dict[str, int] = {}
         """Wrong PINs in a row by payer."""
         self.merchant: Merchant
@@ -115,6 +118,7 @@ class Banks:
 
     def write(self, entry: Kind, transaction: Transaction, status: str = "") -> None:
         """Put something that happened to a payment into the journal."""
+        self._written[entry] += 1
         told: dict[str, Any] = {}
         if entry == "debit":
             told = {"trace": transaction.journey.trace("callback", 1).header()}

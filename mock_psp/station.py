@@ -107,6 +107,8 @@ class Station:
         self._changes = table.rate_limit is not None or not self._hours.constant
         """Whether a visit may have to wait although nobody is being served."""
         self._busy = 0
+        self.ended = [0] * len(OUTCOMES)
+        """Visits that have ended, by the number of their outcome."""
         self._waiting: list[deque[Turn]] = [deque() for _ in range(PRIORITIES)]
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -124,7 +126,7 @@ class Station:
         """
         clock = self._clock
         arrived_us = clock.now_us() if arrived_us is None else arrived_us
-        waiting, planned_us = sum(map(len, self._waiting)), None
+        waiting, planned_us = self.waiting, None
         granted_us: int | None = None
         answer = Answer(UNFINISHED)
         try:
@@ -153,6 +155,7 @@ class Station:
             if not self.servers and not self._changes and self.table.role == "measured":
                 # Nobody waits for a server that is always there: all of the visit is service.
                 served_us = arrived_us
+            self.ended[answer.outcome] += 1
             overrun_us = 0 if planned_us is None else max(now_us - planned_us, 0)
             self._writer.add(
                 Outcome(
@@ -161,6 +164,16 @@ class Station:
                     served_us, now_us, OUTCOMES[answer.outcome], answer.code, waiting, overrun_us,
                 )
             )  # fmt: skip
+
+    @property
+    def busy(self) -> int:
+        """Visits that are being served."""
+        return self._busy
+
+    @property
+    def waiting(self) -> int:
+        """Visits in the queue."""
+        return sum(map(len, self._waiting))
 
     def sure_within(self, call: Call, limit_us: int) -> bool:
         """Whether a visit that begins now is answered within ``limit_us``, as it was drawn."""
@@ -192,7 +205,7 @@ class Station:
             self._begin(now_us)
             return None
         limit = self.table.queue_limit
-        if limit is not None and sum(map(len, self._waiting)) >= limit:
+        if limit is not None and self.waiting >= limit:
             return Answer(REJECTED, QUEUE_FULL)
         return await self._turn(call, priority)
 

@@ -17,11 +17,12 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from fewseconds.contracts import HEALTH, READY, TOKEN_HEADER, TRACE_HEADER, Problem, Trace
+from fewseconds.contracts import HEALTH, METRICS, READY, TOKEN_HEADER, TRACE_HEADER, Problem, Trace
 from fewseconds.errors import MalformedError
 from fewseconds.journey import DECLINED, ERROR, OUTCOMES, REJECTED, RENEGED, TIMED_OUT, UNFINISHED
 from mock_psp.described import PROBLEM, SCHEMES, described
 from mock_psp.lean_http import Front, TooLargeError
+from mock_psp.metrics import Meter, Metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from mock_psp.station import Answer
     from mock_psp.world import World
 
+PLAIN_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 BODY_BYTES_MAX: Final = 64 * 1024
 RECORD_S: Final = 2
 JOURNEYS: Final = 1 << 62
@@ -141,6 +143,8 @@ def application(
     Those in ``hot``, which must be among the others, are answered without the framework. ``start``
     runs before the service is ready, ``stop`` when no request is open any more.
     """
+    meter = Meter()
+    told = Metrics(meter, world.stations, world.counts)
 
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
@@ -154,8 +158,8 @@ def application(
         world.writer.close()
 
     inner = Litestar(
-        [*handlers, health, ready],
-        state=State({**state, "ready": False, "service": title}),
+        [*handlers, health, ready, metrics],
+        state=State({**state, "ready": False, "metrics": told}),
         lifespan=[running],
         exception_handlers={Exception: problem},
         request_max_body_size=BODY_BYTES_MAX,
@@ -174,7 +178,7 @@ def application(
         for path in handler.paths
         for method in handler.http_methods
     }
-    return Front(inner, SimpleNamespace(**state), routes, problem, BODY_BYTES_MAX)
+    return Front(inner, SimpleNamespace(**state), routes, problem, BODY_BYTES_MAX, meter)
 
 
 async def _record(world: World) -> None:
@@ -201,6 +205,13 @@ def ready(request: HttpRequest) -> str:
     if not request.app.state.ready:
         raise Refusal(503, "Not ready yet")
     return "ready"
+
+
+@get(METRICS, media_type=PLAIN_TEXT, sync_to_thread=False)
+def metrics(request: HttpRequest) -> bytes:
+    """What the service has counted, in Prometheus' text format."""
+    told: Metrics = request.app.state.metrics
+    return told.text()
 
 
 def problem(_: HttpRequest, error: Exception) -> Response[bytes]:

@@ -14,6 +14,7 @@ from mock_psp.station import Call, Station
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable, Mapping
 
     from fewseconds.contracts import Trace
     from fewseconds.journey import Route
@@ -34,6 +35,9 @@ class World:
         self.writer = Writer(self.folder.outcomes, process)
         self.closing = asyncio.Event()
         """Set when the service has been told to stop: long polls answer at once."""
+        self.stations: list[Station] = []
+        self.counts: list[Callable[[], Mapping[str, int]]] = []
+        """Totals of the service's books, by name; read when somebody asks for the metrics."""
         self.smpp: socket.socket | None = None
         """Where the SMS gateway's second door listens, if it has one."""
         self._routes = {
@@ -72,7 +76,9 @@ class World:
     def station(self, name: str, *, pooled: bool = False) -> Station:
         """A station of the scenario, idle."""
         table = self.scenario.stations[name]
-        return Station(name, table, self.draws, self.clock, self.writer, pooled=pooled)
+        made = Station(name, table, self.draws, self.clock, self.writer, pooled=pooled)
+        self.stations.append(made)
+        return made
 
 
 @lru_cache(maxsize=4096)
