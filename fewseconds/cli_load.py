@@ -192,6 +192,27 @@ def bench_client(
     carry_out(lambda: command(requests, repeats, as_json=as_json), as_json=as_json)
 
 
+@bench_app.command("journeys")
+def bench_journeys(
+    scenario: Name = "mumbai",
+    rate: Annotated[float, typer.Option(help="Journeys per second.", min=1)] = 300.0,
+    seconds: Annotated[float, typer.Option(help="How long they start.", min=1)] = 20.0,
+    repeats: Annotated[int, typer.Option(help="Measurements; the median counts.", min=1)] = 3,
+    real_people: Annotated[
+        bool,
+        typer.Option("--real-people", help="People take the scenario's times, not half a second."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """CPU of the generator a journey, against services that cost next to nothing."""
+    from fewseconds.commands.bench import bench_journeys as command
+
+    carry_out(
+        lambda: command(scenario, rate, seconds, repeats, quick=not real_people, as_json=as_json),
+        as_json=as_json,
+    )
+
+
 @bench_app.command("services")
 def bench_services(
     repeats: Annotated[int, typer.Option(help="Times everything is measured.", min=1)] = 3,

@@ -8,6 +8,7 @@ country in pieces, and the pieces are the rows that :func:`plan` makes at once.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -49,6 +50,7 @@ ROWS_MAX: Final = 100_000_000
 STRETCH_ROWS: Final = 500_000
 """Rows that :func:`chunks` sorts at a time."""
 CHUNK_ROWS: Final = 250_000
+_OPERATOR: Final = chance.stream("plan", "operator")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -337,9 +339,15 @@ class Traits(msgspec.Struct, frozen=True):
         return "/".join(getattr(self, trait) for trait in by)
 
 
+@lru_cache(maxsize=16)
+def _operators(shares: tuple[tuple[str, float], ...]) -> tuple[list[str], list[int]]:
+    names, weights = zip(*shares, strict=True)
+    return list(names), chance.cumulative(weights)
+
+
 def traits(scenario: Scenario, seed: int, row: Row) -> Traits:
     """The traits of a journey: those of its row, its app's scanner and its phone's operator."""
-    luck = chance.uniform(seed, chance.stream("plan", "operator"), row.consumer, 1)
-    names = list(scenario.operators)
-    operator = names[chance.pick(chance.cumulative(list(scenario.operators.values())), luck)]
+    luck = chance.uniform(seed, _OPERATOR, row.consumer, 1)
+    names, edges = _operators(tuple(scenario.operators.items()))
+    operator = names[chance.pick(edges, luck)]
     return Traits(row.app, row.bank, row.medium, scenario.apps[row.app].scanner, operator)

@@ -19,7 +19,7 @@ from fewseconds.draws import Draws
 from fewseconds.outcomes import Outcome
 from fewseconds.plan import traits
 from fixtures.bills import bill
-from fixtures.consumers import consumer
+from fixtures.consumers import consumer_number, phone_number
 from loadtests.client import Answer
 from loadtests.spec import SCANS
 
@@ -82,7 +82,6 @@ class World:
         sms = plan.scenario.steps.get("sms")
         limits_ms = [leg.timeout_ms or 0 for leg in sms.legs] if sms else []
         # What is built at first use must not be built while journeys are timed.
-        consumer(plan.seed, 0)
         for station in plan.scenario.stations.values():
             station.service_time.table()
         self.sms_wait_us = 1000 * (sum(limits_ms) or 60_000)
@@ -194,7 +193,7 @@ class Phone:
 
     def resolve(self, attempt: int) -> Answer:
         """Send what was scanned (or typed) and see the bill's details."""
-        number = "" if self.scanned else consumer(self.world.seed, self.shown()).number
+        number = "" if self.scanned else consumer_number(self.shown())
         request = c.ResolveRequest(self.row.app, self.scanned, number)
         answer = self.ask("psp", "POST", c.RESOLVE, c.BillDetails, "resolve", attempt, request)
         if answer.outcome == "ok":
@@ -241,18 +240,15 @@ class Phone:
 
     def register(self, attempt: int) -> Answer:
         """Open an account at the old portal."""
-        who = consumer(self.world.seed, self.row.consumer)
-        account = c.PortalAccount(
-            who.number, c.portal_password(self.world.seed, self.row.consumer), who.number
-        )
+        number = consumer_number(self.row.consumer)
+        password = c.portal_password(self.world.seed, self.row.consumer)
+        account = c.PortalAccount(number, password, number)
         return self.ask("portal", "POST", c.PORTAL_REGISTER, Any, "register", attempt, account)
 
     def log_in(self, attempt: int) -> Answer:
         """Log in at the old portal."""
-        who = consumer(self.world.seed, self.row.consumer)
-        credentials = c.PortalLogIn(
-            who.number, c.portal_password(self.world.seed, self.row.consumer)
-        )
+        password = c.portal_password(self.world.seed, self.row.consumer)
+        credentials = c.PortalLogIn(consumer_number(self.row.consumer), password)
         answer = self.ask(
             "portal", "POST", c.PORTAL_LOG_IN, c.PortalSession, "log_in", attempt, credentials
         )
@@ -272,9 +268,8 @@ class Phone:
 
     def wait_for_sms(self, confirmed_us: int, cut_off_us: int) -> None:
         """Hold the phone until the SMS is there, or until nobody would wait any longer."""
-        world, number = self.world, bill(self.world.seed, self.row.bill).number
-        phone = consumer(world.seed, self.row.consumer).phone
-        reference = self.transaction or number
+        world, phone = self.world, phone_number(self.world.seed, self.row.consumer)
+        reference = self.transaction or bill(world.seed, self.row.bill).number
         self.at = Place("sms", "sms", 1, confirmed_us, confirmed_us)
         give_up_us = min(confirmed_us + world.sms_wait_us, cut_off_us)
         outcome, code = "timed_out", "no_sms"

@@ -3,7 +3,8 @@
 ``python -m loadtests.target '{"freeze_s": 2, "period_s": 20}'`` prints its port on stdout, answers
 every request at once, and stands still for the last ``freeze_s`` of every ``period_s``. With
 ``servers`` it is a station instead: so many servers in parallel, one queue, first come first
-served, service times exponential (seeded) or constant. It ends when its standard input does.
+served, service times exponential (seeded) or constant. With ``answers`` it stands for services that
+cost next to nothing. It ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class TargetSpec(msgspec.Struct, frozen=True):
     service_s: float = 0.0
     exponential: bool = True
     seed: int = 1
+    answers: dict[str, str] = {}
+    """JSON by the beginning of the path; requests may then have a body."""
 
 
 class Target:
@@ -135,6 +138,39 @@ class _Line(asyncio.Protocol):
             self._transport.write(ANSWER)
 
 
+class _Services(asyncio.Protocol):
+    """A connection on which the path decides the answer; one request at a time."""
+
+    def __init__(self, answers: dict[bytes, bytes]) -> None:
+        self._answers = answers
+        self._rest = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way back."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what is whole."""
+        self._rest += data
+        head, end, body = self._rest.partition(b"\r\n\r\n")
+        _, length, after = head.partition(b"content-length: ")
+        if not end or (length and len(body) < int(after.split(b"\r", 1)[0])):
+            return
+        self._rest = b""
+        path = head[head.index(b" ") + 1 :]
+        for beginning, answer in self._answers.items():
+            if path.startswith(beginning):
+                self._transport.write(answer)
+                return
+        self._transport.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+
+
+def _written(body: str) -> bytes:
+    """An answer on the wire."""
+    head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length:"
+    return f"{head} {len(body.encode())}\r\n\r\n{body}".encode()
+
+
 async def _serve(spec: TargetSpec) -> None:
     loop = asyncio.get_running_loop()
     freezing = False
@@ -151,7 +187,12 @@ async def _serve(spec: TargetSpec) -> None:
             loop.call_at(at_s, freeze, at_s)
 
     station = _Station(spec) if spec.servers else None
-    server = await loop.create_server(lambda: _Line(begun, station), "127.0.0.1", 0, backlog=4096)
+    answers = {path.encode(): _written(body) for path, body in spec.answers.items()}
+
+    def line() -> asyncio.Protocol:
+        return _Services(answers) if answers else _Line(begun, station)
+
+    server = await loop.create_server(line, "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - for whoever started it
     over = asyncio.Event()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 import msgspec
 
 from fewseconds.commands import console
@@ -44,6 +46,34 @@ def bench_client(requests: int, repeats: int, *, as_json: bool) -> int:
             span = f"{min(one.repeats):.1f} … {max(one.repeats):.1f}"
             table.add_row(name, f"{one.cpu_us_per_request:.1f}", f"{ratios[name]:.2f}", span)
     console.out.print(table)
+    return EXIT_OK
+
+
+def bench_journeys(
+    name: str, rate: float, seconds: float, repeats: int, *, quick: bool, as_json: bool
+) -> int:
+    """Measure what a journey costs the generator, and print."""
+    from loadtests.bench_journeys import bench
+
+    state = commit()
+    console.say(f"scenario={name} rate={rate:g} repeats={repeats} engine=locust commit={state}")
+    with console.progress() as say:
+        found = [
+            bench(name, rate, seconds, say, quick=quick, stage=f"{number + 1} of {repeats}")
+            for number in range(repeats)
+        ]
+    costs = sorted(one.cpu_ms_per_journey for one in found)
+    middle = statistics.median(costs)
+    if as_json:
+        fields = {"engine": "locust", "commit": state, "scenario": name, "quick_people": quick}
+        figures = {"cpu_ms_per_journey": middle, "journeys_per_core_second": 1e3 / middle}
+        console.print_json({**fields, **figures, "repeats": msgspec.to_builtins(found)})
+        return EXIT_OK
+    console.show(
+        f"{middle:.2f} ms of processor time a journey (from {costs[0]:.2f} to {costs[-1]:.2f}): "
+        f"{1e3 / middle:.0f} journeys a second of one core; steps began up to "
+        f"{max(one.lag_ms_p99 for one in found):.1f} ms late (99th percentile)"
+    )
     return EXIT_OK
 
 
