@@ -43,6 +43,14 @@ Slow = Annotated[
         help="Deliberately stretch a station's service times; may be repeated.",
     ),
 ]
+Metrics = Annotated[
+    str,
+    typer.Option(
+        metavar="[HOST:]PORT",
+        help="Answer Prometheus here while the load runs; on this machine only without a HOST.",
+        show_default=False,
+    ),
+]
 
 
 def carry_out(work: Callable[[], int], *, as_json: bool) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fewseconds.cli_frame import Json, Name, Seed, Slow, carry_out
+from fewseconds.cli_frame import Json, Metrics, Name, Seed, Slow, carry_out
 
 load_app = typer.Typer(help="Load in the open model, and its own checks.", no_args_is_help=True)
 bench_app = typer.Typer(help="Our speed beside that of the best.", no_args_is_help=True)
@@ -156,6 +156,7 @@ def load_run(
     ] = "lean",
     processes: Processes = 1,
     slow: Slow = None,
+    metrics: Metrics = "",
     on_inconclusive: OnInconclusive = "inconclusive",
     as_json: Json = False,
 ) -> None:
@@ -164,6 +165,7 @@ def load_run(
     Exit code: 0 all gates met, 1 a gate failed, 2 usage, 3 inconclusive.
     """
     from fewseconds.commands.load_run import load_run as command
+    from fewseconds.commands.telemetry import telemetry
     from fewseconds.run import LoadWish
     from fewseconds.shapes import Shape
 
@@ -171,13 +173,15 @@ def load_run(
         rate_scale=rate_scale, constant_rate=constant_rate, everything=everything,
         journeys_max=journeys,
     )  # fmt: skip
-    wish = LoadWish(shape=shape, processes=processes, client=client, decoding=decoding)
-    carry_out(
-        lambda: command(
-            scenario, seed, results, wish, slow or [], on_inconclusive, as_json=as_json
-        ),
-        as_json=as_json,
-    )
+
+    def work() -> int:
+        wish = LoadWish(
+            shape=shape, processes=processes, client=client, decoding=decoding,
+            telemetry=telemetry(metrics),
+        )  # fmt: skip
+        return command(scenario, seed, results, wish, slow or [], on_inconclusive, as_json=as_json)
+
+    carry_out(work, as_json=as_json)
 
 
 @bench_app.command("client")

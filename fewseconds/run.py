@@ -17,7 +17,7 @@ from fewseconds.record import Check, Evidence, Generator, Record
 from fewseconds.results import new_folder
 from fewseconds.shapes import Shape
 from loadtests.launch import Generator as LoadProcess
-from loadtests.spec import LoadSummary, Targets, unplayable
+from loadtests.spec import LoadSummary, Targets, Telemetry, unplayable
 from mock_psp import auditor, serve
 from sim.paired import pairs
 from sim.reference import simulate
@@ -42,6 +42,7 @@ class LoadWish(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 1
     client: str = "lean"
     decoding: str = "camera"
+    telemetry: Telemetry = Telemetry()
 
 
 class Stage:
@@ -121,6 +122,7 @@ class Stage:
         with LoadProcess(
             self.folder, self.window, self.window_us, targets, services.token,
             processes=wish.processes, client=wish.client, decoding=wish.decoding,
+            telemetry=wish.telemetry,
         ) as load:  # fmt: skip
             return load.wait(look)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -171,8 +171,12 @@ def judge(slo: Slo, engine: str, values: NDArray[np.float64], validity: Validity
     if not validity.valid:
         return verdict("inconclusive", numbers, " ".join(validity.reasons[:1]))
     observed = math.nan if numbers[0] is None else numbers[0]
-    met = observed >= slo.limit if slo.at_least else observed <= slo.limit
-    return verdict("pass" if met else "fail", numbers)
+    return verdict("pass" if met(slo, observed) else "fail", numbers)
+
+
+def met(slo: Slo, observed: float) -> bool:
+    """Whether an observed value is on the right side of its limit; the limit itself is."""
+    return observed >= slo.limit if slo.at_least else observed <= slo.limit
 
 
 def judge_all(
@@ -186,7 +190,19 @@ def judge_all(
     ]
 
 
-def overall(verdicts: Sequence[Verdict]) -> Word:
+class Judged(Protocol):
+    """What has a word, and may be a gate."""
+
+    @property
+    def gate(self) -> bool:
+        """Whether it decides the exit code."""
+
+    @property
+    def word(self) -> Word:
+        """What was found."""
+
+
+def overall(verdicts: Sequence[Judged]) -> Word:
     """The word for the whole run: only gates decide it; an inconclusive gate outranks a pass."""
     words = {verdict.word for verdict in verdicts if verdict.gate}
     if "fail" in words:

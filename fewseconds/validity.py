@@ -20,6 +20,8 @@ from fewseconds.slo import Validity
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from fewseconds.scenario import Scenario
 
 LATE_MS: Final = 50.0
@@ -41,13 +43,9 @@ def generator(
     """How well the generator kept its promise.
 
     ``client`` and ``server`` are outcome rows, and ``summary`` is what the generator counted itself
-    (see ``loadtests.spec.LoadSummary``). The lag of a journey is the largest of its steps: each
-    should begin when the step before it ended, unless the scenario itself has it wait.
+    (see ``loadtests.spec.LoadSummary``).
     """
-    waiting = [name for name, step in scenario.steps.items() if step.delay_ms > 0]
-    at_once = client.filter((pl.col("attempt") == 1) & ~pl.col("step").is_in(waiting))
-    lags = at_once.group_by("journey_id").agg((pl.col("start_us") - pl.col("intended_us")).max())
-    lags_ms = lags["start_us"].to_numpy() / 1e3
+    lags_ms = journey_lags_ms(scenario, client)
     lags_ms = lags_ms if len(lags_ms) else np.zeros(1)
     residual, limit = little(client, summary)
     return Generator(
@@ -63,6 +61,18 @@ def generator(
         cpu_share=summary["cpu_s"] / max(summary["wall_s"], 1e-9),
         overruns=server.filter(pl.col("overrun_us") > OVERRUN_MS * 1000).height,
     )
+
+
+def journey_lags_ms(scenario: Scenario, client: pl.DataFrame) -> NDArray[np.float64]:
+    """The lag of every journey, which is the largest of its steps.
+
+    Each should begin when the step before it ended, unless the scenario itself has it wait.
+    """
+    waiting = [name for name, step in scenario.steps.items() if step.delay_ms > 0]
+    at_once = client.filter((pl.col("attempt") == 1) & ~pl.col("step").is_in(waiting))
+    lags = at_once.group_by("journey_id").agg((pl.col("start_us") - pl.col("intended_us")).max())
+    lags_ms: NDArray[np.float64] = lags["start_us"].to_numpy() / 1e3
+    return lags_ms
 
 
 def little(client: pl.DataFrame, summary: dict[str, float]) -> tuple[float | None, float | None]:

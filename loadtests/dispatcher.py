@@ -29,7 +29,7 @@ class Dispatcher(OpenModel["Row"]):
         """Nothing starts before :meth:`run`."""
         load = world.scenario.load
         super().__init__(world.clock.now_us, self._play, self._leave_out, load.in_flight_max)
-        self.world = world
+        self.world, self.window_us = world, window_us
         self.cut_off_us = window_us[1] + load.drain_s * 1_000_000
         self.idle: list[Phone] = []
 
@@ -60,11 +60,28 @@ class Dispatcher(OpenModel["Row"]):
             raise
         finally:
             self.idle.append(phone)
+            self._say_ended(row)
 
     def _leave_out(self, row: Row) -> None:
         phone = Phone(self.world)
         phone.take(row)
         phone.stop("dropped", "in_flight_max")
+        self._say_ended(row)
+
+    def counts(self) -> dict[str, int | float]:
+        """How many so far, for whoever looks on; named as in ``standing.Standing``."""
+        return {
+            "intended": self.intended,
+            "started": self.started,
+            "dropped": self.dropped,
+            "in_flight": self.in_flight,
+            "in_flight_max": self.in_flight_max,
+            "elapsed_s": max((self.world.clock.now_us() - self.window_us[0]) / 1e6, 0.0),
+        }
+
+    def _say_ended(self, row: Row) -> None:
+        for onlooker in self.world.onlookers:
+            onlooker.ended(row)
 
     def _flush(self) -> None:
         # What was written survives a crash of this process.

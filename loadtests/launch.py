@@ -19,7 +19,7 @@ import msgspec
 import pyarrow.parquet as pq
 
 from fewseconds.errors import HarnessError, UsageError
-from loadtests.spec import SPEC_VARIABLE, LoadSpec, LoadSummary, Targets, unplayable
+from loadtests.spec import SPEC_VARIABLE, LoadSpec, LoadSummary, Targets, Telemetry, unplayable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fewseconds.plan import Plan
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+NO_TELEMETRY = Telemetry()
 POLL_S = 0.2
 STOP_S = 5.0
 LATE_END_S = 60.0
@@ -134,9 +135,10 @@ def free_port() -> int:
 class Generator(LocustProcess):
     """The load generator that plays a plan."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a load run is named by all of these
         self, folder: Path, window: Plan, window_us: tuple[int, int], targets: Targets, token: str,
         *, processes: int = 1, client: str = "lean", decoding: str = "camera",
+        telemetry: Telemetry = NO_TELEMETRY,
     ) -> None:  # fmt: skip
         """Write its orders into ``folder``; ``window`` holds the rows to play.
 
@@ -161,6 +163,7 @@ class Generator(LocustProcess):
             client=client,
             decoding=decoding,
             parent=self.parent,
+            telemetry=telemetry,
         )
         Path(self.spec.scenario).write_bytes(msgspec.json.encode(window.scenario))
         pq.write_table(window.table, self.spec.plan)

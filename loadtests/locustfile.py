@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 import msgspec
@@ -25,9 +25,13 @@ from fewseconds.scenario import Scenario
 from loadtests import crew
 from loadtests.client import Client, transport
 from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
+from loadtests.onlookers import Onlookers
 from loadtests.phone import World
 from loadtests.scans import Printed, Scans
 from loadtests.spec import SPEC_VARIABLE, Clock, LoadSpec, LoadSummary, read_spec, together
+
+if TYPE_CHECKING:
+    from loadtests.notes import Notes
 
 PARENT_LOOK_S = 1.0
 
@@ -66,12 +70,21 @@ class Journeys:
     def __init__(self, environment: Any) -> None:  # noqa: ANN401 - Locust's environment is untyped
         """Know where Locust wants to hear of requests."""
         self._heard = environment.events.request.fire
+        self._onlookers = Onlookers(environment)
+        self._notes: Notes | None = None
         self._plan: Plan | None = None
 
     def order(self, index: int, count: int) -> bytes:
         """The rows of worker ``index``, and everything it has to know about them."""
         spec = read_spec(os.environ.get(SPEC_VARIABLE))
-        self._plan = self._plan or spec.load_plan()
+        telemetry = spec.telemetry
+        notes = bool(telemetry.metrics) or self._onlookers.wanted
+        spec = msgspec.structs.replace(
+            spec, telemetry=msgspec.structs.replace(telemetry, notes=notes)
+        )
+        if self._plan is None:
+            self._plan = spec.load_plan()
+            self._onlookers.begin(self._plan.scenario, telemetry.metrics)
         rows = io.BytesIO()
         pq.write_table(self._plan.share(index, count).table, rows)
         scenario = Path(spec.scenario).read_bytes()
@@ -103,18 +116,33 @@ class Journeys:
         )
         self._clock = Clock(0)
         self._world = World(plan, self._clock, clients, self._scans, self._writer, spec.token)
+        if spec.telemetry.notes:
+            self._take_notes(scenario, spec.seed)
         self._scans.wait_until_ahead((spec.window_us[1] - spec.window_us[0]) / 1e6)
+
+    def _take_notes(self, scenario: Scenario, seed: int) -> None:
+        # Tables and reports are loaded only where somebody looks on.
+        from loadtests.notes import Notes  # noqa: PLC0415
+
+        self._notes = Notes(scenario, seed)
+        self._world.onlookers += (self._notes,)
+        self._onlookers.follow(self._notes)
 
     def play(self, epoch_us: int) -> bytes:
         """Play the rows and write what happened."""
         spec, scans = self._spec, self._scans
         self._clock.epoch_us = epoch_us - spec.window_us[0]
         dispatcher = Dispatcher(self._world, spec.window_us)
+        if self._notes is not None:
+            self._notes.counts = dispatcher.counts
+            self._notes.keep_up()
         try:
             cpu_s, wall_s = time.process_time(), time.monotonic()
             dispatcher.run()
             cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
         finally:
+            if self._notes is not None:
+                self._notes.close()
             scans.close()
             written = self._writer.close()
         summary = LoadSummary(

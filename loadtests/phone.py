@@ -8,7 +8,7 @@ moment: whatever our own processor adds is charged to the next step, never lost.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import gevent
 
@@ -56,6 +56,23 @@ class Place(NamedTuple):
     start_us: int
 
 
+class Onlooker(Protocol):
+    """Somebody who wants to know what happens while it happens."""
+
+    def noted(self, row: Row, outcome: Outcome) -> None:
+        """An attempt of the journey has ended; called for whole attempts only."""
+
+    def ended(self, row: Row) -> None:
+        """The journey will write no more rows."""
+
+
+class Traces(Protocol):
+    """Says what a request of a traced journey carries, so that services may join its trace."""
+
+    def headers(self, journey_id: int, step: str, attempt: int) -> dict[str, str]:
+        """Nothing for a journey that is not traced."""
+
+
 class World:
     """What all consumers of one generator share."""
 
@@ -77,6 +94,9 @@ class World:
             writer,
             token,
         )
+        self.onlookers: tuple[Onlooker, ...] = ()
+        """Told of every row that is written and of every journey that has ended."""
+        self.traces: Traces | None = None
         self.draws = Draws(plan.scenario, plan.seed)
         self.routes = {kind: plan.scenario.route(kind) for kind in plan.scenario.journeys}
         sms = plan.scenario.steps.get("sms")
@@ -301,6 +321,8 @@ class Phone:
             self.row.kind, self.row.journey_id, step, j.STEP_ROW, attempt,
             marks.app, marks.bank, marks.medium, marks.scanner, marks.operator,
         )  # fmt: skip
+        if (traces := self.world.traces) is not None:
+            headers = traces.headers(self.row.journey_id, step, attempt) | (headers or {})
         client = self.world.clients[service]
         return client.ask(
             method,
@@ -321,24 +343,25 @@ class Phone:
     def write(self, done: Done) -> None:
         """Write the row of the attempt that is under way."""
         at = self.at
-        self.world.writer.add(
-            Outcome(
-                observer="client",
-                process=self.world.writer.process,
-                journey_id=self.row.journey_id,
-                branch=at.branch,
-                step=at.step,
-                leg=j.STEP_ROW,
-                attempt=at.attempt,
-                station="",
-                intended_us=at.due_us,
-                start_us=at.start_us,
-                service_start_us=at.start_us,
-                end_us=max(done.end_us, at.start_us),
-                outcome=done.outcome,
-                code=done.code,
-            )
+        outcome = Outcome(
+            observer="client",
+            process=self.world.writer.process,
+            journey_id=self.row.journey_id,
+            branch=at.branch,
+            step=at.step,
+            leg=j.STEP_ROW,
+            attempt=at.attempt,
+            station="",
+            intended_us=at.due_us,
+            start_us=at.start_us,
+            service_start_us=at.start_us,
+            end_us=max(done.end_us, at.start_us),
+            outcome=done.outcome,
+            code=done.code,
         )
+        self.world.writer.add(outcome)
+        for onlooker in self.world.onlookers:
+            onlooker.noted(self.row, outcome)
 
     def stop(self, outcome: str, code: str) -> None:
         """Write that the attempt under way came to nothing."""

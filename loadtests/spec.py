@@ -28,6 +28,19 @@ class Targets(msgspec.Struct, frozen=True):
     portal: str
 
 
+class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
+    """Who looks on while a load runs; nobody unless asked, and then nothing of it is imported."""
+
+    metrics: str = ""
+    """``host:port`` of an endpoint for Prometheus; empty is none."""
+    otlp: str = ""
+    """Address of an OpenTelemetry collector (OTLP over HTTP), such as ``http://127.0.0.1:4318``."""
+    trace_share: float = 0.01
+    """Of the journeys, drawn by their number: the same ones in every run."""
+    notes: bool = False
+    """Whether workers keep notes for an endpoint or a web page of the master's."""
+
+
 class LoadSpec(msgspec.Struct, frozen=True):
     """A load run. Paths are absolute."""
 
@@ -50,6 +63,7 @@ class LoadSpec(msgspec.Struct, frozen=True):
     """``camera`` photographs and decodes every bill; ``printed`` takes the printed text."""
     parent: int = 0
     """Process id of whoever started the generator: it ends when that one has gone. 0 is nobody."""
+    telemetry: Telemetry = Telemetry()
 
     def load_plan(self) -> Plan:
         """The rows to play with the scenario they come from."""

@@ -10,25 +10,36 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+import polars as pl
 import pyarrow as pa
 import pytest
 
+from fewseconds import contracts as c
 from fewseconds import measures, outcomes, scenario_file
 from fewseconds.errors import HarnessError
 from fewseconds.outcomes import Writer
 from fewseconds.plan import SCHEMA, Plan
 from loadtests.client import Client
+from loadtests.launch import Generator
 from loadtests.phone import World
-from loadtests.spec import Clock
+from loadtests.spec import Clock, LoadSummary, Targets, Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
-    import polars as pl
-
     from fewseconds.plan import Row
+
+
+ORDERS_COUNT, ORDERS_GAP_US = 30, 50_000
+HUMAN = {"law": "constant", "value_ms": 50, "source": "quick for a test"}
+LOG_IN_ONLY: dict[str, Any] = {
+    "journeys": {"portal": {"steps": ["fill_log_in", "log_in"]}},
+    "stations": {"person_logs_in": {"service_time": HUMAN}},
+    "load": {"drain_s": 3, "in_flight_max": 100},
+}
 
 
 class Request(NamedTuple):
@@ -198,3 +209,55 @@ def stage(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
     yield make
     for client in clients:
         client.close()
+
+
+class Played(NamedTuple):
+    """A generator's orders, and how to look at what came of them."""
+
+    generator: Generator
+    plan: Plan
+
+    def rows(self) -> pl.DataFrame:
+        """The outcomes of the journeys' first steps."""
+        found = measures.frame(outcomes.read(self.generator.folder / "outcomes"))
+        return found.filter(pl.col("step") == "fill_log_in").sort("journey_id")
+
+    def summary(self) -> LoadSummary:
+        """What the master wrote."""
+        return msgspec.json.decode(self.generator.summary.read_bytes(), type=LoadSummary)
+
+
+@pytest.fixture
+def orders(
+    tmp_path: Path, serve: Callable[..., Any], json_reply: Callable[..., bytes]
+) -> Callable[..., Played]:
+    """Make the orders for thirty short journeys against a portal that lets everybody in."""
+
+    def answer(request: Request, connection: socket.socket) -> bool:
+        if request.path == c.PORTAL_LOG_IN:
+            connection.sendall(json_reply(201, {"token": "t"}))
+        else:
+            message = {"message_id": "m", "reference": "r", "sender": "BESTMU-S", "text": "Paid"}
+            connection.sendall(json_reply(200, {"messages": [message]}))
+        return True
+
+    def make(processes: int, gap_us: int = ORDERS_GAP_US, **telemetry: str) -> Played:
+        rows = [
+            {
+                "journey_id": 100 + number, "consumer": number, "bill": number, "kind": "portal",
+                "app": "bhim", "bank": "SBI", "medium": "", "intended_start_us": number * gap_us,
+            }
+            for number in range(ORDERS_COUNT)
+        ]  # fmt: skip
+        scenario = scenario_file.load("smoke", LOG_IN_ONLY)
+        plan = Plan(scenario, 7, pa.Table.from_pylist(rows, SCHEMA))
+        url = serve(answer).url
+        window_us = (0, ORDERS_COUNT * gap_us)
+        targets = Targets(url, url, url)
+        generator = Generator(
+            tmp_path, plan, window_us, targets, "token", processes=processes,
+            telemetry=msgspec.convert(telemetry, Telemetry),
+        )  # fmt: skip
+        return Played(generator, plan)
+
+    return make

@@ -7,33 +7,24 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 import polars as pl
-import pyarrow as pa
 import pytest
 
-from fewseconds import contracts as c
-from fewseconds import measures, outcomes, scenario_file
+from fewseconds import measures, outcomes
 from fewseconds.errors import EXIT_USAGE
-from fewseconds.plan import SCHEMA, Plan
-from loadtests.launch import LOCUSTFILE, Generator, free_port
-from loadtests.spec import SPEC_VARIABLE, LoadSummary, Targets
+from loadtests.launch import LOCUSTFILE, free_port
+from loadtests.spec import SPEC_VARIABLE
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-COUNT, GAP_US = 30, 50_000
+    from tests.loadtests.conftest import Played
+
+COUNT = 30
 PATIENCE_S = 40.0
-HUMAN = {"law": "constant", "value_ms": 50, "source": "quick for a test"}
-QUICK: dict[str, Any] = {
-    "journeys": {"portal": {"steps": ["fill_log_in", "log_in"]}},
-    "stations": {"person_logs_in": {"service_time": HUMAN}},
-    "load": {"drain_s": 3, "in_flight_max": 100},
-}
 ELSEWHERE = """
 import sys
 from loadtests import crew
@@ -42,56 +33,6 @@ from locust.main import main
 sys.exit(main())
 """
 """A worker that takes this host for another one: it has another clock and shares no disk."""
-
-
-class Played(NamedTuple):
-    """A generator's orders, and how to look at what came of them."""
-
-    generator: Generator
-    plan: Plan
-
-    def rows(self) -> pl.DataFrame:
-        """The outcomes of the journeys' first steps."""
-        found = measures.frame(outcomes.read(self.generator.folder / "outcomes"))
-        return found.filter(pl.col("step") == "fill_log_in").sort("journey_id")
-
-    def summary(self) -> LoadSummary:
-        """What the master wrote."""
-        return msgspec.json.decode(self.generator.summary.read_bytes(), type=LoadSummary)
-
-
-@pytest.fixture
-def orders(
-    tmp_path: Path, serve: Callable[..., Any], json_reply: Callable[..., bytes]
-) -> Callable[..., Played]:
-    """Make the orders for thirty short journeys against a portal that lets everybody in."""
-
-    def answer(request: Any, connection: socket.socket) -> bool:  # noqa: ANN401 - conftest's Request
-        if request.path == c.PORTAL_LOG_IN:
-            connection.sendall(json_reply(201, {"token": "t"}))
-        else:
-            message = {"message_id": "m", "reference": "r", "sender": "BESTMU-S", "text": "Paid"}
-            connection.sendall(json_reply(200, {"messages": [message]}))
-        return True
-
-    def make(processes: int, gap_us: int = GAP_US) -> Played:
-        rows = [
-            {
-                "journey_id": 100 + number, "consumer": number, "bill": number, "kind": "portal",
-                "app": "bhim", "bank": "SBI", "medium": "", "intended_start_us": number * gap_us,
-            }
-            for number in range(COUNT)
-        ]  # fmt: skip
-        scenario = scenario_file.load("smoke", QUICK)
-        plan = Plan(scenario, 7, pa.Table.from_pylist(rows, SCHEMA))
-        url = serve(answer).url
-        window_us = (0, COUNT * gap_us)
-        targets = Targets(url, url, url)
-        return Played(
-            Generator(tmp_path, plan, window_us, targets, "token", processes=processes), plan
-        )
-
-    return make
 
 
 @pytest.mark.slow

@@ -1,0 +1,129 @@
+"""How a run stands while it is under way: counts and histograms that several workers add up.
+
+What a worker tells is everything since the beginning, so a report that gets lost does no harm.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from fewseconds import slo
+from loadtests.histogram import Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fewseconds.scenario import Scenario
+
+PAIRED: Final = "faster_than_portal"
+"""A measure of pairs of journeys, of which real time plays only one."""
+ADDED: Final = ("intended", "started", "dropped", "late", "in_flight", "in_flight_max")
+
+
+class Standing(msgspec.Struct, kw_only=True):
+    """What one worker has seen so far; :func:`together` adds several up."""
+
+    intended: int = 0
+    started: int = 0
+    dropped: int = 0
+    late: int = 0
+    """Journeys that have ended and had a step begin too late (see ``validity.LATE_MS``)."""
+    in_flight: int = 0
+    in_flight_max: int = 0
+    elapsed_s: float = 0.0
+    """Since the window began, also while the last journeys are waited for."""
+    fates: dict[str, dict[str, int]] = {}
+    """Journeys that have ended, by kind and fate (see ``measures.FATES``)."""
+    failed: dict[str, int] = {}
+    """Journeys that left a step for good without its having succeeded, by step."""
+    lag: dict[str, Any] = {}
+    """Packed histogram of each journey's largest lag."""
+    steps: dict[str, dict[str, Any]] = {}
+    """Packed histogram a step: intended start of its first attempt → end of its last."""
+    measures: dict[str, dict[str, Any]] = {}
+    """Packed histogram a measure that an objective bounds by a quantile."""
+    shares: dict[str, tuple[int, int]] = {}
+    """A measure that an objective bounds as a share: how many, and of how many."""
+
+
+class Objective(msgspec.Struct, frozen=True):
+    """An objective on what has been seen so far."""
+
+    name: str
+    measure: str
+    statistic: str
+    gate: bool
+    limit: float
+    at_least: bool
+    observed: float | None
+    """Seconds or a share; None while the sample cannot support the statistic."""
+    count: int
+    word: slo.Word
+
+
+def together(parts: Iterable[Standing]) -> Standing:
+    """What several workers have seen; nothing is averaged."""
+    total = Standing(fates={}, failed={}, steps={}, measures={}, shares={})
+    lag = Histogram()
+    sums: dict[str, dict[str, Histogram]] = {"steps": {}, "measures": {}}
+    for part in parts:
+        for name in ADDED:
+            setattr(total, name, getattr(total, name) + getattr(part, name))
+        total.elapsed_s = max(total.elapsed_s, part.elapsed_s)
+        for kind, fates in part.fates.items():
+            _add(total.fates.setdefault(kind, {}), fates)
+        _add(total.failed, part.failed)
+        for name, (some, of) in part.shares.items():
+            before = total.shares.get(name, (0, 0))
+            total.shares[name] = before[0] + some, before[1] + of
+        if part.lag:
+            lag.merge(Histogram.unpacked(part.lag))
+        for field, merged in sums.items():
+            for name, packed in getattr(part, field).items():
+                merged.setdefault(name, Histogram()).merge(Histogram.unpacked(packed))
+    total.lag = lag.packed()
+    for field, merged in sums.items():
+        setattr(total, field, {name: one.packed() for name, one in merged.items()})
+    return total
+
+
+def _add(total: dict[str, int], part: dict[str, int]) -> None:
+    for name, count in part.items():
+        total[name] = total.get(name, 0) + count
+
+
+def objectives(scenario: Scenario, standing: Standing) -> list[Objective]:
+    """Every objective that real time can judge, on what has been seen so far."""
+    found = []
+    for one in scenario.slo:
+        if "measured" not in one.engines or one.measure == PAIRED:
+            continue
+        observed, count = _observed(one.measure, one.statistic, standing)
+        word: slo.Word = "inconclusive"
+        if observed is not None:
+            word = "pass" if slo.met(one, observed) else "fail"
+        found.append(
+            Objective(
+                one.name, one.measure, one.statistic, one.gate, one.limit, one.at_least, observed,
+                count, word,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _observed(measure: str, statistic: str, standing: Standing) -> tuple[float | None, int]:
+    if statistic == "share":
+        some, of = standing.shares.get(measure, (0, 0))
+        return (some / of if of else None), of
+    packed = standing.measures.get(measure)
+    if packed is None:
+        return None, 0
+    histogram = Histogram.unpacked(packed)
+    probability, count = slo.QUANTILES[statistic], histogram.total
+    if not slo.supports(count, probability):
+        return None, count
+    found_us = histogram.quantile_us(probability)
+    return (math.inf if found_us is None else found_us / 1e6), count
