@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from fewseconds.contracts import Trace
     from fewseconds.identity import Bill
-    from mock_psp.lean_http import Front
+    from mock_psp.front import Front
     from mock_psp.world import World
 
 REMEMBERED: Final = 8192

@@ -10,7 +10,7 @@ import msgspec
 
 from fewseconds.contracts import TRACE_HEADER, Problem, Trace
 from fewseconds.journey import DECLINED, ERROR, OK, OUTCOMES, REJECTED, TIMED_OUT
-from mock_psp.lean_http import LeanClient
+from mock_psp.lean_client import LeanClient
 from mock_psp.station import QUEUE_FULL, Answer, Call
 
 if TYPE_CHECKING:

@@ -56,7 +56,7 @@ from mock_psp.web import application as service
 from mock_psp.world import World, traits
 
 if TYPE_CHECKING:
-    from mock_psp.lean_http import Front
+    from mock_psp.front import Front
 
 KEPT_MAX: Final = 100_000
 """Journeys and payments that are remembered (some 3 KB each); nobody asks about older ones."""
@@ -294,10 +294,15 @@ async def calendar(request: HttpRequest) -> CalendarTime:
     return CalendarTime(payer.calendar.advance(data.advance_s))
 
 
+def _status_arguments(transaction_id: str, query: str) -> dict[str, Any] | None:
+    return {"transaction_id": transaction_id} if transaction_id and not query else None
+
+
 def application(world: World) -> Front:
     """The payer side as an ASGI application."""
     payer = PayerSide(world)
     handlers: list[Any] = [resolve, pay, payment_status, calendar, merchant_api.router()]
+    hot = resolve, pay, (payment_status, _status_arguments)
     return service(
-        world, "payer side", handlers, {"payer": payer}, payer.start, payer.stop, hot=(resolve, pay)
+        world, "payer side", handlers, {"payer": payer}, payer.start, payer.stop, hot=hot
     )

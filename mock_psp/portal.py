@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from fewseconds.contracts import Trace
-    from mock_psp.lean_http import Front
+    from mock_psp.front import Front
     from mock_psp.station import Station
     from mock_psp.world import World
 

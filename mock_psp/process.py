@@ -17,91 +17,28 @@ import socket
 import threading
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mock_psp import logs
+from mock_psp.lean_protocol import KEEP_ALIVE_S, LeanProtocol
 from mock_psp.spec import EXPOSABLE, HOST, SERVICES, read_secrets, read_spec
 from mock_psp.world import World
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from mock_psp.lean_http import Front
+    from mock_psp.front import Front
+    from mock_psp.lean_protocol import Network
     from mock_psp.spec import RunSpec
 
 MODULES: Final = {"psp": "payer_side", "biller": "biller", "sms": "sms", "portal": "portal"}
-RECEIVE_LIMIT_S: Final = 10
-"""A request that has not arrived in full by then is cut off: *assumption*, generous for 64 KiB."""
-HEADER_BYTES_MAX: Final = 16 * 1024
-"""Uvicorn sets no bound with httptools; 16 KiB is what other servers take."""
-KEEP_ALIVE_S: Final = 75
 DRAIN_S: Final = 2
 BACKLOG: Final = 4096
 GARBAGE_THRESHOLD: Final = 50_000
 
 log = logging.getLogger("mock_psp.process")
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class BoundedProtocol(HttpToolsProtocol):
-    """HTTP with a deadline for receiving a request and a bound on its headers."""
-
-    allowed: ClassVar[tuple[Network, ...] | None] = None
-    """Networks that requests are taken from; None is everybody who reaches us."""
-
-    _deadline: asyncio.TimerHandle | None = None
-    _header_bytes = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A connection that never says anything is cut off as well; a stranger's is at once."""
-        super().connection_made(transport)
-        if self.allowed is not None and not _welcome(transport, self.allowed):
-            transport.abort()
-            return
-        self._await_request()
-
-    def on_message_begin(self) -> None:
-        """The first byte of a request has come."""
-        self._header_bytes = 0
-        self._await_request()
-        super().on_message_begin()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Count what the headers take."""
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > HEADER_BYTES_MAX:
-            self.transport.abort()
-        super().on_header(name, value)
-
-    def on_message_complete(self) -> None:
-        """The whole request is here."""
-        self._received()
-        super().on_message_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing more will come."""
-        self._received()
-        super().connection_lost(exc)
-
-    def _await_request(self) -> None:
-        self._received()
-        self._deadline = self.loop.call_later(RECEIVE_LIMIT_S, self.transport.abort)
-
-    def _received(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-
-def _welcome(transport: asyncio.Transport, allowed: tuple[Network, ...]) -> bool:
-    """Whether the other end is this machine or in one of the networks."""
-    peer = ipaddress.ip_address(transport.get_extra_info("peername")[0])
-    if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
-        peer = peer.ipv4_mapped
-    return peer.is_loopback or any(peer in network for network in allowed)
 
 
 def networks(spec: RunSpec, service: str) -> tuple[Network, ...] | None:
@@ -162,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
     world = World(spec, read_secrets(spec), given.process or given.service)
     if given.smpp is not None:
         world.smpp = socket.socket(fileno=given.smpp)
-    BoundedProtocol.allowed = networks(spec, given.service)
+    LeanProtocol.allowed = networks(spec, given.service)
     module = import_module(f"mock_psp.{MODULES[given.service]}")
     serve(module.application(world), world, socket.socket(fileno=given.socket))
 
@@ -172,7 +109,7 @@ def serve(app: Front, world: World, listening: socket.socket) -> None:
     asgi: Any = app
     config = uvicorn.Config(
         asgi,
-        http=BoundedProtocol,
+        http=LeanProtocol,
         loop="uvloop",
         lifespan="on",
         ws="none",

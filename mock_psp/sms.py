@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import parse_qsl
 
 from litestar import get, post
 from litestar.params import Parameter
@@ -18,11 +20,12 @@ from mock_psp.web import application as service
 from mock_psp.webhooks import ForbiddenTargetError, check_target
 
 if TYPE_CHECKING:
+    from mock_psp.front import Front
     from mock_psp.gateway import Listener
-    from mock_psp.lean_http import Front
     from mock_psp.world import World
 
 WAIT_MS_MAX: Final = 30_000
+_NUMBER: Final = re.compile(r"[0-9]{1,6}")
 
 
 @post(SMS_SEND, status_code=202, operation_class=described(SmsRequest, refuses=PARTIES))
@@ -69,6 +72,18 @@ async def inbox(
     return Inbox(found)
 
 
+def _inbox_arguments(phone: str, query: str) -> dict[str, Any] | None:
+    """What the inbox is asked for, if the question is an ordinary one."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    told = dict(pairs)
+    wait_ms = told.get("wait_ms", "0")
+    if not phone or len(told) < len(pairs) or _NUMBER.fullmatch(wait_ms) is None:
+        return None
+    if int(wait_ms) > WAIT_MS_MAX:
+        return None
+    return {"phone": phone, "reference": told.get("reference", ""), "wait_ms": int(wait_ms)}
+
+
 def application(world: World) -> Front:
     """The SMS gateway as an ASGI application, with a second door for SMPP if it is wanted."""
     gateway, reports = Gateway(world), Reports()
@@ -88,4 +103,6 @@ def application(world: World) -> Front:
 
     handlers: list[Any] = [send, state, inbox]
     parts = {"gateway": gateway, "reports": reports}
-    return service(world, "sms gateway", handlers, parts, start, stop, hot=(send,))
+    return service(
+        world, "sms gateway", handlers, parts, start, stop, hot=(send, (inbox, _inbox_arguments))
+    )

@@ -21,7 +21,7 @@ from fewseconds.contracts import HEALTH, METRICS, READY, TOKEN_HEADER, TRACE_HEA
 from fewseconds.errors import MalformedError
 from fewseconds.journey import DECLINED, ERROR, OUTCOMES, REJECTED, RENEGED, TIMED_OUT, UNFINISHED
 from mock_psp.described import PROBLEM, SCHEMES, described
-from mock_psp.lean_http import Front, TooLargeError
+from mock_psp.front import Front, Hot, TooLargeError
 from mock_psp.metrics import Meter, Metrics
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
     from litestar.types import ControllerRouterHandler
 
+    from mock_psp.front import Arguments
     from mock_psp.station import Answer
     from mock_psp.world import World
 
@@ -136,12 +137,13 @@ def application(
     state: dict[str, Any],
     start: Callable[[], Awaitable[None]],
     stop: Callable[[], Awaitable[None]],
-    hot: Sequence[HTTPRouteHandler] = (),
+    hot: Sequence[HTTPRouteHandler | tuple[HTTPRouteHandler, Arguments]] = (),
 ) -> Front:
     """A service: its handlers find their parts in ``request.app.state``.
 
-    Those in ``hot``, which must be among the others, are answered without the framework. ``start``
-    runs before the service is ready, ``stop`` when no request is open any more.
+    Those in ``hot``, which must be among the others, are answered without the framework; one whose
+    path ends in a parameter comes with its arguments (see ``front.Hot``). ``start`` runs before the
+    service is ready, ``stop`` when no request is open any more.
     """
     meter = Meter()
     told = Metrics(meter, world.stations, world.counts)
@@ -172,13 +174,23 @@ def application(
             components=SCHEMES,
         ),
     )
-    routes = {
-        (str(method), path): (handler.fn, int(handler.status_code))
-        for handler in hot
-        for path in handler.paths
-        for method in handler.http_methods
-    }
-    return Front(inner, SimpleNamespace(**state), routes, problem, BODY_BYTES_MAX, meter)
+    return Front(inner, SimpleNamespace(**state), _routes(hot), problem, BODY_BYTES_MAX, meter)
+
+
+def _routes(
+    hot: Sequence[HTTPRouteHandler | tuple[HTTPRouteHandler, Arguments]],
+) -> dict[tuple[str, str], Hot]:
+    """The hot handlers by method and path, or by the part of it before the parameter."""
+    routes = {}
+    for one in hot:
+        handler, arguments = one if isinstance(one, tuple) else (one, None)
+        for path in handler.paths:
+            place = path if arguments is None else path.rpartition("/")[0]
+            named = path.replace(":str}", "}")
+            for method in map(str, handler.http_methods):
+                status = int(handler.status_code)
+                routes[method, place] = Hot(method, named, handler.fn, status, arguments)
+    return routes
 
 
 async def _record(world: World) -> None:

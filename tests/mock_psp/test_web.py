@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from fewseconds import contracts as c
-from mock_psp.process import HEADER_BYTES_MAX, RECEIVE_LIMIT_S, BoundedProtocol
+from mock_psp.lean_protocol import HEADER_BYTES_MAX, RECEIVE_LIMIT_S, LeanProtocol
 from mock_psp.spec import SERVICES
 from mock_psp.web import BODY_BYTES_MAX
 
@@ -117,14 +117,14 @@ class Wire:
         """Nothing is known about the other side."""
 
 
-def protocol(loop: SkippingLoop) -> tuple[BoundedProtocol, Wire]:
+def protocol(loop: SkippingLoop) -> tuple[LeanProtocol, Wire]:
     """A connection that has just been made."""
 
     async def answer(_scope: object, _receive: object, _send: object) -> None:
         pass
 
     config = uvicorn.Config(answer, log_config=None)
-    made, wire = BoundedProtocol(config, ServerState(), {}, _loop=loop), Wire()
+    made, wire = LeanProtocol(config, ServerState(), {}, _loop=loop), Wire()
     transport: Any = wire
     made.connection_made(transport)
     return made, wire
