@@ -163,22 +163,32 @@ def last_refresh(seed: int, name: int, entity: int, attempt: int, persistence: i
     return attempt
 
 
+def _probabilities() -> NDArray[np.float64]:
+    """Where a table has its knots, strictly between 0 and 1; shape ``(TABLE_LENGTH,)``."""
+    body, fine, finest = 2.0**-10, 2.0**-20, 2.0**-30
+    runs = ((0.0, body), (0.0, fine), (1.0 - body, fine), (1.0 - fine, finest))
+    knots = [start + np.arange(CELLS + 1) * cell for start, cell in runs]
+    return np.clip(np.concatenate(knots), 2.0**-33, 1.0 - 2.0**-33)
+
+
+PROBABILITIES = _probabilities()
+
+
 def quantile_table(inverse: Callable[[float], float]) -> tuple[int, ...]:
     """Tabulate a law from its quantile function, for :func:`quantile`.
 
     ``inverse`` takes a probability in ``(0, 1)`` and returns the value there, in the unit of the
-    draws (microseconds); values are rounded and kept within ``[0, VALUE_MAX]``.
+    draws (microseconds).
     """
+    return knots(np.array([inverse(probability) for probability in PROBABILITIES.tolist()]))
 
-    def run(start: float, cell: float) -> list[int]:
-        knots = []
-        for index in range(CELLS + 1):
-            probability = min(max(start + index * cell, 2.0**-33), 1.0 - 2.0**-33)
-            knots.append(min(max(round(inverse(probability)), 0), VALUE_MAX))
-        return knots
 
-    body, fine, finest = 2.0**-10, 2.0**-20, 2.0**-30
-    return tuple(run(0.0, body) + run(0.0, fine) + run(1.0 - body, fine) + run(1.0 - fine, finest))
+def knots(values: NDArray[np.float64]) -> tuple[int, ...]:
+    """A table for :func:`quantile` from a law's values at :data:`PROBABILITIES`.
+
+    Values are rounded (a half to the even number) and kept within ``[0, VALUE_MAX]``.
+    """
+    return tuple(np.rint(np.clip(values, 0.0, VALUE_MAX)).astype(np.int64).tolist())
 
 
 def quantile(table: Sequence[int], draw: int) -> int:

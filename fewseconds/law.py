@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
+import numpy as np
 
 from fewseconds import chance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
 
 Z95: Final = NormalDist().inv_cdf(0.95)
 PARAMETERS: Final = {
@@ -88,34 +91,41 @@ class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def inverse(self) -> Callable[[float], float]:
         """The quantile function: probability in (0, 1) → microseconds."""
+        return lambda probability: float(self.quantiles_us(np.array([probability]))[0])
+
+    def quantiles_us(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The microseconds at each of the ``probabilities`` in (0, 1); the same shape (one axis)."""
         cut = LONGEST_MS if self.max_ms is None else self.max_ms
-        return lambda probability: 1000.0 * min(self._quantile_ms(probability), cut)
+        found: NDArray[np.float64] = 1000.0 * np.minimum(self._quantiles_ms(probabilities), cut)
+        return found
 
     def _numbers(self) -> list[float]:
         """The parameters that this kind of law needs, in the order of :data:`PARAMETERS`."""
         return [float(getattr(self, name)) for name in PARAMETERS[self.law]]
 
-    def _quantile_ms(self, probability: float) -> float:
+    def _quantiles_ms(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        # numpy's logarithms and exponentials differ in the last bit from one processor to another.
         if self.law == "quantiles":
-            return self._interpolated_ms(probability)
+            return self._interpolated_ms(probabilities)
         first, *rest = self._numbers()
         if self.law == "uniform":
-            return first + probability * (rest[0] - first)
+            return first + probabilities * (rest[0] - first)
         if self.law == "exponential":
-            return -first * math.log1p(-probability)
+            return np.array([-first * math.log1p(-one) for one in probabilities.tolist()])
         if self.law == "lognormal":
             # In logarithms, because the tail of a very wide law leaves the range of a float.
-            sigma = (math.log(rest[0]) - math.log(first)) / Z95
-            exponent = math.log(first) + sigma * NormalDist().inv_cdf(probability)
-            return math.exp(min(exponent, math.log(LONGEST_MS) + 1))
-        return first
+            middle, longest = math.log(first), math.log(LONGEST_MS) + 1
+            sigma = (math.log(rest[0]) - middle) / Z95
+            scores = _scores(probabilities)
+            return np.array([math.exp(min(middle + sigma * score, longest)) for score in scores])
+        return np.full(len(probabilities), first)
 
-    def _interpolated_ms(self, probability: float) -> float:
-        points = self.points or ()
-        for (left, low), (right, high) in pairwise(points):
-            if probability <= right:
-                return low + (high - low) * (probability - left) / (right - left)
-        return points[-1][1]
+    def _interpolated_ms(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        at, value = np.array(self.points or ()).T
+        cell = np.searchsorted(at[1:], probabilities)
+        left, low = at[cell], value[cell]
+        rise: NDArray[np.float64] = (value[cell + 1] - low) * (probabilities - left)
+        return low + rise / (at[cell + 1] - left)
 
     def table(self) -> tuple[int, ...]:
         """The law as a table for :func:`chance.quantile`, in microseconds."""
@@ -125,4 +135,19 @@ class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @lru_cache(maxsize=1024)
 def _table(law: Law) -> tuple[int, ...]:
     # A table costs milliseconds to build and many steps share a law.
-    return chance.quantile_table(law.inverse())
+    return chance.knots(law.quantiles_us(chance.PROBABILITIES))
+
+
+def _scores(probabilities: NDArray[np.float64]) -> list[float]:
+    """Quantiles of the standard normal law."""
+    return _knot_scores() if probabilities is chance.PROBABILITIES else _scores_of(probabilities)
+
+
+def _scores_of(probabilities: NDArray[np.float64]) -> list[float]:
+    return list(map(NormalDist().inv_cdf, probabilities.tolist()))
+
+
+@cache
+def _knot_scores() -> list[float]:
+    # Every lognormal table needs the same.
+    return _scores_of(chance.PROBABILITIES)
