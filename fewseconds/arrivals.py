@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fewseconds import arrivals_file, chance
+from fewseconds import chance
 from fewseconds.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,6 +66,9 @@ class Arrivals:
         self.scenario, self.seed, self.table = scenario, seed, scenario.arrivals
         self._real: tuple[NDArray[np.int64], NDArray[np.int16] | None] | None = None
         if self.table.file:
+            # Few have such a file, and its reader costs a tenth of a second.
+            from fewseconds import arrivals_file  # noqa: PLC0415
+
             self._real = arrivals_file.read(
                 Path(self.table.file),
                 scenario.first_day,

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fewseconds import chance
+from fewseconds import chance, columns
 from fewseconds.arrivals import DAY_US, HOUR_US, SECOND_US, Arrivals, Payments
 from fewseconds.errors import UsageError
 from fewseconds.scenario import MEDIA
@@ -97,14 +96,14 @@ class Plan:
     @property
     def starts_us(self) -> NDArray[np.int64]:
         """Intended starts, ascending."""
-        starts: NDArray[np.int64] = self.table["intended_start_us"].to_numpy()
+        starts: NDArray[np.int64] = columns.values(self.table["intended_start_us"])
         return starts
 
     def rows(self) -> Iterator[Row]:
         """The journeys, in order."""
         for first in range(0, len(self), 4096):
-            columns = self.table.slice(first, 4096).select(SCHEMA.names).columns
-            yield from map(Row, *(column.to_pylist() for column in columns))
+            some = self.table.slice(first, 4096).select(SCHEMA.names).columns
+            yield from map(Row, *(column.to_pylist() for column in some))
 
     def window(self, from_us: int, until_us: int) -> Plan:
         """The journeys whose intended start lies in ``[from_us, until_us)``."""
@@ -130,7 +129,7 @@ class Plan:
         """The same consumers at the same moments, all on journeys of ``kind``."""
         column = self.table.schema.get_field_index("kind")
         known = names(self.scenario)["kind"]
-        kinds = _words(np.full(len(self), known.index(kind), np.int16), known)
+        kinds = columns.words(np.full(len(self), known.index(kind), np.int16), known)
         return Plan(self.scenario, self.seed, self.table.set_column(column, "kind", kinds))
 
     def codes(self, column: str) -> NDArray[np.int16]:
@@ -138,12 +137,12 @@ class Plan:
         known = names(self.scenario)[column]
         if column == "operator":
             shares = list(self.scenario.operators.values())
-            consumers = self.table["consumer"].to_numpy()
+            consumers = columns.values(self.table["consumer"])
             return _picked(shares, _draws(self.seed, "operator", consumers))
         words = self.table[column].combine_chunks()
         if not pa.types.is_dictionary(words.type):
             words = words.dictionary_encode()
-        places = words.indices.to_numpy()
+        places = columns.values(pa.chunked_array([words.indices]))
         if (written := words.dictionary.to_pylist()) != list(known):
             places = np.array([known.index(word) for word in written], np.int16)[places]
         coded: NDArray[np.int16] = places.astype(np.int16, copy=False)
@@ -152,8 +151,8 @@ class Plan:
     def view(self) -> Codes:
         """The plan as columns of whole numbers, for engines; no strings are made."""
         return Codes(
-            journey_id=self.table["journey_id"].to_numpy(),
-            consumer=self.table["consumer"].to_numpy(),
+            journey_id=columns.values(self.table["journey_id"]),
+            consumer=columns.values(self.table["consumer"]),
             kind=self.codes("kind"),
             app=self.codes("app"),
             bank=self.codes("bank"),
@@ -252,27 +251,25 @@ def _with_ways(scenario: Scenario, seed: int, paid: Payments) -> Plan:
         "bank": _picked(list(scenario.banks.values()), _draws(seed, "bank", consumers)),
         "medium": _media(scenario, kinds, _draws(seed, "medium", consumers)),
     }
-    columns = {
-        "journey_id": paid.journeys,
-        "consumer": consumers,
-        "bill": paid.journeys,
-        **{name: _words(codes, known[name]) for name, codes in coded.items()},
-        "intended_start_us": paid.starts_us,
+    table = {
+        "journey_id": columns.numbers(paid.journeys),
+        "consumer": columns.numbers(consumers),
+        "bill": columns.numbers(paid.journeys),
+        **{name: columns.words(codes, known[name]) for name, codes in coded.items()},
+        "intended_start_us": columns.numbers(paid.starts_us),
     }
-    return Plan(scenario, seed, pa.table(columns, schema=SCHEMA))
+    return Plan(scenario, seed, pa.table(table, schema=SCHEMA))
 
 
 def _joined(column: pa.Array) -> Iterator[bytes]:
     """The texts of a column with a separator between them, many rows at a time."""
+    import pyarrow.compute as pc  # noqa: PLC0415 - a tenth of a second that no engine needs
+
     texts = column.cast(pa.string())
     for first in range(0, len(texts), CHUNK_ROWS):
         part = texts.slice(first, CHUNK_ROWS)
         whole = pa.ListArray.from_arrays([0, len(part)], part)
         yield pc.binary_join(whole, "\x1f")[0].as_buffer().to_pybytes()
-
-
-def _words(codes: NDArray[np.int16], known: Sequence[str]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(known, pa.string()))
 
 
 def _draws(seed: int, name: str, consumers: NDArray[np.int64]) -> NDArray[np.uint32]:

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from fewseconds import journey as j
-from fewseconds import measures
+from fewseconds import columns, measures
 from fewseconds.outcomes import SCHEMA
 from sim import layout as at
 from sim.ready import PROCESS
@@ -56,11 +56,10 @@ def outcomes(rows: NDArray[np.int64], flat: Flat) -> pa.Table:
         "queue_length": _column(rows, at.ROW_QUEUE_LENGTH),
         "overrun_us": np.zeros(len(rows), np.int64),
     }
-    columns = {name: pa.array(values) for name, values in numbers.items()} | {
-        name: pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(known, pa.string()))
-        for name, (known, codes) in words.items()
+    arrays = {name: columns.numbers(values) for name, values in numbers.items()} | {
+        name: columns.words(codes, known) for name, (known, codes) in words.items()
     }
-    return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+    return pa.table([arrays[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
 def _column(rows: NDArray[np.int64], field: int) -> NDArray[np.int32]:
