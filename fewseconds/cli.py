@@ -95,6 +95,9 @@ def simulate(
             "--stream", help="The whole plan in constant memory: percentiles, no page, no verdict."
         ),
     ] = False,
+    rows: Annotated[
+        Path | None, typer.Option(help="Also write all outcome rows into this Parquet file.")
+    ] = None,
     month: Month = None,
     slow: Slow = None,
     results: Out = Path("results"),
@@ -107,7 +110,7 @@ def simulate(
     from fewseconds.commands import simulate as commands
     from fewseconds.commands import stream as streaming
 
-    part = commands.Part(engine, consumers, journeys, month, slow or [])
+    part = commands.Part(engine, consumers, journeys, month, slow or [], rows)
     _carry_out(
         lambda: (
             commands.check_engines(scenario, seed, part, as_json=as_json)

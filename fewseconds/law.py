@@ -94,7 +94,7 @@ class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return lambda probability: float(self.quantiles_us(np.array([probability]))[0])
 
     def quantiles_us(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The microseconds at each of the ``probabilities`` in (0, 1); the same shape (one axis)."""
+        """The microseconds at every probability in (0, 1); both of shape ``(values,)``."""
         cut = LONGEST_MS if self.max_ms is None else self.max_ms
         found: NDArray[np.float64] = 1000.0 * np.minimum(self._quantiles_ms(probabilities), cut)
         return found
@@ -109,7 +109,8 @@ class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return self._interpolated_ms(probabilities)
         first, *rest = self._numbers()
         if self.law == "uniform":
-            return first + probabilities * (rest[0] - first)
+            straight: NDArray[np.float64] = first + probabilities * (rest[0] - first)
+            return straight
         if self.law == "exponential":
             return np.array([-first * math.log1p(-one) for one in probabilities.tolist()])
         if self.law == "lognormal":
@@ -125,7 +126,8 @@ class Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cell = np.searchsorted(at[1:], probabilities)
         left, low = at[cell], value[cell]
         rise: NDArray[np.float64] = (value[cell + 1] - low) * (probabilities - left)
-        return low + rise / (at[cell + 1] - left)
+        found: NDArray[np.float64] = low + rise / (at[cell + 1] - left)
+        return found
 
     def table(self) -> tuple[int, ...]:
         """The law as a table for :func:`chance.quantile`, in microseconds."""

@@ -162,7 +162,7 @@ def _given_up_us(step: j.Step) -> int:
 def _timed(scenario: Scenario, table: pl.DataFrame) -> pl.DataFrame:
     confirmed = pl.col("fate") == "confirmed"
     qr, portal = (pl.col("kind").is_in(scenario.kinds(way)) for way in (QR, PORTAL))
-    taken_by = takers(scenario)
+    taken_by = scenario.takers()
     return table.with_columns(
         way=pl.when(qr).then(pl.lit(QR)).when(portal).then(pl.lit(PORTAL)).otherwise(pl.lit("")),
         taken_by=pl.col("kind").replace_strict(taken_by, default="", return_dtype=pl.String),
@@ -171,16 +171,6 @@ def _timed(scenario: Scenario, table: pl.DataFrame) -> pl.DataFrame:
         portal_us=pl.when(portal & confirmed).then(pl.col("ended_us") - pl.col("begun_us")),
         sms_us=pl.when(pl.col("sms_outcome") == "ok").then(pl.col("sms_end_us") - pl.col("pay_us")),
     )
-
-
-def takers(scenario: Scenario) -> dict[str, str]:
-    """The station that takes a message over, for each kind of journey that sends one."""
-    return {
-        kind: step.legs[-2:][0].station
-        for kind in scenario.journeys
-        for step in scenario.named_steps(kind)
-        if step.marks == "message"
-    }
 
 
 def _undelivered(table: pl.DataFrame, outcomes: pl.DataFrame) -> pl.Expr:

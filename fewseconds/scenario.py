@@ -189,6 +189,15 @@ class Scenario(_Table, frozen=True, kw_only=True):
             for name in self.journeys[kind].steps
         )
 
+    def takers(self) -> dict[str, str]:
+        """The station that takes a message over, for each kind of journey that sends one."""
+        return {
+            kind: step.legs[-2:][0].station
+            for kind in self.journeys
+            for step in self.named_steps(kind)
+            if step.marks == "message"
+        }
+
     def route(self, kind: str) -> Route:
         """A kind of journey, made ready for an engine."""
         return journey.route(kind, self.named_steps(kind))

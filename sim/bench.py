@@ -6,19 +6,16 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-import pyarrow.parquet as pq
 
-from fewseconds.outcomes import SCHEMA
 from fewseconds.plan import Plan
 from sim import baseline, engines
+from sim.rows_file import RowsFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pyarrow as pa
 
 PACE: Final = "simpy: M/M/c of Resource and process"
 
@@ -79,7 +76,7 @@ def _walk(plan: Plan, engine: engines.Engine) -> tuple[int, int, float]:
 
 def _to_parquet(plan: Plan) -> tuple[int, int, float]:
     begun = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, Rows(Path(folder) / "rows.parquet") as rows:
+    with tempfile.TemporaryDirectory() as folder, RowsFile(Path(folder) / "rows.parquet") as rows:
         done = engines.walk(plan, "numba", sink=rows.take)
     return done.journeys, done.events, time.perf_counter() - begun
 
@@ -89,23 +86,3 @@ def _queue(customers: int) -> tuple[int, int, float]:
     baseline.mmc(customers, 1)
     wall_s = time.perf_counter() - begun
     return customers, customers * baseline.EVENTS_A_CUSTOMER, wall_s
-
-
-class Rows:
-    """A Parquet file that takes rows of outcomes as they come."""
-
-    def __init__(self, path: Path) -> None:
-        """Begin the file at ``path``."""
-        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd", compression_level=1)
-
-    def __enter__(self) -> Self:
-        """Take rows until the end of the block."""
-        return self
-
-    def take(self, rows: pa.Table) -> None:
-        """Write some rows."""
-        self._writer.write_table(rows)
-
-    def __exit__(self, *_: object) -> None:
-        """Finish the file."""
-        self._writer.close()

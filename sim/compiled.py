@@ -10,7 +10,7 @@ from typing import Final
 
 from fewseconds import journey as j
 from sim import layout as at
-from sim.jit import inlined, outermost
+from sim.jit import inlined
 from sim.kernel_station import HOUR_US, KEY_BITS, key_of, rank_of
 from sim.kernel_walk import (
     BEGINNING,
@@ -26,10 +26,6 @@ from sim.layout import City  # noqa: TC001 - compiled with its annotations
 from sim.ready import BEGIN, CHANGE, SERVICE_END, TIME_OUT
 from sim.slots import drop_first
 
-OVER, WANTS_PLAN, WANTS_ROOM, WANTS_HOURS = range(4)
-"""Why :func:`run` came back."""
-SLOTS_A_MOVE: Final = 40
-"""Slots and events that one event may use up: every branch of a journey may begin by it."""
 KEY_MASK: Final = (1 << KEY_BITS) - 1
 
 
@@ -38,7 +34,7 @@ def room(c: City) -> int:
     """How many events may happen before any array could be full."""
     n = c.n
     left = min(n[at.VISITS_LEFT], n[at.BRANCHES_LEFT], c.heap.shape[0] - n[at.HEAP_SIZE])
-    left = min(left // SLOTS_A_MOVE, n[at.WALKS_LEFT], c.ended.shape[0] - n[at.ENDED_COUNT])
+    left = min(left // at.SLOTS_A_MOVE, n[at.WALKS_LEFT], c.ended.shape[0] - n[at.ENDED_COUNT])
     left = min(left, (c.stays.shape[0] - n[at.STAY_COUNT]) // n[at.ROWS_A_MOVE])
     if c.rows.shape[0] > 0:
         left = min(left, (c.rows.shape[0] - n[at.ROW_COUNT]) // n[at.ROWS_A_MOVE])
@@ -98,7 +94,7 @@ def happening(c: City) -> tuple[int, int, int]:
     return renege(c, slot, key)
 
 
-@outermost
+@inlined
 def run(c: City) -> int:
     """Walk on; says why it stopped, with the events that had no room in ``n[NEEDED]``."""
     n = c.n
@@ -108,19 +104,19 @@ def run(c: City) -> int:
             budget = room(c)
             n[at.NEEDED] = 1
             if budget == 0:
-                return WANTS_ROOM
+                return at.WANTS_ROOM
         arrival = n[at.NEXT_ARRIVAL]
         arriving = arrival < n[at.ARRIVALS]
         if not arriving and n[at.PLAN_OVER] == 0:
-            return WANTS_PLAN
+            return at.WANTS_PLAN
         if n[at.HEAP_SIZE] == 0 and not arriving:
-            return OVER
+            return at.OVER
         from_plan = arriving and (n[at.HEAP_SIZE] == 0 or precedes(c, arrival))
         now = c.arrivals_us[arrival] if from_plan else c.heap[0, 0]
         if now >= n[at.HOUR_UNTIL_US] and not enter_hour(c, now):
-            return WANTS_HOURS
+            return at.WANTS_HOURS
         if not from_plan and not has_room_for_first(c):
-            return WANTS_ROOM
+            return at.WANTS_ROOM
         budget -= 1
         n[at.NOW] = now
         changing = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fewseconds import chance, measures
+from fewseconds import chance
 from fewseconds import journey as j
 from fewseconds.bucket import bucket_ns
 from fewseconds.draws import Draws
@@ -127,7 +127,7 @@ class Flat:
     def _add_stations(self) -> None:
         rows: list[NDArray[np.int64]] = []
         all_phases: list[tuple[int, ...]] = []
-        takers = measures.takers(self.scenario).values()
+        takers = self.scenario.takers().values()
         for name, station in self.scenario.stations.items():
             mine, limit = phases(self.scenario, name), station.rate_limit
             interval_ns, slack_ns = (0, 0) if limit is None else bucket_ns(limit)

@@ -22,6 +22,11 @@ NONE: Final = -1
     COUNTERS,
 ) = range(25)  # fmt: skip
 
+OVER, WANTS_PLAN, WANTS_ROOM, WANTS_HOURS = range(4)
+"""Why the engine came back."""
+SLOTS_A_MOVE: Final = 40
+"""Slots and events that one event may use up: every branch of a journey may begin by it."""
+
 # --- tables that stay as they are -----------------------------------------------------------------
 (
     LEG_STATION, LEG_LIMIT_US, LEG_EMITS, LEG_ASKS, LEG_GIVEN_UP, LEG_GIVEN_UP_OUTCOME,
@@ -126,3 +131,11 @@ class City(NamedTuple):
     """Visits to the biller: journey and sojourn."""
     hours: Table
     """Shape ``(stations, hours, HOUR_WIDTH)``."""
+
+
+RANKS: Final = {
+    "n": 1, "rules": 1, "edges": 1, "journeys": 1, "arrivals_us": 1, "journey_kinds": 1,
+    "cohorts": 1, "keeps": 1, "hours": 3,
+}  # fmt: skip
+"""Axes of the fields that have not two."""
+SHAPE_WIDTH: Final = 3

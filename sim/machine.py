@@ -10,9 +10,8 @@ import pyarrow as pa
 
 from fewseconds.outcomes import SCHEMA
 from fewseconds.plan import DAY_US, HOUR_US
+from sim import artefact
 from sim import layout as at
-from sim import native
-from sim.compiled import OVER, SLOTS_A_MOVE, WANTS_HOURS, WANTS_PLAN, run
 from sim.flat import Flat
 from sim.ready import CHANGE, rank
 from sim.simulated import Simulated
@@ -92,8 +91,7 @@ class Machine:
     def prepare(self) -> float:
         """Compile, or load what was compiled before; how many seconds it took."""
         begun = time.perf_counter()
-        # Nothing is planned yet, so the engine comes back at once.
-        run(self.city)
+        artefact.prepare()
         return time.perf_counter() - begun
 
     def walk(
@@ -140,12 +138,12 @@ class Machine:
         """Let the engine run until it wants more of the plan or has come to the end."""
         while True:
             begun = time.perf_counter()
-            why = run(self.city)
+            why = artefact.run(self.city)
             self.wall_s += time.perf_counter() - begun
-            if why in (OVER, WANTS_PLAN):
+            if why in (at.OVER, at.WANTS_PLAN):
                 return
             wanted = int(self.city.n[at.NEEDED])
-            if why == WANTS_HOURS:
+            if why == at.WANTS_HOURS:
                 hours = np.pad(self.city.hours, ((0, 0), (0, wanted), (0, 0)))
                 self.city = self.city._replace(hours=hours)
             else:
@@ -165,7 +163,7 @@ class Machine:
     def _make_room(self, events: int) -> None:
         """Grow whatever is too small for so many events."""
         n, city = self.city.n, self.city
-        wanted = events * SLOTS_A_MOVE
+        wanted = events * at.SLOTS_A_MOVE
         for name, left in (
             ("walks", at.WALKS_LEFT), ("walkers", at.BRANCHES_LEFT), ("visits", at.VISITS_LEFT),
         ):  # fmt: skip
@@ -211,15 +209,22 @@ def simulate(
     stays: list[NDArray[np.int64]] = []
     tables: list[pa.Table] = []
     take = sink or tables.append
-    on_rows = (lambda some: take(native.outcomes(some, flat))) if rows else None
+
+    def on_rows(some: NDArray[np.int64]) -> None:
+        from sim import native
+
+        take(native.outcomes(some, flat))
+
     machine = Machine(
         flat,
         lambda some: ended.append(some.copy()),
         lambda some: stays.append(some.copy()),
-        on_rows,
+        on_rows if rows else None,
     )
     compile_s = machine.prepare()
     machine.walk([plan], lambda part: np.full(len(part), int(rows), np.int64), progress)
+    from sim import native
+
     return Simulated(
         pa.concat_tables([SCHEMA.empty_table(), *tables]),
         len(plan),

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from fewseconds import journey as j
 from fewseconds import columns, measures
+from fewseconds import journey as j
 from fewseconds.outcomes import SCHEMA
 from sim import layout as at
 from sim.ready import PROCESS
@@ -45,7 +45,7 @@ def outcomes(rows: NDArray[np.int64], flat: Flat) -> pa.Table:
         "outcome": (j.OUTCOMES, _column(rows, at.ROW_OUTCOME)),
         "code": (list(flat.codes), _column(rows, at.ROW_CODE)),
     }
-    numbers = {
+    numbers: dict[str, NDArray[np.int64] | NDArray[np.int32]] = {
         "journey_id": rows[:, at.ROW_JOURNEY].copy(),
         "leg": _column(rows, at.ROW_LEG),
         "attempt": _column(rows, at.ROW_ATTEMPT),

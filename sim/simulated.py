@@ -33,4 +33,6 @@ class Simulated(msgspec.Struct, frozen=True):
         """The summary: the engine's own, or else made from the rows."""
         if self.summary is not None:
             return self.summary
-        return Summary.of(self.outcomes, plan, events=self.events, wall_s=self.wall_s)
+        from sim.summary_of_rows import summary_of_rows
+
+        return summary_of_rows(self.outcomes, plan, events=self.events, wall_s=self.wall_s)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import resource
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from fewseconds import age
 from fewseconds.commands import console
 from fewseconds.errors import EXIT_GATE_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from fewseconds.plan import Plan
     from fewseconds.scenario import Scenario
     from fewseconds.slo import Verdict
+    from sim.simulated import Simulated
     from sim.summary import Summary
 
 
@@ -30,6 +33,8 @@ class Part(msgspec.Struct, frozen=True):
     """So many journeys around the load window. Neither: numba walks all, SimPy a part."""
     month: int | None
     slow: list[str]
+    rows: Path | None = None
+    """Where to write all rows of what is walked."""
 
     def scenario(self, name: str) -> Scenario:
         """The scenario, with the city made smaller or larger."""
@@ -67,21 +72,19 @@ def simulate(name: str, seed: int | None, part: Part, out: Path, *, as_json: boo
     scenario = part.scenario(name)
     seed = scenario.seed if seed is None else seed
     fields = console.header(scenario, seed, part.engine)
-    from fewseconds import measures, slo
-    from fewseconds.commands.simulation_page import write_page
     from fewseconds.plan import plan
-    from sim import engines
-    from sim.paired import pairs
 
     whole = plan(scenario, seed)
-    walk = part.of(whole)
+    walk, startup = part.of(whole), age.Startup()
     with console.progress() as say:
-        done = engines.walk(
-            walk,
-            part.engine,
-            lambda count: say("simulating", count / len(walk)),
-            rows=part.engine == "simpy",
+        done = _walked(
+            walk, part, startup.noting(lambda count: say("simulating", count / len(walk)))
         )
+        from fewseconds import measures, slo
+        from fewseconds.commands.simulation_page import write_page
+        from sim import engines
+        from sim.paired import pairs
+
         summary = done.summarised(walk)
         say("walking a part row by row, and both ways", 0.9)
         closely, rows = walk, done.outcomes
@@ -108,7 +111,10 @@ def simulate(name: str, seed: int | None, part: Part, out: Path, *, as_json: boo
                 "events": done.events,
                 "wall_s": done.wall_s,
                 "compile_s": done.compile_s,
+                "startup_s": startup.seconds,
+                "total_s": age.process_s(),
                 "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                "rows": None if part.rows is None else str(part.rows),
                 "fates": summary.fates,
                 "slo": [msgspec.to_builtins(verdict) for verdict in verdicts],
                 "word": word,
@@ -119,6 +125,23 @@ def simulate(name: str, seed: int | None, part: Part, out: Path, *, as_json: boo
         _show(summary, verdicts)
         console.say(f"Report: {report}")
     return slo.exit_code(word)
+
+
+def _walked(walk: Plan, part: Part, progress: Callable[[int], None]) -> Simulated:
+    """Walk the plan; its rows go into a file if one is wanted."""
+    from sim import engines
+
+    if part.rows is None:
+        return engines.walk(walk, part.engine, progress, rows=part.engine == "simpy")
+    from sim.rows_file import RowsFile
+
+    with RowsFile(part.rows) as file:
+        if part.engine == "numba":
+            return engines.walk(walk, part.engine, progress, sink=file.take)
+        # What SimPy's walk comes to is computed from its rows, so these are kept as well.
+        done = engines.walk(walk, part.engine, progress)
+        file.take(done.outcomes)
+        return done
 
 
 def check_engines(name: str, seed: int | None, part: Part, *, as_json: bool) -> int:

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from fewseconds import measures, scenario_file
 from fewseconds.plan import HOUR_US, plan
 from sim import reference
-from sim.summary import MEASURES, Summary, overlap_us
+from sim.summary import MEASURES
+from sim.summary_of_rows import overlap_us, summary_of_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fewseconds.plan import Plan
     from fewseconds.scenario import Scenario
+    from sim.summary import Summary
 
     Tiny = Callable[..., Scenario]
     Starting = Callable[..., Plan]
@@ -55,7 +57,7 @@ def test_a_queue_by_hand(tiny: Tiny, starting: Starting) -> None:
     )
     # The first begins half a minute before the hour; the third finds the line full.
     walk = starting(scenario, [3_570_000, 3_580_000, 3_590_000])
-    summary = Summary.of(reference.simulate(walk).outcomes, walk)
+    summary = summary_of_rows(reference.simulate(walk).outcomes, walk)
     use = summary.stations["clerk"]
     assert (use.visits, use.rejected, use.reneged, use.queue_max) == (3, 1, 0, 1)
     assert use.busy_us == 120_000_000
@@ -76,7 +78,7 @@ def test_patience_that_ends_is_counted_as_waiting_without_work(
         {"clerk": {"servers": 1, "patience": patience, "service_time": 60_000}},
     )
     walk = starting(scenario, [0, 1000])
-    use = Summary.of(reference.simulate(walk).outcomes, walk).stations["clerk"]
+    use = summary_of_rows(reference.simulate(walk).outcomes, walk).stations["clerk"]
     assert (use.reneged, use.waiting_us, use.busy_us) == (1, 10_000_000, 60_000_000)
 
 
@@ -86,7 +88,7 @@ def walked() -> tuple[Plan, Summary, list[dict[str, object]]]:
     scenario = scenario_file.load("due_date_evening", {"consumers": 4000})
     walk = plan(scenario)
     rows = reference.simulate(walk).outcomes
-    return walk, Summary.of(rows, walk), rows.to_pylist()
+    return walk, summary_of_rows(rows, walk), rows.to_pylist()
 
 
 def test_no_journey_and_no_visit_is_lost(
