@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fewseconds import chance, pace
+from fewseconds.payer_app import memory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from fewseconds.plan import Traits
     from fewseconds.scenario import Scenario
@@ -41,8 +42,12 @@ class Visit:
         variant: str,
         slowdown: float,
         grid_us: int,
+        memory: Callable[[float], float],
     ) -> None:
-        """Prepare the draws of the leg at ``place`` = (step, leg, station)."""
+        """Prepare the draws of the leg at ``place`` = (step, leg, station).
+
+        ``memory`` turns the station's persistence into that of the attempts here.
+        """
         other = station.variants.get(variant)
         law = other.service_time if other and other.service_time else station.service_time
         failures = station.failures if other is None or other.failures is None else other.failures
@@ -60,7 +65,7 @@ class Visit:
         for failure in failures:
             self.failure_share += failure.share
             self.edges.append(chance.threshold(self.failure_share))
-        self.persistence = chance.threshold(persistence)
+        self.persistence = chance.threshold(memory(persistence))
         self.milli, self.grid_us = round(slowdown * 1000), grid_us
         self.patience = station.patience.table() if station.patience else None
 
@@ -96,18 +101,43 @@ class Draws:
         """Tables are built when first needed and kept."""
         self.scenario = scenario
         self.seed = seed
-        self._visits: dict[tuple[str, int, str, str], Visit] = {}
+        self._visits: dict[tuple[str, int, str, tuple[str, ...]], Visit] = {}
+        self._by: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._cadences = any(app.cadence_ms for app in scenario.apps.values())
+
+    def distinguished_by(self, step: str, station: str) -> tuple[str, ...]:
+        """The traits that tell the visits of one leg of ``step`` to ``station`` apart."""
+        found = self._by.get((step, station))
+        if found is None:
+            table = self.scenario.stations[station]
+            found = table.by
+            if self._cadences and "app" not in found and self._remembers(step, table):
+                found += ("app",)
+            self._by[step, station] = found
+        return found
+
+    def _remembers(self, step: str, table: Station) -> bool:
+        """Whether attempts at a station share their luck, on a grid that is the app's."""
+        mine = self.scenario.steps.get(step)
+        others = [variant.persistence or 0.0 for variant in table.variants.values()]
+        lasting = any(0 < value < 1 for value in (table.persistence, *others))
+        return lasting and mine is not None and mine.cadence_ms > 0
 
     def visit(self, step: str, leg: int, station: str, traits: Traits) -> Visit:
         """The draws of leg number ``leg`` of ``step``, which goes to ``station``."""
-        table = self.scenario.stations[station]
-        place = (step, leg, station, traits.key(table.by))
-        found = self._visits.get(place)
+        told = traits.values(self.distinguished_by(step, station))
+        found = self._visits.get((step, leg, station, told))
         if found is None:
-            slowdown = self.scenario.slowdown(station)
-            grid_us = self.scenario.simulate.resolution_us
-            found = Visit(self.seed, place[:3], table, place[3], slowdown, grid_us)
-            self._visits[place] = found
+            table, mine = self.scenario.stations[station], self.scenario.steps.get(step)
+            app = self.scenario.apps.get(traits.app)
+
+            def lasting(persistence: float) -> float:
+                return persistence if mine is None else memory(persistence, mine, app)
+
+            found = self._visits[step, leg, station, told] = Visit(
+                self.seed, (step, leg, station), table, traits.key(table.by),
+                self.scenario.slowdown(station), self.scenario.simulate.resolution_us, lasting,
+            )  # fmt: skip
         return found
 
     def service_us(

@@ -23,6 +23,8 @@ OUTCOMES: Final = (
     "ok", "declined", "timed_out", "reneged", "rejected", "dropped", "error", "unfinished",
 )  # fmt: skip
 OK, DECLINED, TIMED_OUT, RENEGED, REJECTED, DROPPED, ERROR, UNFINISHED = range(8)
+TRIES_MAX: Final = 255
+"""Attempts of a step; more would not fit into the number that orders events of one instant."""
 END: Final = -1
 """What :func:`next_move` returns as the step when the branch is over."""
 

@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 
 from fewseconds import journey as j
+from fewseconds.payer_app import in_app
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -122,7 +123,7 @@ def _marked(plan: Plan, word: str) -> pl.Expr:
 def _fate(scenario: Scenario) -> pl.Expr:
     """Named end of a journey; one that stops where its route goes on is unexplained."""
     place = pl.concat_str(["kind", "last_step", "last_outcome"], separator="/", ignore_nulls=True)
-    goes_on, tries = [], {}
+    goes_on, tries, apps = [], {}, scenario.apps.values()
     for kind in scenario.journeys:
         route = scenario.route(kind)
         for index, step in enumerate(route.steps):
@@ -131,7 +132,9 @@ def _fate(scenario: Scenario) -> pl.Expr:
                 if route.rules[index * j.WIDTH + j.NEXT + code] != j.END:
                     goes_on.append(here)
                 if outcome in step.retry_on:
-                    tries[here] = (step.attempts_max, _given_up_us(step))
+                    # Apps try for equally long, some of them less often.
+                    fewest = min(in_app(step, app).attempts_max for app in apps)
+                    tries[here] = (fewest, _given_up_us(step))
     numbers = pl.DataFrame(
         [(here, *limits) for here, limits in tries.items()],
         schema={"place": pl.String, "most": pl.Int64, "give_up_us": pl.Int64},

@@ -330,10 +330,18 @@ class Traits(msgspec.Struct, frozen=True):
     medium: str
     scanner: str
     operator: str
+    signature: str = ""
+    """What the app does about signatures, if there is a code to scan."""
+    account: str = ""
+    """Where the money comes from: the bank, or ``wallet``."""
 
     def key(self, by: tuple[str, ...]) -> str:
         """The name of the variant chosen by the traits ``by``."""
-        return "/".join(getattr(self, trait) for trait in by)
+        return "/".join(self.values(by))
+
+    def values(self, by: tuple[str, ...]) -> tuple[str, ...]:
+        """The values of the traits ``by``."""
+        return tuple(getattr(self, trait) for trait in by)
 
 
 @lru_cache(maxsize=16)
@@ -343,8 +351,18 @@ def _operators(shares: tuple[tuple[str, float], ...]) -> tuple[list[str], list[i
 
 
 def traits(scenario: Scenario, seed: int, row: Row) -> Traits:
-    """The traits of a journey: those of its row, its app's scanner and its phone's operator."""
+    """The traits of a journey: those of its row, its app's, and its phone's operator."""
     luck = chance.uniform(seed, _OPERATOR, row.consumer, 1)
     names, edges = _operators(tuple(scenario.operators.items()))
     operator = names[chance.pick(edges, luck)]
-    return Traits(row.app, row.bank, row.medium, scenario.apps[row.app].scanner, operator)
+    scanner = scenario.apps[row.app].scanner
+    return traits_of(scenario, row.app, row.bank, row.medium, scanner, operator)
+
+
+def traits_of(
+    scenario: Scenario, app: str, bank: str, medium: str, scanner: str, operator: str
+) -> Traits:
+    """The traits of whoever is known by these, paying from a bank account."""
+    known = scenario.apps.get(app)
+    signature = known.signature if known is not None and medium else ""
+    return Traits(app, bank, medium, scanner, operator, signature, bank)

@@ -83,10 +83,3 @@ class Channel(_Table, frozen=True, kw_only=True):
     share: float
     media: dict[str, float] = {}
     """Where the QR is seen, with shares; empty for journeys without a QR."""
-
-
-class App(_Table, frozen=True, kw_only=True):
-    """A payer app: its share of payments and the decoder that stands for its scanner."""
-
-    share: float
-    scanner: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from fewseconds.payer_app import app_problems
 from fewseconds.population import MONTHS
 from fewseconds.scenario import MEDIA, SCANNERS
 from fewseconds.spelling import closest
@@ -150,5 +151,6 @@ def _share_problems(scenario: Scenario) -> Iterator[str]:
         if app.scanner not in SCANNERS:
             hint = closest(app.scanner, SCANNERS)
             yield f"apps.{name}.scanner: unknown scanner {app.scanner!r}; {hint}"
+        yield from app_problems(f"apps.{name}", app)
     yield from _shares("banks", scenario.banks)
     yield from _shares("operators", scenario.operators)

@@ -13,13 +13,14 @@ import msgspec
 
 from fewseconds import journey
 from fewseconds.journey import Route, Step
-from fewseconds.population import Adoption, App, Arrivals, Channel, Season
+from fewseconds.payer_app import App, Payee, in_app
+from fewseconds.population import Adoption, Arrivals, Channel, Season
 from fewseconds.station import Fault, Station
 
 if TYPE_CHECKING:
     import datetime as dt
 
-TRAITS: Final = ("medium", "scanner", "app", "bank", "operator")
+TRAITS: Final = ("medium", "scanner", "app", "bank", "operator", "signature", "account")
 """What may tell one visit of a station from another (``Station.by``)."""
 MEDIA: Final = (
     "laser_print", "laptop_screen", "same_phone", "placard", "phone_screen", "thermal_print",
@@ -111,6 +112,8 @@ class Scenario(_Table, frozen=True, kw_only=True):
     channels: dict[str, Channel]
     apps: dict[str, App]
     apps_source: str
+    payee: Payee | None = None
+    """Missing: a verified merchant."""
     banks: dict[str, float]
     banks_source: str
     operators: dict[str, float]
@@ -182,12 +185,14 @@ class Scenario(_Table, frozen=True, kw_only=True):
         """The kinds of journey that count as one of ``ways``."""
         return tuple(kind for kind, table in self.journeys.items() if table.counts_as in ways)
 
-    def named_steps(self, kind: str) -> tuple[Step, ...]:
-        """The steps of a kind of journey, each with its name."""
-        return tuple(
+    def named_steps(self, kind: str, app: str = "") -> tuple[Step, ...]:
+        """The steps of a kind of journey, each with its name; as they are in ``app``, if given."""
+        named = (
             msgspec.structs.replace(self.steps[name], name=name)
             for name in self.journeys[kind].steps
         )
+        mine = self.apps.get(app)
+        return tuple(named) if mine is None else tuple(in_app(step, mine) for step in named)
 
     def takers(self) -> dict[str, str]:
         """The station that takes a message over, for each kind of journey that sends one."""
@@ -198,9 +203,12 @@ class Scenario(_Table, frozen=True, kw_only=True):
             if step.marks == "message"
         }
 
-    def route(self, kind: str) -> Route:
-        """A kind of journey, made ready for an engine."""
-        return journey.route(kind, self.named_steps(kind))
+    def route(self, kind: str, app: str = "") -> Route:
+        """A kind of journey, made ready for an engine; with the cadence and waits of ``app``.
+
+        Apps change numbers only: steps, legs, branches and events are those of the kind.
+        """
+        return journey.route(kind, self.named_steps(kind, app))
 
     def slowdown(self, station: str) -> float:
         """By how much the service times of ``station`` are stretched on purpose, at all times."""

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 BRANCHES_MAX: Final = 1 << 4
 LEGS_MAX: Final = 1 << 8
-ATTEMPTS_MAX: Final = 255
 EVENTS_MAX: Final = 62
 
 
@@ -128,8 +127,8 @@ def _step_problems(scenario: Scenario, step: Step, steps: tuple[Step, ...]) -> I
     for outcome in (*step.retry_on, *step.on_failure):
         if outcome not in OUTCOMES or outcome == "ok":
             yield f"unknown outcome {outcome!r}; {closest(outcome, OUTCOMES[1:])}"
-    if not 1 <= step.attempts_max <= ATTEMPTS_MAX:
-        yield f"attempts_max {step.attempts_max!r} is out of range; write 1 to {ATTEMPTS_MAX}"
+    if not 1 <= step.attempts_max <= journey.TRIES_MAX:
+        yield f"attempts_max {step.attempts_max!r} is out of range; write 1 to {journey.TRIES_MAX}"
     waits_ms = (step.delay_ms, step.cadence_ms, *step.backoff_ms, step.give_up_after_ms or 0)
     if min(waits_ms) < 0:
         yield "a wait is negative; write 0 ms or more"

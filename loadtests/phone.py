@@ -98,7 +98,11 @@ class World:
         """Told of every row that is written and of every journey that has ended."""
         self.traces: Traces | None = None
         self.draws = Draws(plan.scenario, plan.seed)
-        self.routes = {kind: plan.scenario.route(kind) for kind in plan.scenario.journeys}
+        self.routes = {
+            (kind, app): plan.scenario.route(kind, app)
+            for kind in plan.scenario.journeys
+            for app in plan.scenario.apps
+        }
         sms = plan.scenario.steps.get("sms")
         limits_ms = [leg.timeout_ms or 0 for leg in sms.legs] if sms else []
         # What is built at first use must not be built while journeys are timed.
@@ -123,7 +127,7 @@ class Phone:
         self.details: c.BillDetails | None = None
         self.transaction = ""
         self.session = ""
-        first = self.world.routes[row.kind].steps[0].name
+        first = self.world.routes[row.kind, row.app].steps[0].name
         self.at = Place("main", first, 1, row.intended_start_us, row.intended_start_us)
 
     def journey(self, row: Row, cut_off_us: int) -> None:
@@ -135,7 +139,7 @@ class Phone:
 
     def main_branch(self, row: Row, cut_off_us: int) -> int | None:
         """Walk to the confirmation; returns its time, or None if there was none."""
-        world, route = self.world, self.world.routes[row.kind]
+        world, route = self.world, self.world.routes[row.kind, row.app]
         step, attempt, first_start_us = 0, 1, 0
         delay_us, due_us = route.rules[j.DELAY_US], row.intended_start_us
         while True:

@@ -17,20 +17,28 @@ from gevent.event import AsyncResult
 
 from fewseconds.draws import Draws
 from fewseconds.errors import HarnessError
+from fewseconds.payer_app import in_app, memory
 from fewseconds.plan import traits
-from fixtures import bills, qr
+from fixtures import bills, media, qr
 from fixtures.scanning import Scan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fewseconds.plan import Plan, Row
+    from fewseconds.scenario import Scenario
 
 PATIENCE_S: Final = 60.0
 WORKERS: Final = 2
 SPEED_UNDER_LOAD: Final = 0.3
 """Share of their speed that the processes keep, at worst, once the services have work to do."""
 AHEAD_MIN: Final = 20
+
+
+def frames_max(scenario: Scenario, app: str) -> int:
+    """How many frames of a bill ``app`` looks at before its owner gives up."""
+    step = scenario.steps.get("scan")
+    return in_app(step, scenario.apps[app]).attempts_max if step else 1
 
 
 class Printed:
@@ -45,7 +53,7 @@ class Printed:
         """Draw as the simulator does."""
         self._plan, self._draws = plan, Draws(plan.scenario, plan.seed)
         step = plan.scenario.steps.get("scan")
-        self._attempts_max = step.attempts_max if step else 1
+        self._frames = {app: frames_max(plan.scenario, app) for app in plan.scenario.apps}
         self._camera = [
             (index, leg.station)
             for index, leg in enumerate(step.legs if step else ())
@@ -59,7 +67,7 @@ class Printed:
         """The scan of one journey."""
         who = traits(self._plan.scenario, self._plan.seed, row)
         times, unread = [], False
-        for attempt in range(1, self._attempts_max + 1):
+        for attempt in range(1, self._frames[row.app] + 1):
             for index, station in self._camera:
                 visit = self._draws.visit("scan", index, station, who)
                 times.append(visit.service_us(row.journey_id, attempt))
@@ -95,9 +103,12 @@ class Scans:
         for row in plan.rows():
             if row.medium:
                 self._results[row.journey_id] = AsyncResult()
-                scanner = traits(plan.scenario, plan.seed, row).scanner
-                counter = row.kind == "qr_counter"
-                rows.append([row.journey_id, row.bill, row.medium, scanner, counter])
+                app, counter = plan.scenario.apps[row.app], row.kind == "qr_counter"
+                lasting = memory(media.PERSISTENCE, step, app) if step else media.PERSISTENCE
+                frames = frames_max(plan.scenario, row.app)
+                rows.append(
+                    [row.journey_id, row.bill, row.medium, app.scanner, counter, frames, lasting]
+                )
         self._trouble: HarnessError | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
         self._readers: list[gevent.Greenlet] = []
@@ -105,7 +116,6 @@ class Scans:
             mine = rows[worker::WORKERS]
             spec = {
                 "seed": plan.seed,
-                "frames_max": step.attempts_max if step else 1,
                 "rows": mine,
                 # One of them keeps pictures for the report; its rows are as good as any.
                 "strip": strip_count if worker == 0 else 0,

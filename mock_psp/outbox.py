@@ -16,7 +16,6 @@ from fewseconds import journey as j
 from fewseconds.contracts import SMS_SEND, SmsAccepted, SmsRequest, Trace
 from mock_psp import templates
 from mock_psp.walk import Journey, Walk
-from mock_psp.world import traits
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -67,7 +66,7 @@ class Relay:
         if trace is None or route is None:
             route = self._world.route_through(STEP)
             trace = Trace(route.kind, (1 << 41) + message.sequence, STEP, 0, 1)
-        journey = Journey(route, trace.journey_id, traits(trace))
+        journey = Journey(route, trace.journey_id, self._world.traits(trace))
         first = next(branch for branch in route.branches if branch.name == STEP)
         answer = await self.walk.branch(journey, first, parcel)
         if answer.outcome == j.OK:

@@ -53,10 +53,10 @@ from mock_psp.web import (
     trace_of,
 )  # fmt: skip
 from mock_psp.web import application as service
-from mock_psp.world import World, traits
 
 if TYPE_CHECKING:
     from mock_psp.front import Front
+    from mock_psp.world import World
 
 KEPT_MAX: Final = 100_000
 """Journeys and payments that are remembered (some 3 KB each); nobody asks about older ones."""
@@ -131,7 +131,9 @@ class PayerSide:
             route = self.world.route(trace.kind)
             if route is None:
                 raise Refusal(400, "Malformed", f"{trace.kind!r} is not a kind of journey here")
-            found = self.journeys[place] = Journey(route, trace.journey_id, traits(trace))
+            found = self.journeys[place] = Journey(
+                route, trace.journey_id, self.world.traits(trace)
+            )
             _forget_oldest(self.journeys)
         return found
 

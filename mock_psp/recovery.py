@@ -18,7 +18,6 @@ from fixtures import qr
 from mock_psp.journal import entries, payer_addresses
 from mock_psp.payments import Transaction
 from mock_psp.walk import Journey
-from mock_psp.world import traits
 
 if TYPE_CHECKING:
     from mock_psp.journal import Entry
@@ -83,7 +82,7 @@ def _transaction(world: World, entry: Entry, payer_vpa: str) -> Transaction | No
     route = None if trace is None else world.route(trace.kind)
     if trace is None or route is None:
         return None
-    journey = Journey(route, trace.journey_id, traits(trace))
+    journey = Journey(route, trace.journey_id, world.traits(trace))
     request = PayRequest(
         trace.app, payer_vpa, trace.bank, qr.PAYEE, entry.bill_number, entry.amount_paise, ""
     )

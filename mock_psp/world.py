@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from fewseconds.draws import Draws
 from fewseconds.outcomes import Writer
-from fewseconds.plan import Traits
+from fewseconds.plan import traits_of
 from mock_psp.clock import PlanClock
 from mock_psp.station import Call, Station
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from fewseconds.contracts import Trace
     from fewseconds.journey import Route
+    from fewseconds.plan import Traits
     from mock_psp.spec import RunSpec, Secrets
 
 
@@ -40,6 +41,7 @@ class World:
         """Totals of the service's books, by name; read when somebody asks for the metrics."""
         self.smpp: socket.socket | None = None
         """Where the SMS gateway's second door listens, if it has one."""
+        self._traits = lru_cache(maxsize=4096)(partial(traits_of, spec.scenario))
         self._routes = {
             kind: spec.scenario.route(kind)
             for kind, table in spec.scenario.journeys.items()
@@ -63,8 +65,13 @@ class World:
         branch = "main" if step.after is None else step.name
         leg = max(trace.leg, 0)
         return Call(
-            trace.kind, trace.journey_id, branch, trace.step, leg, trace.attempt, traits(trace)
-        )
+            trace.kind, trace.journey_id, branch, trace.step, leg, trace.attempt,
+            self.traits(trace),
+        )  # fmt: skip
+
+    def traits(self, trace: Trace) -> Traits:
+        """The traits that a trace carries, and those of its app."""
+        return self._traits(trace.app, trace.bank, trace.medium, trace.scanner, trace.operator)
 
     def route_through(self, *steps: str) -> Route:
         """The first kind of journey that has all these steps: for callers without a trace."""
@@ -79,13 +86,3 @@ class World:
         made = Station(name, table, self.draws, self.clock, self.writer, pooled=pooled)
         self.stations.append(made)
         return made
-
-
-@lru_cache(maxsize=4096)
-def _traits(app: str, bank: str, medium: str, scanner: str, operator: str) -> Traits:
-    return Traits(app, bank, medium, scanner, operator)
-
-
-def traits(trace: Trace) -> Traits:
-    """The traits that a trace carries."""
-    return _traits(trace.app, trace.bank, trace.medium, trace.scanner, trace.operator)

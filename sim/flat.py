@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,16 +10,18 @@ from fewseconds import chance
 from fewseconds import journey as j
 from fewseconds.bucket import bucket_ns
 from fewseconds.draws import Draws
-from fewseconds.plan import Codes, Traits, names
-from fewseconds.scenario import SCANNERS, TRAITS, Scenario
 from fewseconds.station import PRIORITIES
 from fewseconds.timeline import phases
 from sim import layout as at
+from sim.cohort import Cohort
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from fewseconds.plan import Codes
+    from fewseconds.scenario import Scenario
 
 PARTS: Final = {
     "": at.OTHER, "aim": at.AIM, "pay": at.PAY, "pending": at.PENDING, "message": at.MESSAGE,
@@ -48,17 +49,21 @@ class Flat:
     def __init__(self, scenario: Scenario, seed: int) -> None:
         """Compile ``scenario`` under ``seed``."""
         self.scenario, self.seed, self.draws = scenario, seed, Draws(scenario, seed)
+        self.cohort = Cohort(scenario, seed)
         self.codes, self.branch_names, self.step_words = Words(), Words(), Words()
         for code in ("", "queue_full", j.PENDING_CODE):
             self.codes[code]
         self.stations = list(scenario.stations)
         self.kinds = list(scenario.journeys)
         self.routes = [scenario.route(kind) for kind in self.kinds]
+        in_app = [[scenario.route(kind, app) for app in scenario.apps] for kind in self.kinds]
+        self._in_app = in_app
         self.step_names: list[str] = []
         """Names of the rows of ``steps``."""
         self.tables: dict[str, Any] = {}
         self._events = [_events(route) for route in self.routes]
         self._add_journeys()
+        self._add_rules()
         self._add_stations()
         self._add_draws()
 
@@ -67,7 +72,8 @@ class Flat:
         """Most rows that one event of a journey may bring about."""
         return 2 + max(
             sum(step.attempts_max * (len(step.legs) + 1) for step in route.steps)
-            for route in self.routes
+            for routes in self._in_app
+            for route in routes
         )
 
     def _add_journeys(self) -> None:
@@ -75,14 +81,12 @@ class Flat:
         steps: list[tuple[int, ...]] = []
         legs: list[tuple[int, ...]] = []
         branches: list[tuple[int, ...]] = []
-        rules: list[int] = []
         widest = max(len(events) for events in self._events)
         starts = np.zeros((len(self.routes), max(widest, 1)), np.int64)
         self.places: list[tuple[str, int, str]] = []
         """Step, leg and station of the rows of ``legs``."""
         for kind, (route, events) in enumerate(zip(self.routes, self._events, strict=True)):
-            kinds.append((len(steps), len(rules), len(rules) + len(route.rules), len(branches)))
-            rules += route.rules
+            kinds.append((len(steps), len(branches)))
             number = 0
             for step, stream in zip(route.steps, route.move_streams, strict=True):
                 self.step_names.append(step.name)
@@ -107,7 +111,6 @@ class Flat:
             "steps": table(steps, at.STEP_WIDTH),
             "legs": table(legs, at.LEG_WIDTH),
             "branches": table(branches, at.BRANCH_WIDTH),
-            "rules": np.array(rules, np.int64),
             "starts": starts,
         }
 
@@ -121,8 +124,21 @@ class Flat:
             events.get(f"{step}.{leg.emits}", at.NONE),
             events.get(leg.asks, at.NONE) if leg.asks else at.NONE,
             events.get(f"{step}.{leg.on_timeout}", at.NONE),
-            outcome, self.codes[code], at_place[0], index, at_place[1], leg.priority,
+            outcome, self.codes[code], at_place[0], index, at_place[1], leg.priority, 0, 0, 0,
         )  # fmt: skip
+
+    def _add_rules(self) -> None:
+        """Rules of every kind as they are in every app; those that are equal stand there once."""
+        rules: list[int] = []
+        found: dict[tuple[int, ...], int] = {}
+        self._rules_of = np.zeros((len(self.kinds), len(self.scenario.apps)), np.int64)
+        for kind, routes in enumerate(self._in_app):
+            for app, route in enumerate(routes):
+                if route.rules not in found:
+                    found[route.rules] = len(rules)
+                    rules += route.rules
+                self._rules_of[kind, app] = found[route.rules]
+        self.tables["rules"] = np.array(rules, np.int64)
 
     def _add_stations(self) -> None:
         rows: list[NDArray[np.int64]] = []
@@ -154,9 +170,6 @@ class Flat:
         self.tables["phases"] = table(all_phases, at.PHASE_WIDTH)
 
     def _add_draws(self) -> None:
-        told = {trait for station in self.scenario.stations.values() for trait in station.by}
-        self._told = [trait for trait in TRAITS if trait in told]
-        values = {**names(self.scenario), "scanner": SCANNERS}
         found: dict[int, int] = {}
         laws: dict[int, int] = {}
         law_rows: list[tuple[int, ...]] = []
@@ -188,17 +201,13 @@ class Flat:
                 )
             return found[id(visit)]
 
-        combos = [
-            dict(zip(self._told, combo, strict=True))
-            for combo in product(*(values[trait] for trait in self._told))
-        ]
-        blank = {trait: "" for trait in TRAITS if trait not in told}
-        draw_of = [
-            [
-                row_of(self.draws.visit(*place, Traits(**blank, **combo))) for place in self.places
-            ]
-            for combo in combos
-        ]  # fmt: skip
+        draw_of: list[int] = []
+        for number, (step, leg, station) in enumerate(self.places):
+            mine = self.cohort.group(self.draws.distinguished_by(step, station))
+            self.tables["legs"][number, [at.LEG_DRAWS, at.LEG_SHIFT, at.LEG_MASK]] = (
+                len(draw_of), mine.shift, mine.mask,
+            )  # fmt: skip
+            draw_of += [row_of(self.draws.visit(step, leg, station, one)) for one in mine.traits()]
         self.tables |= {
             "draw_of": np.array(draw_of, np.int64),
             "draws": table(rows, at.DRAW_WIDTH),
@@ -208,16 +217,13 @@ class Flat:
         }
 
     def cohorts(self, view: Codes) -> NDArray[np.int64]:
-        """Row of ``draw_of`` for each journey of a plan; shape ``(journeys,)``."""
-        scanners = [SCANNERS.index(app.scanner) for app in self.scenario.apps.values()]
-        words = names(self.scenario)
-        total = np.zeros(len(view.journey_id), np.int64)
-        for trait in self._told:
-            if trait == "scanner":
-                total = total * len(SCANNERS) + np.array(scanners, np.int64)[view.app]
-            else:
-                total = total * len(words[trait]) + getattr(view, trait)
-        return total
+        """The traits of each journey of a plan, packed; shape ``(journeys,)``."""
+        return self.cohort.packed(view)
+
+    def rules_from(self, view: Codes) -> NDArray[np.int64]:
+        """Where in ``rules`` those of each journey of a plan begin; shape ``(journeys,)``."""
+        found: NDArray[np.int64] = self._rules_of[view.kind, view.app]
+        return found
 
 
 def _events(route: j.Route) -> dict[str, int]:

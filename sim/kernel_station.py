@@ -237,7 +237,7 @@ def happen(c: City, walk: int, event: int) -> None:
         if waiting & 1:
             first = c.branches[c.kinds[kind, at.KIND_FIRST_BRANCH] + number, at.BRANCH_FIRST_STEP]
             walker = new_walker(c, walk, number, first)
-            rules_at = c.kinds[kind, at.KIND_RULES] + first * j.WIDTH
+            rules_at = one[at.WALK_RULES] + first * j.WIDTH
             wait_for_turn(c, walker, c.rules[rules_at + j.DELAY_US], 0)
         waiting, number = waiting >> 1, number + 1
 
@@ -295,7 +295,8 @@ def enter(c: City, walker: int) -> tuple[int, int]:
         note_visit(c, walk, place, (now, now), j.REJECTED, code, queue_length)
         return j.REJECTED, code
     journey_id = walk[at.WALK_JOURNEY]
-    draws = c.draws[c.draw_of[walk[at.WALK_COHORT], leg_at]]
+    told = (walk[at.WALK_COHORT] >> leg[at.LEG_SHIFT]) & leg[at.LEG_MASK]
+    draws = c.draws[c.draw_of[leg[at.LEG_DRAWS] + told]]
     luck = draw(draws[at.DRAW_SERVICE_KEY], journey_id, attempt)
     service_us = quantile(c.laws[draws[at.DRAW_LAW]], luck)
     visit = new_visit(c)

@@ -72,13 +72,12 @@ def move(c: City, walker: int, step: int, outcome: int) -> bool:
     """Decide what follows an attempt; whether its next attempt begins at this very instant."""
     one, now = c.walkers[walker], c.n[at.NOW]
     walk = c.walks[one[at.BR_WALK]]
-    kind = c.kinds[walk[at.WALK_KIND]]
     luck = 0
     # Only a jittered wait after a failure looks at the draw.
     if outcome != j.OK and c.steps[step, at.STEP_JITTER] == 1:
         luck = draw(c.steps[step, at.STEP_MOVE_KEY], walk[at.WALK_JOURNEY], one[at.BR_ATTEMPT])
     elapsed_us = now - one[at.BR_FIRST_START]
-    rules = c.rules[kind[at.KIND_RULES] : kind[at.KIND_RULES_END]]
+    rules = c.rules[walk[at.WALK_RULES] :]
     following, delay_us = next_move(
         rules, one[at.BR_STEP], one[at.BR_ATTEMPT], outcome, elapsed_us, luck
     )
@@ -138,11 +137,12 @@ def arrive(c: City, arrival: int) -> int:
     one[at.WALK_PENDING] = 0
     one[at.WALK_ACCEPTED] = 0
     one[at.WALK_COHORT] = c.cohorts[arrival]
+    one[at.WALK_RULES] = c.rules_from[arrival]
     one[at.WALK_KEEP] = c.keeps[arrival]
     one[at.WALK_HAPPENED] = 0
     one[at.WALK_OPEN] = 0
     walker = new_walker(c, walk, 0, 0)
-    delay_us = c.rules[c.kinds[kind, at.KIND_RULES] + j.DELAY_US]
+    delay_us = c.rules[one[at.WALK_RULES] + j.DELAY_US]
     return NOBODY if wait_for_turn(c, walker, delay_us, 1) else walker
 
 

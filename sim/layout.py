@@ -30,15 +30,16 @@ SLOTS_A_MOVE: Final = 40
 # --- tables that stay as they are -----------------------------------------------------------------
 (
     LEG_STATION, LEG_LIMIT_US, LEG_EMITS, LEG_ASKS, LEG_GIVEN_UP, LEG_GIVEN_UP_OUTCOME,
-    LEG_GIVEN_UP_CODE, LEG_STEP, LEG_INDEX, LEG_NUMBER, LEG_PRIORITY, LEG_WIDTH,
-) = range(12)  # fmt: skip
+    LEG_GIVEN_UP_CODE, LEG_STEP, LEG_INDEX, LEG_NUMBER, LEG_PRIORITY, LEG_DRAWS, LEG_SHIFT,
+    LEG_MASK, LEG_WIDTH,
+) = range(15)  # fmt: skip
 (
     STEP_FIRST_LEG, STEP_LEGS, STEP_OK, STEP_NAME, STEP_MOVE_KEY, STEP_JITTER, STEP_MACHINE,
     STEP_PART, STEP_WIDTH,
 ) = range(9)  # fmt: skip
 OTHER, AIM, PAY, PENDING, MESSAGE = range(5)
 """What a step marks for the measures (``STEP_PART``)."""
-KIND_FIRST_STEP, KIND_RULES, KIND_RULES_END, KIND_FIRST_BRANCH, KIND_WIDTH = range(5)
+KIND_FIRST_STEP, KIND_FIRST_BRANCH, KIND_WIDTH = range(3)
 BRANCH_FIRST_STEP, BRANCH_NAME, BRANCH_WIDTH = range(3)
 (
     DRAW_SERVICE_KEY, DRAW_LAW, DRAW_MILLI, DRAW_FAILURE_KEY, DRAW_FIRST_FAILURE, DRAW_FAILURES,
@@ -68,7 +69,11 @@ HOUR_BUSY, HOUR_WAITING, HOUR_VISITS, HOUR_WIDTH = range(4)
     WALK_PENDING, WALK_SMS_END, WALK_SMS_OUTCOME, WALK_ACCEPTED, ENDED_WIDTH,
 ) = range(18)  # fmt: skip
 """A journey on its way; this first part is what is kept of it at its end."""
-WALK_COHORT, WALK_HAPPENED, WALK_OPEN, WALK_KEEP, WALK_NEXT, WALK_WIDTH = range(ENDED_WIDTH, 23)
+(
+    WALK_COHORT, WALK_RULES, WALK_HAPPENED, WALK_OPEN, WALK_KEEP, WALK_NEXT, WALK_WIDTH,
+) = range(ENDED_WIDTH, 24)  # fmt: skip
+"""``WALK_COHORT`` holds the traits, packed: a leg finds those that matter to it by its shift and
+mask. ``WALK_RULES`` is where the rules of its kind and app begin."""
 (
     BR_WALK, BR_NUMBER, BR_STEP, BR_ATTEMPT, BR_LEG, BR_INTENDED, BR_START, BR_FIRST_START, BR_NEXT,
     BR_WIDTH,
@@ -97,13 +102,13 @@ class City(NamedTuple):
     legs: Table
     steps: Table
     rules: Table
-    """Rules of all kinds of journeys, end to end."""
+    """Rules of all kinds of journeys, as they are in each app, end to end."""
     kinds: Table
     branches: Table
     starts: Table
     """Shape ``(kinds, events)``: the branches that an event starts, one bit each."""
     draw_of: Table
-    """Shape ``(cohorts, legs)``: draws of a leg for journeys of equal traits."""
+    """Draws of each leg for all values of the traits that matter to it, end to end."""
     draws: Table
     laws: Table
     """Shape ``(laws, knots)``: quantile tables."""
@@ -115,6 +120,7 @@ class City(NamedTuple):
     arrivals_us: Table
     journey_kinds: Table
     cohorts: Table
+    rules_from: Table
     keeps: Table
     """1 for journeys whose rows are written."""
     # What moves.

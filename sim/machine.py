@@ -56,7 +56,8 @@ class Machine:
             n=np.zeros(at.COUNTERS, np.int64),
             heap=np.zeros((SLOTS * 4, 3), np.int64),
             **flat.tables,
-            journeys=none, arrivals_us=none, journey_kinds=none, cohorts=none, keeps=none,
+            journeys=none, arrivals_us=none, journey_kinds=none, cohorts=none, rules_from=none,
+            keeps=none,
             walks=np.zeros((0, at.WALK_WIDTH), np.int64),
             walkers=np.zeros((0, at.BR_WIDTH), np.int64),
             visits=np.zeros((0, at.V_WIDTH), np.int64),
@@ -105,7 +106,7 @@ class Machine:
             view = part.view()
             columns = (
                 view.journey_id, view.intended_start_us, view.kind, self.flat.cohorts(view),
-                keep(part),
+                self.flat.rules_from(view), keep(part),
             )  # fmt: skip
             for first in range(0, len(part), FEED):
                 if progress is not None:
@@ -131,7 +132,7 @@ class Machine:
         n = self.city.n
         n[at.ARRIVALS_BEFORE] += n[at.ARRIVALS]
         n[at.NEXT_ARRIVAL], n[at.ARRIVALS] = 0, len(columns[0])
-        names = ("journeys", "arrivals_us", "journey_kinds", "cohorts", "keeps")
+        names = ("journeys", "arrivals_us", "journey_kinds", "cohorts", "rules_from", "keeps")
         self.city = self.city._replace(**dict(zip(names, columns, strict=True)))
 
     def _run(self) -> None:

@@ -46,7 +46,7 @@ class Leg(msgspec.Struct, frozen=True):
 class Legs:
     """The legs of every kind of journey; journeys with equal traits share theirs."""
 
-    def __init__(self, routes: dict[str, j.Route], draws: Draws) -> None:
+    def __init__(self, routes: dict[tuple[str, str], j.Route], draws: Draws) -> None:
         """Make them ready when they are first asked for."""
         self._routes, self._draws = routes, draws
         self._ready: dict[tuple[str, Traits], list[list[Leg]]] = {}
@@ -57,7 +57,7 @@ class Legs:
         found = self._ready.get((kind, mine))
         if found is None:
             found, number = [], 0
-            for step in self._routes[kind].steps:
+            for step in self._routes[kind, row.app].steps:
                 found.append([])
                 for index, leg in enumerate(step.legs):
                     draws = self._draws.visit(step.name, index, leg.station, mine)

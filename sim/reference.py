@@ -42,7 +42,7 @@ class Walk:
 
     def __init__(self, city: City, row: Row) -> None:
         """Stand at the beginning."""
-        self.city, self.row, self.route = city, row, city.routes[row.kind]
+        self.city, self.row, self.route = city, row, city.routes[row.kind, row.app]
         self.legs = city.legs.of(city.scenario, row)
         self.happened: set[str] = set()
 
@@ -125,7 +125,11 @@ class City:
         self.draws = Draws(plan.scenario, plan.seed)
         names = enumerate(plan.scenario.stations)
         self.stations = {name: Station(self, number, name) for number, name in names}
-        self.routes = {kind: plan.scenario.route(kind) for kind in plan.scenario.journeys}
+        self.routes = {
+            (kind, app): plan.scenario.route(kind, app)
+            for kind in plan.scenario.journeys
+            for app in plan.scenario.apps
+        }
         self.legs = Legs(self.routes, self.draws)
         self.rows: list[tuple[Any, ...]] = []
         self.parts: list[pa.Table] = []

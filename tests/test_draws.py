@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 COUNT = 20_000
 P_MIN = 1e-3
-ANYBODY = Traits("phonepe", "SBI", "laser_print", "zxing-cpp", "jio")
+ANYBODY = Traits("other", "SBI", "laser_print", "zxing-cpp", "jio")
+PHONEPE = Traits("phonepe", "SBI", "laser_print", "zxing-cpp", "jio")
 
 
 def city(**stations: Any) -> Scenario:  # noqa: ANN401 - any part of a scenario
@@ -168,3 +169,23 @@ def test_two_slowdowns_of_a_station_multiply() -> None:
 def test_without_a_law_of_patience_nobody_leaves() -> None:
     """A station without patience gives none to any visit."""
     assert {visit("switch").patience_us(journey, 1) for journey in range(100)} == {None}
+
+
+@pytest.mark.parametrize(("cadence_ms", "persistence"), [(125, 0.8**0.5), (500, 0.8**2)])
+def test_a_quicker_camera_remembers_more_from_frame_to_frame(
+    cadence_ms: int, persistence: float
+) -> None:
+    """Frames at half the distance are as alike as the square root says, at twice as the square."""
+    failures = [{"outcome": "error", "code": "no", "share": 0.3, "source": "made up"}]
+    hazy = {"persistence": 0.8, "failures": failures, "variants": {}}
+    world = scenario_file.load(
+        "mumbai", {"stations": {"biller": hazy}, "apps": {"phonepe": {"cadence_ms": cadence_ms}}}
+    )
+    lens = Draws(world, 7).visit("scan", 0, "biller", PHONEPE)
+    pairs = [
+        [lens.failure(journey, attempt) is not None for attempt in (1, 2)]
+        for journey in range(COUNT)
+    ]
+    often, again = sum(first for first, _ in pairs), sum(first and then for first, then in pairs)
+    low, high = stats.binom.ppf([0.0005, 0.9995], often, persistence + (1 - persistence) * 0.3)
+    assert low <= again <= high

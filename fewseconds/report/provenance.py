@@ -99,6 +99,21 @@ def _servers(table: Station) -> str:
     )
 
 
+def _profiles(scenario: Scenario) -> Iterator[Assumption]:
+    """What is assumed of single apps."""
+    for name, app in scenario.apps.items():
+        if app.polls is not None:
+            first_s, asks = app.polls.first_ms / 1000, app.polls.asks_max
+            value = f"asks after {words.seconds(first_s)}, {asks} times at most"
+            yield Assumption(f"pending in {name}", "", value, app.polls.source)
+        if app.wallet is not None:
+            wallet = app.wallet
+            value = (
+                f"{wallet.share:.1%} of its payers, up to Rs {wallet.payment_max_paise / 100:,.0f}"
+            )
+            yield Assumption(f"wallet of {name}", "", value, wallet.source)
+
+
 def _mix(shares: dict[str, float], known: dict[str, str]) -> str:
     total = sum(shares.values()) or 1.0
     shown = [(name, share / total) for name, share in shares.items() if share > 0]
@@ -131,6 +146,7 @@ def general(scenario: Scenario) -> tuple[Assumption, ...]:
             "apps", "", _mix({name: app.share for name, app in scenario.apps.items()}, {}),
             scenario.apps_source,
         ),
+        *_profiles(scenario),
         Assumption("banks", "", _mix(scenario.banks, {}), scenario.banks_source),
         Assumption("operators", "", _mix(scenario.operators, {}), scenario.operators_source),
     ]  # fmt: skip

@@ -113,7 +113,7 @@ def both() -> Callable[..., tuple[pl.DataFrame, pl.DataFrame]]:
             for row in whole.rows():
                 delay_us = row.intended_start_us - origin_us - loop.now_us()
                 await asyncio.sleep(max(delay_us, 0) / 1e6)
-                route = scenario.route(row.kind)
+                route = scenario.route(row.kind, row.app)
                 journey = Journey(route, row.journey_id, p.traits(scenario, SEED, row))
                 walk.start(walk.branch(journey, route.branches[0], None))
             while others := asyncio.all_tasks() - {asyncio.current_task()}:

@@ -60,12 +60,16 @@ def starting() -> Callable[..., Plan]:
     """Make a plan of journeys 0, 1, … (or other numbers) that start at the given milliseconds."""
 
     def make(
-        scenario: Scenario, starts_ms: Sequence[float], numbers: Sequence[int] | None = None
+        scenario: Scenario,
+        starts_ms: Sequence[float],
+        numbers: Sequence[int] | None = None,
+        apps: Sequence[str] = ("other",),
     ) -> Plan:
         rows = [
             {
                 "journey_id": number, "consumer": number, "bill": number, "kind": "qr_ebill",
-                "app": "phonepe", "bank": BANKS[number % len(BANKS)], "medium": "laser_print",
+                "app": apps[number % len(apps)], "bank": BANKS[number % len(BANKS)],
+                "medium": "laser_print",
                 "intended_start_us": round(start_ms * 1000),
             }
             for number, start_ms in zip(

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.timeout(300)
 SOURCE = {"source": "made up"}
 GRID_MS = 50
 FIRST = "2026-11-01"
+APPS = ("phonepe", "google_pay", "other")
 
 
 def law(value_ms: int) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def stations(draw: st.DrawFn) -> dict[str, Any]:
     if table["servers"] and draw(st.integers(0, 3)) == 0:
         table["servers_later"] = draw(changes)
     if draw(st.booleans()):
-        table["by"] = ["bank"]
+        table["by"] = [draw(st.sampled_from(["bank", "account"]))]
         table["variants"] = {"SBI": {"service_time": draw(laws)}, "HDFC": {"persistence": 0.9}}
     if draw(st.integers(0, 5)) == 0:
         outside = draw(st.sampled_from(["wait", "turn_away"]))
@@ -104,6 +105,21 @@ def stations(draw: st.DrawFn) -> dict[str, Any]:
     return table
 
 
+polls = st.fixed_dictionaries(
+    {
+        "first_ms": times,
+        "waits_ms": st.lists(times, min_size=1, max_size=2),
+        "asks_max": st.integers(1, 3),
+    }
+).map(lambda found: SOURCE | found)
+apps = st.fixed_dictionaries(
+    {
+        "phonepe": st.fixed_dictionaries(
+            {"cadence_ms": st.sampled_from([0, 50, 150])}, optional={"polls": polls}
+        ),
+        "google_pay": st.fixed_dictionaries({"cadence_ms": st.sampled_from([50, 100])}),
+    }
+)
 faults = st.one_of(
     windows.map(lambda window: {"kind": "outage", "visits": "reject"} | window),
     windows.map(lambda window: {"kind": "outage", "visits": "hold"} | window),
@@ -169,6 +185,7 @@ def worlds(draw: st.DrawFn) -> tuple[dict[str, Any], list[int]]:
     starts = draw(st.lists(st.integers(0, 80), min_size=1, max_size=60))
     world = {
         "consumers": 100,
+        "apps": draw(apps),
         "steps": tables,
         "stations": {name: draw(stations()) for name in names},
         "journeys": {"qr_ebill": SOURCE | {"steps": list(tables)}},
@@ -217,7 +234,7 @@ def summary_difference(left: Summary, right: Summary) -> str:
 def agree(world: dict[str, Any], starts_ms: list[int], starting: Starting) -> None:
     """Load the scenario and compare the engines on it."""
     scenario = scenario_file.load("smoke", world)
-    made = starting(scenario, [float(start) for start in starts_ms])
+    made = starting(scenario, [float(start) for start in starts_ms], apps=APPS)
     assert difference(made) == ""
 
 
