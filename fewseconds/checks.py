@@ -148,7 +148,8 @@ def notes(scenario: Scenario, typed: int | None) -> Iterator[str]:
     if typed:
         yield f"{typed} consumers typed their number because no frame of their QR was read."
     for fault in scenario.fault:
-        yield f"Deliberate fault: {fault.phrase}."
+        only = " It befalls real services only." if fault.on_the_wire else ""
+        yield f"Deliberate fault: {fault.phrase}.{only}"
     yield (
         "Mocked parties sleep the simulator's own draws, so only the scan and our own stations "
         "could disagree."

@@ -174,6 +174,10 @@ def serve(
     public_url: Annotated[
         str, typer.Option(help="What others call the payment service, if not that address.")
     ] = "",
+    faults: Annotated[
+        bool,
+        typer.Option("--faults", help="Let the run's token put faults in force: /test/v1/faults."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run payer side, switch, banks, biller, portal and SMS gateway until Ctrl-C."""
@@ -184,7 +188,7 @@ def serve(
         scenario=scenario, seed=seed, folder=folder, port=port, smpp=smpp, slow=tuple(slow or ()),
         database=database, only=tuple(only or ()), biller_url=biller_url, adapter=adapter,
         secret_file=secret_file, allow_host=tuple(allow_host or ()), listen=listen,
-        allow_from=tuple(allow_from or ()), public_url=public_url,
+        allow_from=tuple(allow_from or ()), public_url=public_url, faults=faults,
     )  # fmt: skip
     _carry_out(lambda: command(wanted, as_json=as_json), as_json=as_json)
 

@@ -103,8 +103,13 @@ class Station(_Table, frozen=True, kw_only=True):
 class Fault(_Table, frozen=True, kw_only=True):
     """Something that is made to go wrong on purpose."""
 
-    kind: Literal["slowdown", "outage"]
-    station: str
+    kind: Literal["slowdown", "outage", "lost_callback", "doubled_callback"]
+    station: str = ""
+    """Where: of a slowdown and an outage. A callback goes astray on its way to the biller."""
+    share: float | None = None
+    """Of callbacks: how many of them it befalls. One that is lost stays lost in every attempt."""
+    copies: int = 2
+    """How many come at once instead of one, if callbacks are doubled."""
     factor: float | None = None
     """A slowdown: service times that begin then are this many times as long."""
     start: dt.datetime | None = msgspec.field(default=None, name="from")
@@ -118,9 +123,16 @@ class Fault(_Table, frozen=True, kw_only=True):
     source: str = "deliberate"
 
     @property
+    def on_the_wire(self) -> bool:
+        """Whether it befalls messages between real services: virtual time has none."""
+        return self.kind in ("lost_callback", "doubled_callback")
+
+    @property
     def phrase(self) -> str:
         """The fault in a few words, such as ``slowdown of biller by 5``."""
-        what = f"{self.kind} of {self.station}"
+        what = f"{self.kind} of {self.station}" if self.station else self.kind.replace("_", " ")
+        if self.share is not None:
+            what += f" in {self.share:.3g} of all cases"
         if self.factor is not None:
             what += f" by {self.factor:g}"
         for word, moment in (("from", self.start), ("until", self.until)):

@@ -24,6 +24,8 @@ FACTOR_RANGE: Final = (0.001, 1000.0)
 RATE_RANGE: Final = (0.001, 1e9)
 BURST_MAX: Final = 1_000_000
 
+COPIES: Final = (2, 64)
+
 
 def station_problems(scenario: Scenario) -> Iterator[str]:
     """What is wrong with stations and faults, as ``place: …`` lines."""
@@ -40,7 +42,7 @@ def station_problems(scenario: Scenario) -> Iterator[str]:
         if station.rate_limit is not None:
             yield from _rate_problems(f"{place}.rate_limit", station.rate_limit)
     for index, fault in enumerate(scenario.fault):
-        yield from _fault_problems(scenario, f"fault[{index}]", fault)
+        yield from fault_problems(scenario, f"fault[{index}]", fault)
 
 
 def _queue_problems(place: str, station: Station) -> Iterator[str]:
@@ -95,8 +97,13 @@ def _rate_problems(place: str, limit: RateLimit) -> Iterator[str]:
         yield f"{place}.burst: {limit.burst!r} is out of range; write 1 to {BURST_MAX}"
 
 
-def _fault_problems(scenario: Scenario, place: str, fault: Fault) -> Iterator[str]:
-    if fault.station not in scenario.stations:
+def fault_problems(scenario: Scenario, place: str, fault: Fault) -> Iterator[str]:
+    """What is wrong with a fault; each begins with its place, ``place`` or a key below it."""
+    if fault.on_the_wire:
+        yield from _wire_problems(place, fault)
+    elif fault.share is not None:
+        yield f"{place}.share: belongs to callbacks; remove it"
+    elif fault.station not in scenario.stations:
         hint = closest(fault.station, scenario.stations)
         yield f"{place}: unknown station {fault.station!r}; {hint}"
     low, high = FACTOR_RANGE
@@ -115,6 +122,17 @@ def _fault_problems(scenario: Scenario, place: str, fault: Fault) -> Iterator[st
     ]
     if any(a >= b for a, b in pairwise(edges)):
         yield f"{place}.until: does not come after 'from'; write a later moment"
+
+
+def _wire_problems(place: str, fault: Fault) -> Iterator[str]:
+    if fault.station:
+        yield f"{place}.station: {fault.kind} has none; remove it"
+    if fault.factor is not None:
+        yield f"{place}.factor: belongs to a slowdown; remove it"
+    if fault.share is None or not 0 < fault.share <= 1:
+        yield f"{place}.share: {fault.share!r} is out of range; write above 0 and up to 1"
+    if not COPIES[0] <= fault.copies <= COPIES[1]:
+        yield f"{place}.copies: {fault.copies!r} is out of range; write {COPIES[0]} to {COPIES[1]}"
 
 
 def _moment_problems(scenario: Scenario, place: str, moment: dt.datetime) -> Iterator[str]:

@@ -30,6 +30,7 @@ from fixtures import qr
 from mock_psp.adapter import Reading, load, tls_context, with_rupees
 from mock_psp.clock import wall_s
 from mock_psp.delivery import SIGNATURES, Event
+from mock_psp.faults import Disturbed
 from mock_psp.station import Answer
 
 if TYPE_CHECKING:
@@ -171,8 +172,11 @@ class ForeignBiller:
 
 def biller_line(world: World, outgoing: Outgoing) -> BillerLine:
     """The line to the biller of this run."""
+    line: BillerLine
     foreign = world.spec.biller
     if foreign is None:
-        return OwnBiller(world, outgoing)
-    adapter = load(Path(foreign.adapter)) if foreign.adapter else load()
-    return ForeignBiller(foreign.url, adapter, world.secrets.biller, outgoing)
+        line = OwnBiller(world, outgoing)
+    else:
+        adapter = load(Path(foreign.adapter)) if foreign.adapter else load()
+        line = ForeignBiller(foreign.url, adapter, world.secrets.biller, outgoing)
+    return Disturbed(line, world.faults) if world.faults.possible else line

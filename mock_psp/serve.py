@@ -70,6 +70,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What others call the payment service."""
     entry: tuple[str, ...] = ("-m", "mock_psp.process")
     """What Python runs as a service; tests of the checks put a fault in here."""
+    faults_allowed: bool = False
+    """Whoever has the token may put faults in force while the services run."""
     sms_paused: bool = False
     """SMS stay in the biller's outbox: what a posting alone costs can be measured."""
 
@@ -229,6 +231,7 @@ class Services:
                 allowed=self._options.allowed,
                 public_url=self._options.public_url,
                 sms_paused=self._options.sms_paused,
+                faults_allowed=self._options.faults_allowed,
             )
             folder.spec.write_bytes(msgspec.json.encode(self.spec))
         except OSError as error:

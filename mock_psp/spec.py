@@ -47,6 +47,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Machines other than this one that webhooks may be sent to, by name or address."""
     sms_paused: bool = False
     """SMS stay in the biller's outbox."""
+    faults_allowed: bool = False
+    """Whoever has the token may put faults in force while the services run."""
     smpp_port: int | None = None
     """Port of the SMS gateway's SMPP door, if it has one."""
     biller: Foreign | None = None

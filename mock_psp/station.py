@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fewseconds.draws import Draws
     from fewseconds.outcomes import Writer
     from fewseconds.plan import Traits
+    from fewseconds.scenario import Scenario
     from fewseconds.timeline import Phase
     from mock_psp.clock import PlanClock
 
@@ -95,22 +96,32 @@ class Station:
         """Whether visits last as long as the draw says."""
         # The measured biller has as many servers as its event loop gives it; the scenario's number
         # is what the simulator takes for them, and what a slowed biller has.
-        self._hours = Hours(draws.scenario, name)
-        self._counted = self.sleeps or pooled or self._hours.slows
+        self._pooled = pooled
+        self._bucket = Bucket(table.rate_limit)
+        self._busy = 0
+        self.ended = [0] * len(OUTCOMES)
+        """Visits that have ended, by the number of their outcome."""
+        self._waiting: list[deque[Turn]] = [deque() for _ in range(PRIORITIES)]
+        self._alarm: asyncio.TimerHandle | None = None
+        self._set_hours(draws.scenario)
+
+    def follow(self, scenario: Scenario) -> None:
+        """Follow other hours and faults from now on; who is being served is not disturbed."""
+        self._set_hours(scenario)
+        self._changed()
+
+    def _set_hours(self, scenario: Scenario) -> None:
+        table = self.table
+        self._hours = Hours(scenario, self.name)
+        self._counted = self.sleeps or self._pooled or self._hours.slows
         self.servers = table.servers if self._counted else 0
         self.in_flight_max = (
             None
             if self.servers or table.role == "mocked" or table.queue_limit is None
             else table.servers + table.queue_limit
         )
-        self._bucket = Bucket(table.rate_limit)
         self._changes = table.rate_limit is not None or not self._hours.constant
         """Whether a visit may have to wait although nobody is being served."""
-        self._busy = 0
-        self.ended = [0] * len(OUTCOMES)
-        """Visits that have ended, by the number of their outcome."""
-        self._waiting: list[deque[Turn]] = [deque() for _ in range(PRIORITIES)]
-        self._alarm: asyncio.TimerHandle | None = None
 
     async def visit(
         self,

@@ -160,8 +160,8 @@ def application(
         world.writer.close()
 
     inner = Litestar(
-        [*handlers, health, ready, metrics],
-        state=State({**state, "ready": False, "metrics": told}),
+        [*handlers, *world.faults.doors(), health, ready, metrics],
+        state=State({**state, "world": world, "ready": False, "metrics": told}),
         lifespan=[running],
         exception_handlers={Exception: problem},
         request_max_body_size=BODY_BYTES_MAX,

@@ -10,6 +10,7 @@ from fewseconds.draws import Draws
 from fewseconds.outcomes import Writer
 from fewseconds.plan import traits_of
 from mock_psp.clock import PlanClock
+from mock_psp.faults import Faults
 from mock_psp.station import Call, Station
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class World:
         self.stations: list[Station] = []
         self.counts: list[Callable[[], Mapping[str, int]]] = []
         """Totals of the service's books, by name; read when somebody asks for the metrics."""
+        self.faults = Faults(self)
         self.smpp: socket.socket | None = None
         """Where the SMS gateway's second door listens, if it has one."""
         self._traits = lru_cache(maxsize=4096)(partial(traits_of, spec.scenario))

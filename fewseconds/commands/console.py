@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from rich.console import Console
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 err = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
+
+VIRTUAL: Final = ("numba", "simpy", "numba+simpy")
+"""Engines without messages that could go astray."""
 
 
 def say(text: str) -> None:
@@ -99,6 +102,10 @@ def header(scenario: Scenario, seed: int, engine: str) -> dict[str, Any]:
         f"seed={seed} scenario={scenario.name}#{scenario.digest[:12]} "
         f"engine={engine} commit={state}"
     )
+    if engine in VIRTUAL:
+        for fault in scenario.fault:
+            if fault.on_the_wire:
+                say(f"{scenario.name}: {fault.phrase}: befalls real services only")
     return {
         "seed": seed,
         "scenario": scenario.name,

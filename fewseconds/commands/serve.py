@@ -42,6 +42,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     listen: str = ""
     allow_from: tuple[str, ...] = ()
     public_url: str = ""
+    faults: bool = False
 
 
 def serve(wanted: Wanted, *, as_json: bool) -> int:
@@ -120,6 +121,7 @@ def _options(wanted: Wanted) -> tuple[Options, int]:
         listen=host or HOST,
         allowed=wanted.allow_from,
         public_url=wanted.public_url,
+        faults_allowed=wanted.faults,
     )
     return options, port
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from fewseconds import scenario_file
-from mock_psp.serve import Services
+from mock_psp.serve import Options, Services
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "contracts.md"
 BLOCK = re.compile(r"```(sh|json)\n(.*?)```", re.DOTALL)
@@ -27,7 +27,9 @@ def examples() -> list[tuple[str, str]]:
 
 def test_every_example_answers_as_printed(tmp_path: Path) -> None:
     """Only ports and folder are those of the test; where an ellipsis is, anything may stand."""
-    with Services(scenario_file.load("smoke"), 7, tmp_path / "world") as services:
+    allowed = Options(faults_allowed=True)
+    scenario, folder = scenario_file.load("smoke"), tmp_path / "world"
+    with Services(scenario, 7, folder, options=allowed) as services:
         lines = ["set -e"]
         for text, _ in examples():
             lines += [text.rstrip(), f"echo; echo '{END}'"]
