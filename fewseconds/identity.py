@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -87,13 +88,20 @@ def checked_vpa(vpa: str) -> str:
 def transaction_id(prefix: str, seed: int, journey_id: int, attempt: int) -> str:
     """The 35-character UPI transaction id of one payment attempt, led by the PSP's ``prefix``."""
     body = []
-    for block in range(0, TRANSACTION_ID_LENGTH - len(prefix), 5):
+    for key in _keys(seed)[: (TRANSACTION_ID_LENGTH - len(prefix) + 4) // 5]:
         # Five characters of base 62 (29.8 bits) come out of each 32-bit draw.
-        word = chance.uniform(seed, chance.stream("transaction_id", block), journey_id, attempt)
+        word = chance.draw(key, journey_id, attempt)
         for _ in range(5):
-            word, digit = divmod(word, 62)
-            body.append(ALPHABET[digit])
+            body.append(ALPHABET[word % 62])
+            word //= 62
     return (prefix + "".join(body))[:TRANSACTION_ID_LENGTH]
+
+
+@lru_cache(maxsize=8)
+def _keys(seed: int) -> tuple[int, ...]:
+    """The keys of the draws that the blocks of a transaction id come from."""
+    blocks = range(0, TRANSACTION_ID_LENGTH, 5)
+    return tuple(chance.key(seed, chance.stream("transaction_id", block)) for block in blocks)
 
 
 def masked(name: str) -> str:

@@ -77,11 +77,11 @@ class Biller:
         self._keys = world.secrets.keys()
         # The same bill is asked for three times within seconds: shown, authorised, posted.
         self.bill = lru_cache(REMEMBERED)(self._bill)
-        self.consumer = lru_cache(REMEMBERED)(partial(consumers.consumer, world.seed))
+        self.name = lru_cache(REMEMBERED)(partial(consumers.name, world.seed))
 
     async def start(self) -> None:
         """Open the ledger and send what was left unsent."""
-        self.consumer(0)  # The pools of names take half a second to fill.
+        self.name(0)  # The pools of names take half a second to fill.
         world = self.world
         url = database.url_of(world.secrets.database, world.folder)
         self.ledger = Ledger(url, world.spec.run_name)
@@ -141,7 +141,7 @@ class Biller:
             detail = "the amount on the bill has changed; scan its new code"
             problem = Refusal(409, "Wrong amount", detail, code="B6", outcome="declined")
             return Answer(j.DECLINED, "B6", problem.problem)
-        name = masked(self.consumer(bill.index).name)
+        name = masked(self.name(bill.index))
         shown = BillDetails(
             bill.number, bill.consumer, name, owed, bill.due_on, qr.PAYEE,
             qr.PAYEE_NAME,
@@ -208,7 +208,7 @@ class Biller:
     ) -> Notice:
         """What the ledger needs to know to post a payment."""
         bill, today = self.bill(callback.bill_number), self.world.clock.today()
-        phone = "" if bill is None else self.consumer(bill.index).phone
+        phone = "" if bill is None else consumers.phone_number(self.world.seed, bill.index)
         billing = self.world.scenario.billing
         amounts = frozenset() if bill is None else payable_lately(bill, today, billing)
         return Notice(

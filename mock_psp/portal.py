@@ -155,7 +155,7 @@ class Portal:
         if consumer is None:
             return _declined(Refusal(401, "Not logged in", "send Authorization: Bearer <token>"))
         bill = bills.bill(self.world.seed, consumer)
-        name = masked(consumers.consumer(self.world.seed, consumer).name)
+        name = masked(consumers.name(self.world.seed, consumer))
         shown = BillDetails(
             bill.number, bill.consumer, name, bill.amount_paise, bill.due_on, qr.PAYEE,
             qr.PAYEE_NAME,

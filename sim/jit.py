@@ -51,7 +51,7 @@ def _bisect_right(edges: Any, draw: int) -> int:  # noqa: ANN401 - an array of i
 
 _mix = same(chance._mix)  # noqa: SLF001 - compiled as it stands
 _key = same(chance.key, _mix=_mix)
-draw = same(chance.draw, _mix=_mix)
+draw = same(chance.draw)
 _uniform = same(chance.uniform, draw=draw, key=_key)
 quantile = same(chance.quantile)
 pick = same(chance.pick, bisect_right=_bisect_right)
