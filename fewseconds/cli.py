@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from fewseconds import cli_studies
+from fewseconds import cli_target as target
 from fewseconds.cli_frame import Json, Month, Name, Out, Seed, Slow
 from fewseconds.cli_frame import carry_out as _carry_out
 from fewseconds.cli_load import bench_app, load_app
@@ -36,7 +37,9 @@ Database = Annotated[
 
 
 @app.command()
+@target.with_parties
 def run(
+    parties: target.Parties,
     scenario: Name = "ordinary_day",
     seed: Seed = None,
     results: Annotated[Path, typer.Option(help="Folder that gets a folder for this run.")] = Path(
@@ -44,6 +47,7 @@ def run(
     ),
     month: Month = None,
     slow: Slow = None,
+    dry_run: target.DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Pay for real and in virtual time, audit, judge, and write one report.
@@ -53,7 +57,9 @@ def run(
     from fewseconds.commands.run import run as command
 
     _carry_out(
-        lambda: command(scenario, seed, results, month, slow or [], as_json=as_json),
+        lambda: command(
+            scenario, seed, results, month, slow or [], parties, dry_run=dry_run, as_json=as_json
+        ),
         as_json=as_json,
     )
 
@@ -156,15 +162,9 @@ def serve(
     biller_url: Annotated[
         str, typer.Option(help="A biller of your own, instead of the mock one.")
     ] = "",
-    adapter: Annotated[
-        Path | None, typer.Option(help="How that biller is spoken to: a TOML or a Python file.")
-    ] = None,
-    secret_file: Annotated[
-        Path | None, typer.Option(help="Secret that signs the callbacks to it.")
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None, typer.Option(help="A machine other than this one that may be spoken to.")
-    ] = None,
+    adapter: target.AdapterFile = None,
+    secret_file: target.SecretFile = None,
+    allow_host: target.AllowHost = None,
     listen: Annotated[
         str, typer.Option(help="ADDRESS:PORT for payment service and SMS gateway; port as --port.")
     ] = "",
@@ -178,6 +178,10 @@ def serve(
         bool,
         typer.Option("--faults", help="Let the run's token put faults in force: /test/v1/faults."),
     ] = False,
+    bills: Annotated[
+        Path | None,
+        typer.Option(help="The mock biller's bills, CSV or Parquet; else made from the seed."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run payer side, switch, banks, biller, portal and SMS gateway until Ctrl-C."""
@@ -189,6 +193,7 @@ def serve(
         database=database, only=tuple(only or ()), biller_url=biller_url, adapter=adapter,
         secret_file=secret_file, allow_host=tuple(allow_host or ()), listen=listen,
         allow_from=tuple(allow_from or ()), public_url=public_url, faults=faults,
+        bills=bills,
     )  # fmt: skip
     _carry_out(lambda: command(wanted, as_json=as_json), as_json=as_json)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from fewseconds import cli_target as target
 from fewseconds.cli_frame import Json, Metrics, Name, Seed, Slow, carry_out
 
 load_app = typer.Typer(help="Load in the open model, and its own checks.", no_args_is_help=True)
@@ -131,8 +132,10 @@ def load_search(
 
 
 @load_app.command("run")
+@target.with_parties
 def load_run(
     scenario: Name,
+    parties: target.Parties,
     seed: Seed = None,
     results: Annotated[Path, typer.Option(help="Folder that gets a folder for this run.")] = Path(
         "results"
@@ -157,6 +160,7 @@ def load_run(
     processes: Processes = 1,
     slow: Slow = None,
     metrics: Metrics = "",
+    dry_run: target.DryRun = False,
     on_inconclusive: OnInconclusive = "inconclusive",
     as_json: Json = False,
 ) -> None:
@@ -164,6 +168,7 @@ def load_run(
 
     Exit code: 0 all gates met, 1 a gate failed, 2 usage, 3 inconclusive.
     """
+    from fewseconds.commands.load_run import Order
     from fewseconds.commands.load_run import load_run as command
     from fewseconds.commands.telemetry import telemetry
     from fewseconds.run import LoadWish
@@ -179,7 +184,8 @@ def load_run(
             shape=shape, processes=processes, client=client, decoding=decoding,
             telemetry=telemetry(metrics),
         )  # fmt: skip
-        return command(scenario, seed, results, wish, slow or [], on_inconclusive, as_json=as_json)
+        order = Order(scenario, seed, results, wish, slow or [], parties, on_inconclusive, dry_run)
+        return command(order, as_json=as_json)
 
     carry_out(work, as_json=as_json)
 

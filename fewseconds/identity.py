@@ -49,6 +49,8 @@ class Bill(msgspec.Struct, frozen=True):
     units_kwh: int
     issued_on: dt.date
     due_on: dt.date
+    phone: str = ""
+    """Where the SMS about it goes, if that is not the phone of consumer ``index``."""
 
 
 def rupees(amount_paise: int) -> str:

@@ -30,6 +30,9 @@ class LoadRecord(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int
     load: str
     """What the load was, in words."""
+    plan_hash: str
+    notes: tuple[str, ...]
+    """Parties that are not ours, and what is not measured, one sentence each."""
     verdicts: tuple[slo.Verdict, ...]
     validity: slo.Validity
     checks: tuple[Check, ...]
@@ -57,7 +60,8 @@ def run(scenario: Scenario, seed: int, results: Path, wish: LoadWish, say: Say) 
         mocked = [name for name, s in scenario.stations.items() if s.role == "mocked"]
         judged = validity.validity(facts, server.filter(pl.col("station").is_in(mocked)).height)
         valid = slo.Validity(not troubles and judged.valid, (*troubles, *judged.reasons))
-    names = {str(one.measure) for one in scenario.slo} - {"faster_than_portal"}
+    unmeasured = wish.real.unmeasured() if wish.real else ()
+    names = {str(one.measure) for one in scenario.slo} - {"faster_than_portal", *unmeasured}
     samples = {name: measures.samples(name, walked, measured) for name in sorted(names)}
     verdicts = slo.judge_all(scenario.slo, "measured", samples, valid)
     checks, broken = _audited(stage.folder)
@@ -67,6 +71,8 @@ def run(scenario: Scenario, seed: int, results: Path, wish: LoadWish, say: Say) 
         word=word,
         exit_code=slo.exit_code(word),
         load=wish.shape.says(),
+        plan_hash=stage.plan_hash,
+        notes=wish.real.notes() if wish.real else (),
         verdicts=tuple(verdicts),
         validity=valid,
         checks=tuple(checks),

@@ -125,6 +125,12 @@ class Plan:
         mask &= self.table["bill"].to_numpy() < self.scenario.consumers
         return Plan(self.scenario, self.seed, self.table.filter(pa.array(mask)))
 
+    def of_kinds(self, kinds: frozenset[str]) -> Plan:
+        """Only the journeys of these kinds."""
+        mask = np.array([kind in kinds for kind in self.scenario.journeys], bool)
+        rows = self.table.filter(pa.array(mask[self.codes("kind")]))
+        return Plan(self.scenario, self.seed, rows)
+
     def as_kind(self, kind: str) -> Plan:
         """The same consumers at the same moments, all on journeys of ``kind``."""
         column = self.table.schema.get_field_index("kind")

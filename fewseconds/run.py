@@ -13,12 +13,14 @@ from fewseconds import checks, junit, markdown, measures, outcomes, report, slo,
 from fewseconds.commit import commit, versions
 from fewseconds.errors import HarnessError, UsageError
 from fewseconds.plan import Plan, plan
+from fewseconds.real_target import RealTarget
 from fewseconds.record import Check, Evidence, Generator, Record
 from fewseconds.results import new_folder
 from fewseconds.shapes import Shape
 from loadtests.launch import Generator as LoadProcess
-from loadtests.spec import LoadSummary, Targets, Telemetry, unplayable
+from loadtests.spec import LoadSummary, Telemetry, unplayable
 from mock_psp import auditor, serve
+from mock_psp.journal import await_callbacks
 from sim.paired import pairs
 from sim.reference import simulate
 
@@ -43,6 +45,8 @@ class LoadWish(msgspec.Struct, frozen=True, kw_only=True):
     client: str = "lean"
     decoding: str = "camera"
     telemetry: Telemetry = Telemetry()
+    real: RealTarget | None = None
+    """Parties and bills that are not ours."""
 
 
 class Stage:
@@ -56,7 +60,8 @@ class Stage:
         self.wish = wish or LoadWish()
         say("planning", 0.0)
         self.whole = plan(scenario, seed)
-        self.window, self.window_us = self.wish.shape.window(self.whole)
+        real = self.wish.real or RealTarget()
+        self.window, self.window_us = real.window(self.whole, self.wish.shape)
         if len(self.window) == 0:
             message = (
                 f"{scenario.name}: no journey falls into the load window; lengthen load.duration_s"
@@ -67,10 +72,20 @@ class Stage:
             raise UsageError("\n".join(f"{scenario.name}: {line}" for line in strange))
         self.folder = new_folder(results, scenario.name)
 
+    @property
+    def plan_hash(self) -> str:
+        """What tells this plan from every other, with the bills that it pays."""
+        own = self.wish.real.bills if self.wish.real else None
+        return self.whole.digest if own is None else own.plan_hash(self.whole)
+
     def measure(self) -> tuple[pl.DataFrame, LoadSummary | None, list[str]]:
         """Play the window against the services; returns rows, the generator's count, troubles."""
         troubles: list[str] = []
         summary = None
+        real = self.wish.real or RealTarget()
+        if real.hook is not None:
+            self.say("resetting the biller", 0.0)
+            real.hook.carry_out(real.tls())
         origin_us = self.window_us[0] - SERVICES_LEAD_US
         self.say("starting the services", 0.0)
         epoch_us = time.monotonic_ns() // 1000
@@ -81,8 +96,10 @@ class Stage:
                 self.folder,
                 epoch_monotonic_us=epoch_us,
                 plan_origin_us=origin_us,
+                only=real.ours,
+                options=real.options(),
             ) as services:
-                summary = self._load(services)
+                summary = self._load(services, real)
                 troubles += summary.lost
                 self.say("stopping the services", 1.0)
         except HarnessError as error:
@@ -102,9 +119,9 @@ class Stage:
             rows = rows.with_columns(moved)
         return rows, summary, troubles
 
-    def _load(self, services: serve.Services) -> LoadSummary:
-        urls = services.urls
-        targets = Targets(psp=urls["psp"], sms=urls["sms"], portal=urls["portal"])
+    def _load(self, services: serve.Services, real: RealTarget) -> LoadSummary:
+        # The token of our own gateway is nobody else's business.
+        token = "" if real.sms_url else services.token
         length_s = (self.window_us[1] - self.window_us[0]) / 1e6 + 20.0
         begun = time.monotonic()
 
@@ -120,11 +137,16 @@ class Stage:
 
         wish = self.wish
         with LoadProcess(
-            self.folder, self.window, self.window_us, targets, services.token,
+            self.folder, self.window, self.window_us, real.targets(services.urls), token,
             processes=wish.processes, client=wish.client, decoding=wish.decoding,
             telemetry=wish.telemetry,
+            outside=real.outside(),
         ) as load:  # fmt: skip
-            return load.wait(look)
+            summary = load.wait(look)
+        if real.biller is not None and not real.psp_url:
+            self.say("waiting for callbacks", 0.99)
+            await_callbacks(self.folder / "journal.jsonl", self.scenario.load.drain_s)
+        return summary
 
     def virtual(self) -> tuple[Simulated, Plan]:
         """Walk the rows around the window in virtual time."""
@@ -134,11 +156,18 @@ class Stage:
 
 
 def run(
-    scenario: Scenario, seed: int, results: Path, command: str, say: Say, tries: int = 1
+    scenario: Scenario,
+    seed: int,
+    results: Path,
+    command: str,
+    say: Say,
+    tries: int = 1,
+    wish: LoadWish | None = None,
 ) -> tuple[Record, Path]:
     """Run ``scenario`` once; returns its record and its folder, which holds everything else."""
     started_at, begun = dt.datetime.now(dt.UTC), time.monotonic()
-    stage = Stage(scenario, seed, results, say)
+    stage = Stage(scenario, seed, results, say, wish)
+    real = stage.wish.real
     measured, summary, troubles = stage.measure()
     simulated, around = stage.virtual()
     say("auditing the ledger", 0.0)
@@ -154,7 +183,7 @@ def run(
         title=scenario.title,
         description=scenario.description,
         seed=seed,
-        plan_hash=stage.whole.digest,
+        plan_hash=stage.plan_hash,
         commit=commit(),
         versions=versions(),
         command=command,
@@ -172,7 +201,10 @@ def run(
         simulated_journeys=simulated.journeys,
         simulated_wall_s=simulated.wall_s,
         tries=tries,
-        notes=tuple(checks.notes(scenario, summary.typed if summary else None)),
+        notes=(
+            *(real.notes() if real else ()),
+            *checks.notes(scenario, summary.typed if summary else None),
+        ),
     )
     say("writing the report", 0.0)
     (stage.folder / "record.json").write_bytes(msgspec.json.format(msgspec.json.encode(record)))
@@ -232,12 +264,14 @@ def _verdicts(
     virtual = {name: measures.samples(name, walked, rows) for name in plain}
     if "faster_than_portal" in names:
         virtual["faster_than_portal"] = pairs(around).faster
-    real = {
+    unmeasured = stage.wish.real.unmeasured() if stage.wish.real else ()
+    measured = {
         name: measures.samples(name, evidence.measured_journeys, evidence.measured)
         for name in plain
+        if name not in unmeasured
     }
     return [
-        *slo.judge_all(stage.scenario.slo, "measured", real, valid),
+        *slo.judge_all(stage.scenario.slo, "measured", measured, valid),
         *slo.judge_all(stage.scenario.slo, "simulated", virtual, slo.Validity(valid=True)),
     ]
 

@@ -66,13 +66,17 @@ class Client:
         connections: int,
         heard: Callable[..., None],
         make: Callable[[str, int], Transport] = Pool,
+        headers: Mapping[str, str] = {},
     ) -> None:
         """Keep up to ``connections`` open; ``heard`` is told of every request (Locust's event).
+
+        ``headers`` go with everything that is sent.
 
         Raises UsageError if ``base_url`` is no address.
         """
         self._transport = make(base_url, connections)
         self._heard = heard
+        self._fields = FIELDS + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
     def ask(
         self,
@@ -86,7 +90,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send one request and read its answer; never raises for what a server or network does."""
-        fields = f"{FIELDS}{c.TRACE_HEADER}: {trace.header()}\r\n"
+        fields = f"{self._fields}{c.TRACE_HEADER}: {trace.header()}\r\n"
         if headers:
             fields += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         payload = b"" if body is None else msgspec.json.encode(body)

@@ -15,7 +15,7 @@ from loadtests.phone import Phone
 
 if TYPE_CHECKING:
     from fewseconds.plan import Row
-    from loadtests.phone import World
+    from loadtests.world import World
 
 __all__ = ["GAUGE_INTERVAL_S", "Dispatcher"]
 

@@ -19,7 +19,16 @@ import msgspec
 import pyarrow.parquet as pq
 
 from fewseconds.errors import HarnessError, UsageError
-from loadtests.spec import SPEC_VARIABLE, LoadSpec, LoadSummary, Targets, Telemetry, unplayable
+from loadtests.spec import (
+    NOTHING_OUTSIDE,
+    SPEC_VARIABLE,
+    LoadSpec,
+    LoadSummary,
+    Outside,
+    Targets,
+    Telemetry,
+    unplayable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +147,7 @@ class Generator(LocustProcess):
     def __init__(  # noqa: PLR0913 - a load run is named by all of these
         self, folder: Path, window: Plan, window_us: tuple[int, int], targets: Targets, token: str,
         *, processes: int = 1, client: str = "lean", decoding: str = "camera",
-        telemetry: Telemetry = NO_TELEMETRY,
+        telemetry: Telemetry = NO_TELEMETRY, outside: Outside = NOTHING_OUTSIDE,
     ) -> None:  # fmt: skip
         """Write its orders into ``folder``; ``window`` holds the rows to play.
 
@@ -162,6 +171,8 @@ class Generator(LocustProcess):
             strip=str(self.folder / "strip"),
             client=client,
             decoding=decoding,
+            acknowledgements=str(self.folder / "acknowledgements"),
+            outside=outside,
             parent=self.parent,
             telemetry=telemetry,
         )
@@ -170,7 +181,7 @@ class Generator(LocustProcess):
 
     def __enter__(self) -> Self:
         """Start the process."""
-        # The orders hold the token of the inboxes, so only their owner may read them.
+        # The orders hold credentials and people's numbers, so only their owner may read them.
         self.orders.touch(mode=0o600)
         self.orders.write_bytes(msgspec.json.encode(self.spec))
         return super().__enter__()

@@ -19,6 +19,7 @@ import msgspec
 import pyarrow.parquet as pq
 from locust import User, constant, events, task
 
+from fewseconds.acknowledgements import Acknowledgements
 from fewseconds.outcomes import Writer
 from fewseconds.plan import Plan
 from fewseconds.scenario import Scenario
@@ -26,9 +27,9 @@ from loadtests import crew
 from loadtests.client import Client, transport
 from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
 from loadtests.onlookers import Onlookers
-from loadtests.phone import World
 from loadtests.scans import Printed, Scans
 from loadtests.spec import SPEC_VARIABLE, Clock, LoadSpec, LoadSummary, read_spec, together
+from loadtests.world import World
 
 if TYPE_CHECKING:
     from loadtests.notes import Notes
@@ -61,7 +62,9 @@ class Share(msgspec.Struct, frozen=True):
 
     summary: LoadSummary
     outcomes: bytes
-    """Its file of outcomes, from another host only."""
+    """Its file of outcomes, from another host only …"""
+    acknowledgements: bytes = b""
+    """… and what its payers were told."""
 
 
 class Journeys:
@@ -103,19 +106,27 @@ class Journeys:
         make = transport(spec.client)
         connections = scenario.load.in_flight_max
         clients = {
-            name: Client(getattr(spec.targets, name), connections, self._heard, make)
-            for name in ("psp", "sms", "portal")
+            name: Client(url, connections, self._heard, make, spec.outside.headers.get(name, {}))
+            for name, url in msgspec.structs.asdict(spec.targets).items()
+            if url
         }
-        self._writer = Writer(folder, "load" if count == 1 else f"load-{index}")
+        process = "load" if count == 1 else f"load-{index}"
+        self._writer = Writer(folder, process)
+        told_to = Path(spec.acknowledgements or folder / "acknowledgements")
+        self._told = Acknowledgements(told_to if self._here else folder, process)
+        own = spec.outside.bills
         if self._here:
             gevent.spawn(end_with, spec.parent, self._writer)
         self._scans = (
-            Printed(plan)
+            Printed(plan, own)
             if spec.decoding == "printed"
-            else Scans(plan, strip, 0 if index else spec.strip_count)
+            else Scans(plan, strip, 0 if index else spec.strip_count, own)
         )
         self._clock = Clock(0)
-        self._world = World(plan, self._clock, clients, self._scans, self._writer, spec.token)
+        self._world = World(
+            plan, self._clock, clients, self._scans, self._writer, spec.token,
+            told=self._told, outside=spec.outside,
+        )  # fmt: skip
         if spec.telemetry.notes:
             self._take_notes(scenario, spec.seed)
         self._scans.wait_until_ahead((spec.window_us[1] - spec.window_us[0]) / 1e6)
@@ -144,7 +155,7 @@ class Journeys:
             if self._notes is not None:
                 self._notes.close()
             scans.close()
-            written = self._writer.close()
+            written, heard = self._writer.close(), self._told.close()
         summary = LoadSummary(
             epoch_us=self._clock.epoch_us,
             intended=dispatcher.intended,
@@ -158,8 +169,10 @@ class Journeys:
             misreads=scans.misreads,
             typed=scans.typed,
         )
-        outcomes = b"" if self._here else written.read_bytes()
-        return msgspec.msgpack.encode(Share(summary, outcomes))
+        if self._here:
+            return msgspec.msgpack.encode(Share(summary, b""))
+        said = heard.read_bytes() if heard.exists() else b""
+        return msgspec.msgpack.encode(Share(summary, written.read_bytes(), said))
 
     def finish(self, reports: dict[int, bytes], facts: crew.CrewFacts, epoch_us: int) -> None:
         """Put everything where whoever started us looks for it."""
@@ -172,6 +185,10 @@ class Journeys:
                 folder = Path(spec.outcomes)
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / f"load-{index}.parquet").write_bytes(share.outcomes)
+            if share.acknowledgements and spec.acknowledgements:
+                folder = Path(spec.acknowledgements)
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / f"load-{index}.jsonl").write_bytes(share.acknowledgements)
         if shares:
             summary = msgspec.structs.replace(
                 together(

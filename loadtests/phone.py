@@ -8,27 +8,25 @@ moment: whatever our own processor adds is charged to the next step, never lost.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import gevent
 
 from fewseconds import chance
 from fewseconds import contracts as c
 from fewseconds import journey as j
-from fewseconds.draws import Draws
+from fewseconds.acknowledgements import Acknowledgement
+from fewseconds.identity import paise
 from fewseconds.outcomes import Outcome
 from fewseconds.plan import traits
-from fixtures.bills import bill
-from fixtures.consumers import consumer_number, phone_number
+from fixtures.consumers import consumer_number
 from loadtests.client import Answer
 from loadtests.spec import SCANS
 
 if TYPE_CHECKING:
-    from fewseconds.outcomes import Writer
-    from fewseconds.plan import Plan, Row, Traits
-    from loadtests.client import Client
-    from loadtests.scans import Printed, Scans
-    from loadtests.spec import Clock
+    from fewseconds.plan import Row, Traits
+    from loadtests.world import World
 
 REQUEST_TIMEOUT_S: Final = 60.0
 """Longer than any limit inside the chain, so that the chain's own limits speak first."""
@@ -36,6 +34,13 @@ STRANGE_CODES: Final = ("not_noticed",)
 """Slips after which the bill of somebody else is paid."""
 STRANGER: Final = chance.stream("phone", "stranger")
 INBOX_POLL_MS: Final = 20_000
+_AMOUNT: Final = re.compile(r"[?&]am=([0-9]{1,10}(?:\.[0-9]{1,2})?)(?:&|$)")
+
+
+def printed_paise(scanned: str) -> int:
+    """The amount that a scanned link asks for; 0 if nothing was scanned, or no amount is in it."""
+    found = _AMOUNT.search(scanned)
+    return paise(found[1]) if found else 0
 
 
 class Done(NamedTuple):
@@ -54,61 +59,6 @@ class Place(NamedTuple):
     attempt: int
     due_us: int
     start_us: int
-
-
-class Onlooker(Protocol):
-    """Somebody who wants to know what happens while it happens."""
-
-    def noted(self, row: Row, outcome: Outcome) -> None:
-        """An attempt of the journey has ended; called for whole attempts only."""
-
-    def ended(self, row: Row) -> None:
-        """The journey will write no more rows."""
-
-
-class Traces(Protocol):
-    """Says what a request of a traced journey carries, so that services may join its trace."""
-
-    def headers(self, journey_id: int, step: str, attempt: int) -> dict[str, str]:
-        """Nothing for a journey that is not traced."""
-
-
-class World:
-    """What all consumers of one generator share."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        clock: Clock,
-        clients: dict[str, Client],
-        scans: Scans | Printed,
-        writer: Writer,
-        token: str,
-    ) -> None:
-        """Gather it."""
-        self.plan, self.scenario, self.seed = plan, plan.scenario, plan.seed
-        self.clock, self.clients, self.scans, self.writer, self.token = (
-            clock,
-            clients,
-            scans,
-            writer,
-            token,
-        )
-        self.onlookers: tuple[Onlooker, ...] = ()
-        """Told of every row that is written and of every journey that has ended."""
-        self.traces: Traces | None = None
-        self.draws = Draws(plan.scenario, plan.seed)
-        self.routes = {
-            (kind, app): plan.scenario.route(kind, app)
-            for kind in plan.scenario.journeys
-            for app in plan.scenario.apps
-        }
-        sms = plan.scenario.steps.get("sms")
-        limits_ms = [leg.timeout_ms or 0 for leg in sms.legs] if sms else []
-        # What is built at first use must not be built while journeys are timed.
-        for station in plan.scenario.stations.values():
-            station.service_time.table()
-        self.sms_wait_us = 1000 * (sum(limits_ms) or 60_000)
 
 
 class Phone:
@@ -134,7 +84,8 @@ class Phone:
         """Walk one journey to its end, or to the cut-off, and write what happened."""
         self.take(row)
         confirmed_us = self.main_branch(row, cut_off_us)
-        if confirmed_us is not None:
+        # Without a gateway to ask, the confirmation is the end.
+        if confirmed_us is not None and "sms" in self.world.clients:
             self.wait_for_sms(confirmed_us, cut_off_us)
 
     def main_branch(self, row: Row, cut_off_us: int) -> int | None:
@@ -217,12 +168,19 @@ class Phone:
 
     def resolve(self, attempt: int) -> Answer:
         """Send what was scanned (or typed) and see the bill's details."""
-        number = "" if self.scanned else consumer_number(self.shown())
+        number = "" if self.scanned else self.typed()
         request = c.ResolveRequest(self.row.app, self.scanned, number)
         answer = self.ask("psp", "POST", c.RESOLVE, c.BillDetails, "resolve", attempt, request)
         if answer.outcome == "ok":
             self.details = answer.message
         return answer
+
+    def typed(self) -> str:
+        """The consumer number that is typed where no code was read."""
+        if self.world.bills:
+            # Nobody else's bill is in the list to be paid by mistake.
+            return self.world.bill(self.row).consumer
+        return consumer_number(self.shown())
 
     def shown(self) -> int:
         """The consumer whose bill comes up: a stranger's, if that was not noticed."""
@@ -247,19 +205,28 @@ class Phone:
             scanned=self.scanned,
         )
         answer = self.ask("psp", "POST", c.PAY, c.Payment, "pay", attempt, request)
-        return self.seen(answer)
+        return self.seen(answer, attempt)
 
     def check_status(self, attempt: int) -> Answer:
         """Ask the app what became of the payment."""
         path = f"{c.PAYMENTS}/{self.transaction}"
-        return self.seen(self.ask("psp", "GET", path, c.Payment, "check_status", attempt))
+        answer = self.ask("psp", "GET", path, c.Payment, "check_status", attempt)
+        return self.seen(answer, attempt)
 
-    def seen(self, answer: Answer) -> Answer:
+    def seen(self, answer: Answer, attempt: int) -> Answer:
         """Read the state of a payment off the screen."""
         if answer.outcome != "ok":
             return answer
         payment: c.Payment = answer.message
         self.transaction = payment.transaction_id
+        if self.world.told is not None:
+            self.world.told.add(
+                Acknowledgement(
+                    self.world.clock.now_us(), self.row.journey_id, attempt,
+                    payment.transaction_id, payment.bill_number, payment.amount_paise,
+                    printed_paise(self.scanned), payment.status, payment.code, payment.rrn,
+                )
+            )  # fmt: skip
         return Answer(c.outcome_of(payment), payment.code if payment.status != "SUCCESS" else "")
 
     def register(self, attempt: int) -> Answer:
@@ -292,15 +259,15 @@ class Phone:
 
     def wait_for_sms(self, confirmed_us: int, cut_off_us: int) -> None:
         """Hold the phone until the SMS is there, or until nobody would wait any longer."""
-        world, phone = self.world, phone_number(self.world.seed, self.row.consumer)
-        reference = self.transaction or bill(world.seed, self.row.bill).number
+        world, phone = self.world, self.world.phone(self.row)
+        reference = self.transaction or world.bill(self.row).number
         self.at = Place("sms", "sms", 1, confirmed_us, confirmed_us)
         give_up_us = min(confirmed_us + world.sms_wait_us, cut_off_us)
         outcome, code = "timed_out", "no_sms"
         while (left_us := give_up_us - world.clock.now_us()) > 0:
             wait_ms = min(INBOX_POLL_MS, left_us // 1000 + 1)
             path = f"{c.INBOX}/{phone}?reference={reference}&wait_ms={wait_ms}"
-            headers = {c.TOKEN_HEADER: world.token}
+            headers = {c.TOKEN_HEADER: world.token} if world.token else None
             answer = self.ask("sms", "GET", path, c.Inbox, "sms", 1, headers=headers)
             if answer.outcome != "ok":
                 outcome, code = answer.outcome, answer.code
@@ -322,7 +289,8 @@ class Phone:
         """Send a request that says which attempt of which journey it belongs to."""
         marks = self.traits
         trace = c.Trace(
-            self.row.kind, self.row.journey_id, step, j.STEP_ROW, attempt,
+            self.row.kind, self.row.journey_id + self.world.journey_offset, step, j.STEP_ROW,
+            attempt,
             marks.app, marks.bank, marks.medium, marks.scanner, marks.operator,
         )  # fmt: skip
         if (traces := self.world.traces) is not None:

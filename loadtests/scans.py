@@ -25,6 +25,7 @@ from fixtures.scanning import Scan
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fewseconds.identity import Bill
     from fewseconds.plan import Plan, Row
     from fewseconds.scenario import Scenario
 
@@ -49,8 +50,9 @@ class Printed:
 
     typed = misreads = 0
 
-    def __init__(self, plan: Plan) -> None:
-        """Draw as the simulator does."""
+    def __init__(self, plan: Plan, own: tuple[Bill, ...] = ()) -> None:
+        """Draw as the simulator does; ``own`` are bills that are not made from the seed."""
+        self._own = own
         self._plan, self._draws = plan, Draws(plan.scenario, plan.seed)
         step = plan.scenario.steps.get("scan")
         self._frames = {app: frames_max(plan.scenario, app) for app in plan.scenario.apps}
@@ -74,7 +76,7 @@ class Printed:
                 unread = visit.failure(row.journey_id, attempt) is not None
             if not unread:
                 break
-        bill = bills.bill(self._plan.seed, row.bill)
+        bill = self._own[row.bill] if self._own else bills.bill(self._plan.seed, row.bill)
         text = qr.bill_uri(self._plan.seed, bill, counter=row.kind == "qr_counter")
         self.typed += unread
         return Scan(
@@ -93,8 +95,10 @@ class Printed:
 class Scans:
     """The scans of a plan, each ready when its consumer needs it."""
 
-    def __init__(self, plan: Plan, strip: Path, strip_count: int) -> None:
-        """Start the processes that make them."""
+    def __init__(
+        self, plan: Plan, strip: Path, strip_count: int, own: tuple[Bill, ...] = ()
+    ) -> None:
+        """Start the processes that make them; ``own`` are bills not made from the seed."""
         step = plan.scenario.steps.get("scan")
         self._begun_s = time.monotonic()
         self._results: dict[int, AsyncResult] = {}
@@ -106,9 +110,9 @@ class Scans:
                 app, counter = plan.scenario.apps[row.app], row.kind == "qr_counter"
                 lasting = memory(media.PERSISTENCE, step, app) if step else media.PERSISTENCE
                 frames = frames_max(plan.scenario, row.app)
-                rows.append(
-                    [row.journey_id, row.bill, row.medium, app.scanner, counter, frames, lasting]
-                )
+                text = qr.bill_uri(plan.seed, own[row.bill], counter=counter) if own else ""
+                place = row.journey_id, row.bill, row.medium
+                rows.append([*place, app.scanner, counter, frames, lasting, text])
         self._trouble: HarnessError | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
         self._readers: list[gevent.Greenlet] = []

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from fewseconds import journey as j
 from fewseconds.errors import UsageError
+from fewseconds.identity import Bill
 from fewseconds.plan import Plan
 from fewseconds.scenario import Scenario
 
@@ -21,11 +22,26 @@ PLAYABLE = (*SCANS, "resolve", "pay", "check_status", "register", "log_in", "fin
 
 
 class Targets(msgspec.Struct, frozen=True):
-    """Base addresses of the services, such as ``http://127.0.0.1:8101``."""
+    """Base addresses of the services, such as ``http://127.0.0.1:8101``; empty: not there."""
 
     psp: str
-    sms: str
-    portal: str
+    sms: str = ""
+    portal: str = ""
+
+
+class Outside(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run brings along for services that are not its own."""
+
+    bills: tuple[Bill, ...] = ()
+    """The bills that the rows pay, if they are not made from the seed."""
+    headers: dict[str, dict[str, str]] = {}
+    """Header lines for everything that is sent to a service: who we are."""
+    journey_offset: int = 0
+    """Added to journeys in what is sent, so that services which outlive a run do not take one
+    run's payments for those of another."""
+
+
+NOTHING_OUTSIDE = Outside()
 
 
 class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +77,9 @@ class LoadSpec(msgspec.Struct, frozen=True):
     """``lean`` or ``fasthttp``."""
     decoding: str = "camera"
     """``camera`` photographs and decodes every bill; ``printed`` takes the printed text."""
+    acknowledgements: str = ""
+    """Folder for what payers were told; empty: it is not kept."""
+    outside: Outside = NOTHING_OUTSIDE
     parent: int = 0
     """Process id of whoever started the generator: it ends when that one has gone. 0 is nobody."""
     telemetry: Telemetry = Telemetry()

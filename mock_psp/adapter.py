@@ -1,10 +1,12 @@
 """How a biller is spoken to: which request stands for which of our words, and back.
 
-Our four words are *resolve* (what is owed), *authorise* (may this payment go ahead), *callback* (a
-payment reached its end) and *receipt* (what became of it). An adapter says for each how the request
-is written and where in the answer our fields are. It is data (a TOML file), or one Python file with
-the functions ``request(operation, fields)`` and ``read(operation, status, body)`` for what data
-cannot say. ``adapters/fewseconds.toml`` describes the mock biller itself, in the same form.
+Our words are *resolve* (what is owed), *authorise* (may this payment go ahead), *callback* (a
+payment reached its end), *receipt* (what became of it), *refund* (money has been given back) and
+*reset* (all bills are open again, between runs); a biller need not have them all. An adapter says
+for each how the request is written and where in the answer our fields are. It is data (a TOML
+file), or one Python file with the functions ``request(operation, fields)`` and
+``read(operation, status, body)`` for what data cannot say. ``adapters/fewseconds.toml`` describes
+the mock biller itself, in the same form.
 
 A template's ``"{amount_paise}"`` alone stands for the value, with its type; inside a longer text it
 is written out. Answers are read at dotted places (``"data.invoice.total"``, ``"items.0.id"``).
@@ -31,8 +33,10 @@ from mock_psp.delivery import SIGNATURES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Operation = Literal["resolve", "authorise", "callback", "receipt"]
-OPERATIONS: Final = ("resolve", "authorise", "callback", "receipt")
+Operation = Literal["resolve", "authorise", "callback", "receipt", "refund", "reset"]
+OPERATIONS: Final = ("resolve", "authorise", "callback", "receipt", "refund", "reset")
+ORDINARY: Final = OPERATIONS[:4]
+"""What a Python file is taken to speak unless it says."""
 OWN: Final = Path(__file__).parent / "adapters" / "fewseconds.toml"
 """The adapter of the mock biller."""
 FIELDS: Final[dict[str, tuple[str, ...]]] = {
@@ -43,6 +47,11 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
         "amount_rupees", "payer_vpa",
     ),
     "receipt": ("transaction_id", "bill_number", "rrn"),
+    "refund": (
+        "event_id", "refund_id", "transaction_id", "rrn", "bill_number", "amount_paise",
+        "amount_rupees", "created_s",
+    ),
+    "reset": (),
 }  # fmt: skip
 """What a template may ask for."""
 ANSWERS: Final[dict[str, tuple[str, ...]]] = {
@@ -50,6 +59,8 @@ ANSWERS: Final[dict[str, tuple[str, ...]]] = {
     "authorise": ("approved", "code"),
     "callback": ("duplicate", "posting"),
     "receipt": ("receipt_number", "amount_paise", "posting"),
+    "refund": (),
+    "reset": (),
 }
 """What an answer may say; a biller that does not say something is not checked for it."""
 _PLACE: Final = re.compile(r"\{([a-z_]+)\}")
@@ -147,6 +158,9 @@ class TomlAdapter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     authorise: Mapped | None = None
     callback: Mapped | None = None
     receipt: Mapped | None = None
+    refund: Mapped | None = None
+    """A signed webhook, as a callback is."""
+    reset: Mapped | None = None
     secret: str = ""
     """Filled in from ``credentials.secret_file``."""
 
@@ -222,7 +236,7 @@ class PythonAdapter:
             raise UsageError(f"{path}: has no function {missing[0]!r}; see docs/own_biller.md")
         self.tls = msgspec.convert(getattr(self._module, "TLS", {}), Tls)
         self.signature = str(getattr(self._module, "SIGNATURE", "standard-webhooks"))
-        self._operations = tuple(getattr(self._module, "OPERATIONS", OPERATIONS))
+        self._operations = tuple(getattr(self._module, "OPERATIONS", ORDINARY))
 
     def speaks(self, operation: str) -> bool:
         """Whether the biller has this operation at all."""

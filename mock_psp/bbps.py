@@ -22,7 +22,6 @@ from fewseconds import journey as j
 from fewseconds.contracts import BillQuery, Callback
 from fewseconds.errors import MalformedError
 from fewseconds.identity import IST
-from fixtures import bills, consumers
 from mock_psp.described import JSON, PLATFORM_TOKEN, described
 from mock_psp.posting import Conflict, Notice
 from mock_psp.tariff import payable
@@ -185,7 +184,7 @@ def _shown(biller: Biller, bill: Bill) -> dict[str, Any]:
         "dueDate": bill.due_on.isoformat(),
         "recurrence": "MONTHLY",
         "amountExactness": "EXACT",
-        "customerAccount": {"id": consumers.consumer_number(bills.index_of(bill.number))},
+        "customerAccount": {"id": bill.consumer},
         "aggregates": {
             "total": {
                 "displayName": "Total outstanding",

@@ -32,8 +32,9 @@ from fewseconds.contracts import (
 )  # fmt: skip
 from fewseconds.errors import MalformedError
 from fewseconds.identity import TRANSACTION_ID_LENGTH, masked
-from fixtures import bills, consumers, qr
+from fixtures import consumers, qr
 from mock_psp import back_office, bbps, database
+from mock_psp.bill_book import BillBook
 from mock_psp.clock import wall_s
 from mock_psp.described import PARTIES, SIGNED, described
 from mock_psp.ledger import Ledger
@@ -75,6 +76,7 @@ class Biller:
         self.world = world
         self.station = world.station("biller")
         self._keys = world.secrets.keys()
+        self.book = BillBook(world.spec)
         # The same bill is asked for three times within seconds: shown, authorised, posted.
         self.bill = lru_cache(REMEMBERED)(self._bill)
         self.name = lru_cache(REMEMBERED)(partial(consumers.name, world.seed))
@@ -115,11 +117,9 @@ class Biller:
     def _bill(self, number: str) -> Bill | None:
         """The bill with that number, None if there is none."""
         try:
-            if bills.index_of(number) < self.world.scenario.consumers:
-                return bills.bill_numbered(self.world.seed, number)
+            return self.book.numbered(number)
         except MalformedError:
-            pass
-        return None
+            return None
 
     def details(self, query: BillQuery) -> Answer:
         """What the payer is shown before paying."""
@@ -128,11 +128,9 @@ class Biller:
             bill = self.bill(query.bill_number)
         elif query.consumer_number:
             try:
-                index = consumers.index_of(query.consumer_number)
+                bill = self.book.of_consumer(query.consumer_number)
             except MalformedError as error:
                 return _declined(Refusal(400, "Malformed", str(error)))
-            if index < self.world.scenario.consumers:
-                bill = self.bill(bills.bill_number(index, bills.DEFAULT_MONTH))
         if bill is None:
             problem = Refusal(404, "No such bill", "check the number on the bill", code="ZD")
             return Answer(j.DECLINED, "ZD", problem.problem)
@@ -208,7 +206,9 @@ class Biller:
     ) -> Notice:
         """What the ledger needs to know to post a payment."""
         bill, today = self.bill(callback.bill_number), self.world.clock.today()
-        phone = "" if bill is None else consumers.phone_number(self.world.seed, bill.index)
+        phone = ""
+        if bill is not None:
+            phone = bill.phone or consumers.phone_number(self.world.seed, bill.index)
         billing = self.world.scenario.billing
         amounts = frozenset() if bill is None else payable_lately(bill, today, billing)
         return Notice(

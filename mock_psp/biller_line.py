@@ -26,6 +26,7 @@ from fewseconds.contracts import (
     signature,
 )
 from fewseconds.errors import MalformedError, UsageError
+from fewseconds.outcomes import Outcome
 from fixtures import qr
 from mock_psp.adapter import Reading, load, tls_context, with_rupees
 from mock_psp.clock import wall_s
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from mock_psp.station import Call
     from mock_psp.world import World
 
+STATION: Final = "biller"
 UNKNOWN_BILL: Final = "ZD"
 """UPI's code for a payee's customer that is not valid, as the mock biller uses it."""
 DECLINED_BY_BILLER: Final = "ZH"
@@ -93,8 +95,11 @@ class OwnBiller:
 class ForeignBiller:
     """Somebody else's biller, through an adapter."""
 
-    def __init__(self, url: str, adapter: Adapter, secret: str, outgoing: Outgoing) -> None:
+    def __init__(
+        self, url: str, adapter: Adapter, secret: str, outgoing: Outgoing, world: World
+    ) -> None:
         """``secret`` signs callbacks; raises UsageError if bills cannot be asked for."""
+        self._world = world
         if not adapter.speaks("resolve"):
             raise UsageError("adapter: has no [resolve]; without it no bill can be shown")
         self._url, self._adapter, self._secret = url.rstrip("/"), adapter, secret
@@ -103,10 +108,10 @@ class ForeignBiller:
         if url.startswith("https:"):
             self._tls = tls_context(adapter.tls)
 
-    async def resolve(self, _call: Call, query: BillQuery) -> Answer:
+    async def resolve(self, call: Call, query: BillQuery) -> Answer:
         """What is owed; the value is :class:`BillDetails`."""
         request = self._adapter.request("resolve", msgspec.structs.asdict(query))
-        answer = await self._said("resolve", request)
+        answer = await self._said(call, "resolve", request)
         if not isinstance(answer.value, Reading) or answer.outcome != j.OK:
             code = UNKNOWN_BILL if answer.outcome == j.DECLINED else answer.code
             return Answer(answer.outcome, code)
@@ -122,12 +127,12 @@ class ForeignBiller:
             return Answer(j.ERROR, "malformed", f"resolve: {error!r}")
         return Answer(j.OK, "", shown)
 
-    async def authorise(self, _call: Call, asked: Authorisation) -> Answer:
+    async def authorise(self, call: Call, asked: Authorisation) -> Answer:
         """May this payment go ahead; a biller that is never asked agrees."""
         if not self._adapter.speaks("authorise"):
             return Answer(j.OK, "", Authorised(approved=True))
         fields = with_rupees(msgspec.structs.asdict(asked))
-        answer = await self._said("authorise", self._adapter.request("authorise", fields))
+        answer = await self._said(call, "authorise", self._adapter.request("authorise", fields))
         if answer.outcome == j.DECLINED:
             return Answer(j.OK, "", Authorised(approved=False, code=DECLINED_BY_BILLER))
         if answer.outcome != j.OK:
@@ -137,14 +142,14 @@ class ForeignBiller:
         code = str(told.get("code") or ("00" if approved else DECLINED_BY_BILLER))
         return Answer(j.OK, "", Authorised(approved=approved, code=code))
 
-    async def call_back(self, _call: Call, callback: Callback) -> Answer:
+    async def call_back(self, call: Call, callback: Callback) -> Answer:
         """A payment was credited, signed; the value is :class:`Acknowledged`."""
         fields = with_rupees(msgspec.structs.asdict(callback))
         request = self._adapter.request("callback", fields)
         event = Event(callback.event_id, request.body, wall_s())
         signed = SIGNATURES[self._adapter.signature](self._secret, event)
         request = msgspec.structs.replace(request, headers=request.headers | signed)
-        answer = await self._said("callback", request)
+        answer = await self._said(call, "callback", request)
         if answer.outcome != j.OK:
             return answer
         told: dict[str, Any] = answer.value.fields
@@ -154,7 +159,21 @@ class ForeignBiller:
         duplicate = bool(told.get("duplicate", False))
         return Answer(j.OK, "", Acknowledged(callback.transaction_id, "", duplicate, posting))
 
-    async def _said(self, operation: str, request: Request) -> Answer:
+    async def _said(self, call: Call, operation: str, request: Request) -> Answer:
+        """The answer to a request, whose time is written down as the biller's own station's is."""
+        clock, writer = self._world.clock, self._world.writer
+        begun_us = clock.now_us()
+        answer = await self._heard(operation, request)
+        writer.add(
+            Outcome(
+                "server", writer.process, call.journey_id, call.branch, call.step, call.leg,
+                call.attempt, STATION, begun_us, begun_us, begun_us, clock.now_us(),
+                j.OUTCOMES[answer.outcome], answer.code,
+            )
+        )  # fmt: skip
+        return answer
+
+    async def _heard(self, operation: str, request: Request) -> Answer:
         """The answer to a request; its value is a :class:`Reading`."""
         got = await self._outgoing.send(
             request.method, self._url + request.path, request.body, request.headers, self._tls
@@ -178,5 +197,5 @@ def biller_line(world: World, outgoing: Outgoing) -> BillerLine:
         line = OwnBiller(world, outgoing)
     else:
         adapter = load(Path(foreign.adapter)) if foreign.adapter else load()
-        line = ForeignBiller(foreign.url, adapter, world.secrets.biller, outgoing)
+        line = ForeignBiller(foreign.url, adapter, world.secrets.biller, outgoing, world)
     return Disturbed(line, world.faults) if world.faults.possible else line

@@ -15,11 +15,20 @@ class PlanClock:
     comparable without any exchange.
     """
 
-    def __init__(self, epoch_monotonic_us: int, plan_origin_us: int, first_day: dt.date) -> None:
+    def __init__(
+        self,
+        epoch_monotonic_us: int,
+        plan_origin_us: int,
+        first_day: dt.date,
+        *,
+        real_dates: bool = False,
+    ) -> None:
         """At ``epoch_monotonic_us`` the plan's clock showed ``plan_origin_us``.
 
-        The plan counts microseconds from the midnight (IST) that begins ``first_day``.
+        The plan counts microseconds from the midnight (IST) that begins ``first_day``; with
+        ``real_dates`` the date is today's all the same.
         """
+        self._real_dates = real_dates
         self._offset_us = plan_origin_us - epoch_monotonic_us
         self._midnight = dt.datetime.combine(first_day, dt.time(), IST)
 
@@ -29,6 +38,8 @@ class PlanClock:
 
     def moment(self) -> dt.datetime:
         """The date and time of day, in India, that the plan has reached."""
+        if self._real_dates:
+            return dt.datetime.now(IST)
         return self._midnight + dt.timedelta(microseconds=self.now_us())
 
     def today(self) -> dt.date:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
@@ -24,6 +25,7 @@ Kind = Literal["debit", "credit", "reversal", "shown", "acknowledged", "refund"]
 
 AT_ONCE: Final = frozenset({"debit", "credit", "reversal", "refund"})
 FLUSH_S: Final = 0.05
+LOOK_S: Final = 0.2
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -48,6 +50,23 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of a refund: its id."""
     trace: str = ""
     """Of a credit: the header of the callback's trace, so that a restart can go on with it."""
+
+
+def await_callbacks(path: Path, limit_s: float) -> int:
+    """Wait until every credit is acknowledged, for at most so long; how many are not."""
+    deadline_s = time.monotonic() + limit_s
+    while True:
+        left: set[str] = set()
+        told: set[str] = set()
+        for entry in entries(path):
+            if entry.entry == "credit":
+                left.add(entry.transaction_id)
+            elif entry.entry == "acknowledged":
+                told.add(entry.transaction_id)
+        left -= told
+        if not left or time.monotonic() > deadline_s:
+            return len(left)
+        time.sleep(LOOK_S)
 
 
 class Journal:

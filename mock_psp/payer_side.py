@@ -86,6 +86,9 @@ class PayerSide:
         self.under_way: dict[str, asyncio.Future[None]] = {}
         self.checks: OrderedDict[str, int] = OrderedDict()
         self._keys = keys.registry(world.seed)
+        # A biller that outlives a run must not meet the transactions of an earlier one.
+        salt = chance.stream(world.spec.run_name) if world.spec.biller is not None else 0
+        self._seed = world.seed ^ salt
 
     async def start(self) -> None:
         """Open the journal and build the walk."""
@@ -152,7 +155,9 @@ class PayerSide:
         request = scan.request
         try:
             if not request.scanned:
-                consumers.index_of(request.consumer_number)
+                if not self.world.spec.real_dates:
+                    # A slip of one key is caught here, unless the biller's numbers are its own.
+                    consumers.index_of(request.consumer_number)
                 scan.query = BillQuery(consumer_number=request.consumer_number)
                 return None
             payload = qr.verify(request.scanned, self._keys)
@@ -186,7 +191,7 @@ class PayerSide:
         """One payment attempt; asked again with the same body, the same payment."""
         _check(data)
         journey = self.journey(trace)
-        step, seed = _step(journey, trace), self.world.seed
+        step, seed = _step(journey, trace), self._seed
         name = identity.transaction_id(PREFIX, seed, trace.journey_id, trace.attempt)
         known = self.transactions.get(name)
         if known is not None:

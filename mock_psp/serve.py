@@ -16,6 +16,8 @@ import msgspec
 
 from fewseconds.contracts import READY
 from fewseconds.errors import HarnessError
+from fewseconds.identity import Bill
+from fewseconds.own_bills import encoded
 from mock_psp.clock import monotonic_us
 from mock_psp.spec import (
     EXPOSABLE,
@@ -72,6 +74,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What Python runs as a service; tests of the checks put a fault in here."""
     faults_allowed: bool = False
     """Whoever has the token may put faults in force while the services run."""
+    bills: tuple[Bill, ...] = ()
+    """The mock biller's bills, if they are not to be made from the seed."""
     sms_paused: bool = False
     """SMS stay in the biller's outbox: what a posting alone costs can be measured."""
 
@@ -232,7 +236,10 @@ class Services:
                 public_url=self._options.public_url,
                 sms_paused=self._options.sms_paused,
                 faults_allowed=self._options.faults_allowed,
+                own_bills=bool(self._options.bills),
             )
+            if self._options.bills:
+                write_private(folder.bills, encoded(self._options.bills))
             folder.spec.write_bytes(msgspec.json.encode(self.spec))
         except OSError as error:
             message = f"{folder.root}: cannot be written: {error.strerror}; choose another folder"

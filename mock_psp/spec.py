@@ -49,6 +49,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """SMS stay in the biller's outbox."""
     faults_allowed: bool = False
     """Whoever has the token may put faults in force while the services run."""
+    own_bills: bool = False
+    """The mock biller's bills are those of ``bills.private``, not made from the seed."""
     smpp_port: int | None = None
     """Port of the SMS gateway's SMPP door, if it has one."""
     biller: Foreign | None = None
@@ -64,6 +66,11 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def run_name(self) -> str:
         """What tells this run's ledger from another's: it is the same after a restart."""
         return f"{self.scenario.name} seed {self.seed} at {self.epoch_monotonic_us}"
+
+    @property
+    def real_dates(self) -> bool:
+        """Whether the date is today's, as bills that are not made from the seed need it."""
+        return self.own_bills or self.biller is not None
 
     @property
     def folder(self) -> Folder:
@@ -100,6 +107,9 @@ class Folder:
         self.payers = self.root / "payers.private"
         self.messages = self.root / "messages.jsonl"
         self.merchant = self.root / "merchant.jsonl"
+        self.bills = self.root / "bills.private"
+        self.acknowledgements = self.root / "acknowledgements"
+        self.receipts = self.root / "receipts.jsonl"
         self.logs = self.root / "logs"
 
 

@@ -31,8 +31,9 @@ class World:
         self.spec, self.secrets, self.folder = spec, secrets, spec.folder
         self.scenario, self.seed = spec.scenario, spec.seed
         self.clock = PlanClock(
-            spec.epoch_monotonic_us, spec.plan_origin_us, spec.scenario.first_day
-        )
+            spec.epoch_monotonic_us, spec.plan_origin_us, spec.scenario.first_day,
+            real_dates=spec.real_dates,
+        )  # fmt: skip
         self.draws = Draws(spec.scenario, spec.seed)
         self.writer = Writer(self.folder.outcomes, process)
         self.closing = asyncio.Event()

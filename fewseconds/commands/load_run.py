@@ -2,49 +2,102 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from fewseconds.commands import console
 from fewseconds.commands.load import insisted
+from fewseconds.errors import EXIT_OK
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fewseconds.load_run import LoadRecord
+    from fewseconds.parties import Parties
+    from fewseconds.real_target import RealTarget
     from fewseconds.run import LoadWish
+    from fewseconds.scenario import Scenario
+    from fewseconds.shapes import Shape
 
 
-def load_run(
-    name: str,
-    seed: int | None,
-    results: Path,
-    wish: LoadWish,
-    slow: list[str],
-    on_inconclusive: str,
-    *,
-    as_json: bool,
-) -> int:
+class Order(NamedTuple):
+    """What the command line says."""
+
+    scenario: str
+    seed: int | None
+    results: Path
+    wish: LoadWish
+    slow: list[str]
+    parties: Parties
+    on_inconclusive: str
+    dry_run: bool
+
+
+def load_run(order: Order, *, as_json: bool) -> int:
     """Put the load on, and print; returns the exit code."""
-    scenario = console.load(name, slow)
-    seed = scenario.seed if seed is None else seed
+    scenario = console.load(order.scenario, order.slow)
+    seed = scenario.seed if order.seed is None else order.seed
+    from fewseconds.real_target import checked
+
+    real = checked(order.parties, scenario, seed, order.wish.shape)
     fields = console.header(scenario, seed, "locust")
+    if order.dry_run:
+        return told_only(scenario, seed, order.wish.shape, real, fields, as_json=as_json)
     from fewseconds.load_run import run
 
+    wish = msgspec.structs.replace(order.wish, real=real)
     console.say(wish.shape.says())
+    for note in real.notes() if real else ():
+        console.say(note)
 
     def once() -> tuple[str, LoadRecord]:
         with console.progress() as say:
-            record = run(scenario, seed, results, wish, say)
+            record = run(scenario, seed, order.results, wish, say)
         return record.word, record
 
-    record, tries, code = insisted(once, on_inconclusive)
+    record, tries, code = insisted(once, order.on_inconclusive)
     if as_json:
         console.print_json(fields | msgspec.to_builtins(record) | {"tries": tries})
     else:
         _show(record)
     return code
+
+
+def told_only(
+    scenario: Scenario, seed: int, shape: Shape, real: RealTarget | None, fields: dict[str, Any],
+    *, as_json: bool,
+) -> int:  # fmt: skip
+    """Print what a run would send; nothing is sent."""
+    from fewseconds.dry_run import dry_run
+    from fewseconds.plan import plan
+    from fewseconds.real_target import RealTarget
+
+    target, whole = real or RealTarget(), plan(scenario, seed)
+    window, window_us = target.window(whole, shape)
+    own = target.bills
+    plan_hash = whole.digest if own is None else own.plan_hash(whole)
+    told = dry_run(window, window_us, target, plan_hash)
+    if as_json:
+        console.print_json(fields | {"sent": 0, **msgspec.to_builtins(told)})
+        return EXIT_OK
+    console.show(
+        f"would begin {told.journeys} journeys, {told.journeys_per_s:.1f} a second, in a window of "
+        f"{told.duration_s:g} s; {shape.says()}"
+    )
+    if told.reset:
+        console.show(f"before that, the reset hook: {told.reset}")
+    for one in told.requests:
+        console.show(f"\n{one.method} {one.url}")
+        console.show(f"    from {one.sender}, {one.times}")
+        for name, value in one.headers.items():
+            console.show(f"    {name}: {value}")
+        if one.body is not None:
+            console.show(f"    {msgspec.json.encode(one.body).decode()}")
+    for note in told.notes:
+        console.show(note)
+    console.show("nothing has been sent")
+    return EXIT_OK
 
 
 def _show(record: LoadRecord) -> None:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fewseconds.commands import console
+from fewseconds.commands.load_run import told_only
+from fewseconds.shapes import Shape
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fewseconds.parties import Parties
     from fewseconds.record import Record
     from fewseconds.scenario import Scenario
     from fewseconds.slo import Verdict
@@ -30,13 +33,21 @@ def run(
     results: Path,
     month: int | None,
     slow: list[str],
+    parties: Parties,
     *,
+    dry_run: bool = False,
     as_json: bool,
 ) -> int:
     """Run a scenario and print its verdicts; returns the exit code."""
     scenario = console.load(name, slow, month)
     seed = scenario.seed if seed is None else seed
+    from fewseconds.real_target import checked
+
+    real = checked(parties, scenario, seed)
     fields = console.header(scenario, seed, "locust+simpy")
+    if dry_run:
+        return told_only(scenario, seed, Shape(), real, fields, as_json=as_json)
+    from fewseconds.run import LoadWish
     from fewseconds.run import run as run_once
     from fixtures import decoding
 
@@ -46,15 +57,18 @@ def run(
 
     stretched = [part for text in slow for part in ("--slow", text)]
     at = [] if month is None else ["--month", str(month)]
-    command = shlex.join(["fewseconds", "run", name, "--seed", str(seed), *at, *stretched])
+    command = shlex.join(
+        ["fewseconds", "run", name, "--seed", str(seed), *at, *stretched, *parties.words()]
+    )
+    wish = LoadWish(real=real)
     tries = 1
     with console.progress() as say:
-        record, folder = run_once(scenario, seed, results, command, say, tries)
+        record, folder = run_once(scenario, seed, results, command, say, tries, wish)
     while _worth_another_try(scenario, record) and tries < TRIES_MAX:
         tries += 1
         console.say(f"inconclusive: {record.summary} Once more.")
         with console.progress() as say:
-            record, folder = run_once(scenario, seed, results, command, say, tries)
+            record, folder = run_once(scenario, seed, results, command, say, tries, wish)
     _print(record, folder)
     if as_json:
         whole = msgspec.to_builtins(record)

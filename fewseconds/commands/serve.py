@@ -43,6 +43,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     allow_from: tuple[str, ...] = ()
     public_url: str = ""
     faults: bool = False
+    bills: Path | None = None
 
 
 def serve(wanted: Wanted, *, as_json: bool) -> int:
@@ -94,6 +95,7 @@ def _only(wanted: Wanted) -> tuple[str, ...]:
 
 def _options(wanted: Wanted) -> tuple[Options, int]:
     """What the services are told, and the first port."""
+    from fixtures import bill_file
     from mock_psp.adapter import load
     from mock_psp.secret_file import secret
     from mock_psp.serve import Options
@@ -113,7 +115,10 @@ def _options(wanted: Wanted) -> tuple[Options, int]:
         foreign = Foreign(wanted.biller_url, told)
     elif wanted.adapter is not None:
         raise UsageError("--adapter: says how the biller of --biller-url is spoken to; give both")
+    if wanted.bills is not None and wanted.biller_url:
+        raise UsageError("--bills: are the mock biller's; that of --biller-url has its own")
     options = Options(
+        bills=tuple(bill_file.read(wanted.bills)) if wanted.bills is not None else (),
         smpp_port=wanted.smpp,
         database=wanted.database,
         biller=foreign,

@@ -22,8 +22,8 @@ from fewseconds.outcomes import Writer
 from fewseconds.plan import SCHEMA, Plan
 from loadtests.client import Client
 from loadtests.launch import Generator
-from loadtests.phone import World
 from loadtests.spec import Clock, LoadSummary, Targets, Telemetry
+from loadtests.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

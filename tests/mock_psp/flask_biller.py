@@ -6,11 +6,15 @@ check has to pass with an adapter alone; ``forgets_copies`` breaks one of them.
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import hashlib
 import hmac
+import logging
+import sys
 import threading
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import flask
@@ -28,6 +32,7 @@ class Books:
     def __init__(self, dues: dict[str, tuple[str, Decimal, dt.date]]) -> None:
         """``dues``: invoice → (account, total in rupees, due date)."""
         self.dues, self.lock = dues, threading.Lock()
+        self.takes_late_money = False
         self.paid: dict[str, str] = {}
         self.entries: dict[str, dict[str, Any]] = {}
 
@@ -46,11 +51,24 @@ class Books:
                 return "CLASH", 409
             known = self.dues.get(told["invoice"])
             good = known is not None and Decimal(told["total"]) == known[1]
+            if known is not None and overdue(known[2]) and not self.takes_late_money:
+                good = False
             state = "BOOKED" if good and told["invoice"] not in self.paid else "TO_RETURN"
             if state == "BOOKED":
                 self.paid[told["invoice"]] = name
             self.entries[name] = {**told, "state": state}
             return "NEW", 200
+
+    def reset(self) -> None:
+        """All invoices are open again, and nothing has ever been paid."""
+        with self.lock:
+            self.paid.clear()
+            self.entries.clear()
+
+
+def overdue(due_on: dt.date) -> bool:
+    """Whether an invoice is so late that it is not paid here any more."""
+    return (dt.datetime.now(dt.UTC).date() - due_on).days > GRACE_DAYS
 
 
 def application(
@@ -59,9 +77,11 @@ def application(
     secret: str,
     key: str,
     forgets_copies: bool = False,
+    takes_late_money: bool = False,
 ) -> flask.Flask:
-    """The biller as a WSGI application."""
+    """The biller as a WSGI application; the last two are faults that it may have."""
     app, books = flask.Flask(__name__), Books(dues)
+    books.takes_late_money = takes_late_money
     app.extensions["books"] = books
 
     @app.before_request
@@ -84,7 +104,7 @@ def application(
         told = flask.request.get_json()
         known = books.dues.get(told["invoice"])
         open_ = known is not None and told["invoice"] not in books.paid
-        late = known is not None and (dt.datetime.now(dt.UTC).date() - known[2]).days > GRACE_DAYS
+        late = known is not None and overdue(known[2])
         fits = known is not None and Decimal(told["total"]) == known[1]
         return {"verdict": "GO" if open_ and fits and not late else "STOP"}
 
@@ -108,4 +128,37 @@ def application(
             return {"error": "no such entry"}, 404
         return {"entry": {"no": f"E-{name[-6:]}", "total": known["total"], "state": known["state"]}}
 
+    _add_reopening(app, books)
     return app
+
+
+def _add_reopening(app: flask.Flask, books: Books) -> None:
+    @app.post("/v2/reopen")
+    def reopen() -> ResponseReturnValue:
+        books.reset()
+        return {"open": len(books.dues)}
+
+
+def invoices(path: Path) -> dict[str, tuple[str, Decimal, dt.date]]:
+    """Invoices of a CSV file, as the harness is given it."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return {
+            row["bill_number"]: (
+                row["consumer_number"], Decimal(row["amount_rupees"]),
+                dt.date.fromisoformat(row["due_on"]),
+            )
+            for row in csv.DictReader(file)
+        }  # fmt: skip
+
+
+def main() -> None:
+    """Serve: ``flask_biller.py BILLS.csv PORT SECRET_FILE KEY_FILE``."""
+    bills, port, secret, key = sys.argv[1:]
+    told = (Path(name).read_text("utf-8").strip() for name in (secret, key))
+    app = application(invoices(Path(bills)), secret=next(told), key=next(told))
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    app.run("127.0.0.1", int(port), threaded=True)
+
+
+if __name__ == "__main__":
+    main()

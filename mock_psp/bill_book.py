@@ -1,0 +1,43 @@
+"""The bills that the mock biller knows: made from the seed, or a user's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fewseconds.own_bills import read_private
+from fixtures import bills, consumers
+
+if TYPE_CHECKING:
+    from fewseconds.identity import Bill
+    from mock_psp.spec import RunSpec
+
+
+class BillBook:
+    """Bills by their numbers and by those of their consumers."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        """Read the user's own bills, if the run has any; then there are no others."""
+        self._seed, self._consumers = spec.seed, spec.scenario.consumers
+        self._own: dict[str, Bill] | None = None
+        self._by_consumer: dict[str, Bill] = {}
+        if spec.own_bills:
+            own = read_private(spec.folder.bills)
+            self._own = {bill.number: bill for bill in own}
+            # Who has several is shown the first of them.
+            self._by_consumer = {bill.consumer: bill for bill in reversed(own)}
+
+    def numbered(self, number: str) -> Bill | None:
+        """The bill with that number; raises MalformedError if it cannot be one."""
+        if self._own is not None:
+            return self._own.get(number)
+        known = bills.index_of(number) < self._consumers
+        return bills.bill_numbered(self._seed, number) if known else None
+
+    def of_consumer(self, number: str) -> Bill | None:
+        """The bill of a consumer; raises MalformedError if nobody can have that number."""
+        if self._own is not None:
+            return self._by_consumer.get(number)
+        index = consumers.index_of(number)
+        if index >= self._consumers:
+            return None
+        return self.numbered(bills.bill_number(index, bills.DEFAULT_MONTH))
