@@ -141,7 +141,7 @@ class City(NamedTuple):
 
 RANKS: Final = {
     "n": 1, "rules": 1, "edges": 1, "journeys": 1, "arrivals_us": 1, "journey_kinds": 1,
-    "cohorts": 1, "keeps": 1, "hours": 3,
+    "cohorts": 1, "rules_from": 1, "draw_of": 1, "keeps": 1, "hours": 3,
 }  # fmt: skip
 """Axes of the fields that have not two."""
 SHAPE_WIDTH: Final = 3
