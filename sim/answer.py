@@ -54,7 +54,7 @@ def answer(trial: Trial, request: Request, say: Say) -> CapacityAnswer:
     for station, outage_s in wanted.items():
         say("after an outage", len(drains) / len(wanted))
         drains.append(drain.drain(trial, station, outage_s, busy.get(station, 0.0)))
-    flipped = flips.flips(trial, say) if request.with_flips else []
+    flipped = flips.flips(trial, found, say) if request.with_flips else []
     peak = window.day(scenario.arrivals.first_day)
     listed = purchases.purchases(scenario, found, drains, request.prices, peak)
     return CapacityAnswer(
@@ -89,5 +89,6 @@ def sentence(found: Capacity) -> str:
         scarce += f", then {found.next}"
     parts.append(scarce)
     if found.knee is not None and found.knee.low > 0:
-        parts.append(f"{found.knee.low:.3g} times the arrivals are sustained")
+        more = "" if found.knee.high else f", where {found.knee.most_because}"
+        parts.append(f"{found.knee.low:.3g} times the arrivals are sustained{more}")
     return "; ".join(parts) + "."

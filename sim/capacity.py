@@ -1,8 +1,9 @@
 """How many servers each station needs, which one is scarce first, and how much more can come.
 
 The search walks: least servers of a station with all others ample, by galloping from the offered
-load and then step by step; then all of them together, and one more wherever the wait is longest
-until the gates hold. The theory of queues (:mod:`sim.erlang`) says where to begin, not the result.
+load and halving; then all of them together, and one more wherever the wait is longest until the
+gates hold. The theory of queues (:mod:`sim.erlang`) says where to begin, not the result. All
+stations are searched in step, and all variants have the same seeds.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from fewseconds import slo
-from sim import erlang, intervals
-from sim.intervals import Estimate
-from sim.trial import limited, with_servers
+from sim import erlang, search
+from sim.intervals import REPLICATIONS_MIN, Estimate
+from sim.knee import Knee, knee
+from sim.trial import limited, with_servers, word
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping, Sequence
 
     from fewseconds.scenario import Scenario
     from sim.experiments import Say, Study
@@ -26,10 +28,6 @@ if TYPE_CHECKING:
 
 PERSON_WAIT_MAX_S: Final = 600.0
 """assumption: people stand in line for ten minutes on average before one says it is too long."""
-RATE_MAX: Final = 16.0
-"""The search for the knee ends here: sixteen times the city."""
-KNEE_WIDTH: Final = 1.1
-"""The knee is known when its ends are a tenth apart."""
 
 
 class Need(msgspec.Struct, frozen=True):
@@ -51,21 +49,6 @@ class Need(msgspec.Struct, frozen=True):
     """What asks for ``servers_min``."""
 
 
-class Knee(msgspec.Struct, frozen=True):
-    """The highest arrival rate that can be sustained, as a multiple of the window's own."""
-
-    low: float
-    """Every gate is met beyond doubt."""
-    high: float | None
-    """A gate surely fails; None if none does up to :data:`RATE_MAX`."""
-    rate_per_s: float
-    """Journeys a second in the window, at the multiple 1."""
-    limiting: str
-    """The station that is busiest there among those that gates depend on."""
-    failing: tuple[str, ...]
-    """The gates that fail at ``high``."""
-
-
 class Capacity(msgspec.Struct, frozen=True):
     """What the searches found."""
 
@@ -84,31 +67,27 @@ class Capacity(msgspec.Struct, frozen=True):
 def capacity(trial: Trial, say: Say) -> Capacity:
     """Search; raises nothing: what cannot be met is said."""
     scenario = trial.scenario
-    say("as it is", 0.0)
-    now = trial.study(scenario)
+    say("as it is, and with ample servers", 0.0)
     ample = with_servers(scenario, dict.fromkeys(limited(scenario), 0))
-    say("with ample servers", 0.0)
-    free = trial.study(ample)
+    now, free = trial.walked([trial.case(scenario), trial.case(ample)])
     names = [n for n in limited(scenario) if sum(r.uses[n].visits for r in free.readings)]
-    word = slo.overall(now.verdicts())
     offered = {name: free.busy(name) for name in names}
+    load = {name: found.observed or 0.0 for name, found in offered.items()}
     hopeless = _hopeless(free)
-    alone, gated = {}, {}
-    for index, name in enumerate(names):
-        say("least servers", index / len(names))
-        load = offered[name].observed or 0.0
-        alone[name] = 0 if hopeless else _least(trial, ample, name, load)
-        gated[name] = not hopeless and alone[name] > 1
-    keeping = {name: _keeping_up(scenario, name, offered[name].observed or 0.0) for name in names}
+    say("least servers", 0.0)
+    alone = dict.fromkeys(names, 0) if hopeless else _alone(trial, ample, load)
+    keeping = {name: _keeping_up(scenario, name, load[name]) for name in names}
     wanted = {name: max(alone[name], keeping[name], 1) for name in names}
     joint = wanted if hopeless else _together(trial, wanted, say)
+    few = [name for name in names if alone[name] == 1]
+    felt = {name for name in names if alone[name] > 1} | _felt(trial, ample, few)
     needs = [
         Need(
             station=name,
             servers=scenario.stations[name].servers,
             offered=offered[name],
-            utilisation=(offered[name].observed or 0.0) / scenario.stations[name].servers,
-            gated=gated[name] or _felt(trial, ample, name, hopeless=bool(hopeless)),
+            utilisation=load[name] / scenario.stations[name].servers,
+            gated=name in felt,
             servers_min=joint[name],
             alone_min=alone[name],
             why=_why(alone[name], keeping[name], joint[name]),
@@ -117,13 +96,14 @@ def capacity(trial: Trial, say: Say) -> Capacity:
     ]
     needs.sort(key=lambda need: -need.utilisation)
     ranked = [need for need in needs if need.gated] or needs
+    use = {need.station: need.utilisation for need in ranked}
     return Capacity(
-        word=word,
+        word=word(now),
         verdicts=tuple(now.verdicts()),
         needs=tuple(needs),
         bottleneck=ranked[0].station if ranked else "",
         next=ranked[1].station if len(ranked) > 1 else "",
-        knee=None if hopeless else knee(trial, [need.station for need in ranked], say),
+        knee=None if hopeless else knee(trial, use, say),
         hopeless=hopeless,
     )
 
@@ -143,37 +123,18 @@ def _hopeless(free: Study) -> str:
     )
 
 
-def _least(trial: Trial, ample: Scenario, name: str, offered: float) -> int:
-    """The fewest servers of one station that meet the gates while the others have ample."""
+def _alone(trial: Trial, ample: Scenario, load: Mapping[str, float]) -> dict[str, int]:
+    """The fewest servers of each station that meet the gates while the others have ample."""
 
-    def meets(servers: int) -> bool:
-        return trial.meets(with_servers(ample, {name: servers}))
+    def meets(asked: Sequence[tuple[str, int]]) -> list[bool]:
+        variants = [with_servers(ample, {name: servers}) for name, servers in asked]
+        words = trial.words([trial.case(variant) for variant in variants])
+        return [one == "pass" for one in words]
 
-    return least(meets, math.floor(offered) + 1)
-
-
-def least(meets: Callable[[int], bool], begin: int) -> int:
-    """The smallest number from 1 on that ``meets``, which holds from some number on.
-
-    Gallops up or down from ``begin`` in steps that double, then halves what is between.
-    """
-    step, low, high = 1, 0, max(begin, 1)
-    if meets(high):
-        while high - low > 1:
-            probe = max(high - step, 1)
-            if not meets(probe):
-                low = probe
-                break
-            high, step = probe, step * 2
-    else:
-        while True:
-            low, high, step = high, high + step, step * 2
-            if meets(high):
-                break
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if meets(middle) else (middle, high)
-    return high
+    searches = [
+        search.about(name, search.least(math.floor(busy) + 1)) for name, busy in load.items()
+    ]
+    return dict(zip(load, search.in_step(searches, meets), strict=True))
 
 
 def _keeping_up(scenario: Scenario, name: str, offered: float) -> int:
@@ -188,8 +149,8 @@ def _together(trial: Trial, wanted: dict[str, int], say: Say) -> dict[str, int]:
     """One more server wherever the wait is longest, until all gates hold with all together."""
     joint = dict(wanted)
     while True:
-        study = trial.study(with_servers(trial.scenario, joint))
-        if slo.overall(study.verdicts()) == "pass":
+        study = trial.settled([trial.case(with_servers(trial.scenario, joint))])[0]
+        if word(study) == "pass":
             return joint
         waits = {name: _wait(study, name) for name in joint}
         name = max(waits, key=lambda one: waits[one])
@@ -207,23 +168,25 @@ def _wait(study: Study, name: str) -> float:
     return sum(reading.uses[name].waiting for reading in study.readings) / visits
 
 
-def _felt(trial: Trial, ample: Scenario, name: str, *, hopeless: bool) -> bool:
-    """Whether gates notice when a station that needs but one server has none that moves."""
-    if hopeless:
-        return False
-    station = ample.stations[name]
-    law = station.service_time
-    stuck = msgspec.structs.replace(
-        station,
-        servers=1,
-        variants={},
-        service_time=msgspec.structs.replace(
-            law, law="constant", value_ms=600_000.0, low_ms=None, high_ms=None, mean_ms=None,
-            median_ms=None, p95_ms=None, points=None, max_ms=None,
-        ),
-    )  # fmt: skip
-    variant = msgspec.structs.replace(ample, stations={**ample.stations, name: stuck})
-    return slo.overall(trial.studies([variant], replications=3)[0].verdicts()) != "pass"
+def _felt(trial: Trial, ample: Scenario, names: Sequence[str]) -> set[str]:
+    """Of the stations that need but one server, those that gates notice if it never moves."""
+    cases = []
+    for name in names:
+        station = ample.stations[name]
+        law = station.service_time
+        stuck = msgspec.structs.replace(
+            station,
+            servers=1,
+            variants={},
+            service_time=msgspec.structs.replace(
+                law, law="constant", value_ms=600_000.0, low_ms=None, high_ms=None, mean_ms=None,
+                median_ms=None, p95_ms=None, points=None, max_ms=None,
+            ),
+        )  # fmt: skip
+        variant = msgspec.structs.replace(ample, stations={**ample.stations, name: stuck})
+        cases.append(trial.case(variant))
+    studies = trial.walked(cases, REPLICATIONS_MIN)
+    return {name for name, study in zip(names, studies, strict=True) if word(study) != "pass"}
 
 
 def _why(alone: int, keeping: int, joint: int) -> str:
@@ -232,59 +195,3 @@ def _why(alone: int, keeping: int, joint: int) -> str:
     if joint > max(alone, keeping):
         return "the gates, all stations together"
     return "the gates" if alone >= keeping else "keeping up"
-
-
-def knee(trial: Trial, ranked: list[str], say: Say) -> Knee:
-    """The highest multiple of the arrivals that is sustained, by halving on both of its edges."""
-    scenario = trial.scenario
-    word: dict[float, slo.Word] = {}
-
-    def at(rate: float) -> slo.Word:
-        if rate not in word:
-            say("arrival rate", math.log2(max(rate, 1)) / math.log2(RATE_MAX))
-            word[rate] = trial.word(scenario, rate)
-        return word[rate]
-
-    sure, _ = edge(lambda rate: at(rate) == "pass")
-    _, top = edge(lambda rate: at(rate) != "fail")
-    study = trial.study(scenario, RATE_MAX if top is None else top)
-    busy = {
-        name: (study.busy(name).observed or 0.0) / scenario.stations[name].servers
-        for name in ranked
-    }
-    base = trial.study(scenario)
-    seconds = trial.window.length_us / 1e6
-    return Knee(
-        low=sure,
-        high=top,
-        rate_per_s=intervals.mean([r.judged / seconds for r in base.readings]).observed or 0.0,
-        limiting=max(busy, key=lambda name: busy[name]) if busy else "",
-        failing=tuple(
-            v.name for v in study.verdicts() if top is not None and v.gate and v.word == "fail"
-        ),
-    )
-
-
-def bracket(holds: Callable[[float], bool]) -> tuple[float, float | None]:
-    """Powers of two: the last at which it holds (0 if at none) and the first at which not."""
-    rate = 1.0
-    if holds(rate):
-        while rate < RATE_MAX:
-            if not holds(rate * 2):
-                return rate, rate * 2
-            rate *= 2
-        return rate, None
-    while rate > 1 / RATE_MAX:
-        rate /= 2
-        if holds(rate):
-            return rate, rate * 2
-    return 0.0, rate
-
-
-def edge(holds: Callable[[float], bool]) -> tuple[float, float | None]:
-    """Where it stops to hold, to within :data:`KNEE_WIDTH`."""
-    low, high = bracket(holds)
-    while high is not None and low > 0 and high / low > KNEE_WIDTH:
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low, high

@@ -116,8 +116,9 @@ def _knee(found: CapacityAnswer) -> Section:
     low_s = knee.low * knee.rate_per_s
     if knee.high is None:
         text = (
-            f"No gate fails up to {knee.low:.3g} times the arrivals ({low_s:.3g} journeys a "
-            "second); the search ends there."
+            f"Every gate surely holds up to {knee.low:.3g} times the arrivals ({low_s:.3g} "
+            f"journeys a second) and none surely fails up to {knee.most:.3g} times; the search "
+            f"ends there: {knee.most_because}."
         )
     else:
         text = (
@@ -126,7 +127,18 @@ def _knee(found: CapacityAnswer) -> Section:
             f"{', '.join(knee.failing) or 'not settled which'}. Busiest there: "
             f"{words.label(knee.limiting, {})}."
         )
-    return Section("How much more can come", text)
+    rows = tuple(
+        (
+            f"{probe.rate:.3g}×",
+            f"{probe.rate * knee.rate_per_s:.3g}",
+            Cell(probe.word, word=probe.word),
+            ", ".join(probe.gates) or words.NOTHING,
+            words.whole(probe.replications),
+        )
+        for probe in knee.probes
+    )
+    columns = ("arrivals", "a second", "gates", "not met, or open", "replications")
+    return Section("How much more can come", text, (Table(columns, rows) if rows else None,))
 
 
 def _drains(found: CapacityAnswer) -> Section:
@@ -163,7 +175,7 @@ def _flips(found: CapacityAnswer) -> Section:
     )
     parts = (
         Text("", flipping) if flipping else None,
-        Text("Searched, and found not to matter by themselves:", rest) if rest else None,
+        Text("Looked at in their whole range, and found not to change it:", rest) if rest else None,
     )
     return Section("Which assumption decides", lead, parts)
 

@@ -125,18 +125,8 @@ def decide(objective: Slo, samples: Sequence[NDArray[np.float64]]) -> tuple[slo.
     share beyond the limit is judged: its interval needs no density and no long tail, and it exists
     also where the percentile itself cannot be printed.
     """
-    beyond, allowed = samples, objective.limit
-    if objective.statistic != intervals.SHARE:
-        rest = 1 - slo.QUANTILES[objective.statistic]
-        allowed = 1 - rest if objective.at_least else rest
-        low_side = objective.at_least
-        beyond = [
-            (sample < objective.limit if low_side else sample > objective.limit).astype(float)
-            for sample in samples
-        ]
-    elif objective.at_least:
-        beyond, allowed = [1 - sample for sample in samples], 1 - objective.limit
-    found = intervals.statistic(beyond, intervals.SHARE)
+    lying, allowed = beyond(objective, samples)
+    found = intervals.statistic(lying, intervals.SHARE)
     if found.low is None or found.high is None:
         return "inconclusive", found.reason
     if found.high <= allowed:
@@ -145,6 +135,23 @@ def decide(objective: Slo, samples: Sequence[NDArray[np.float64]]) -> tuple[slo.
         return "fail", ""
     span = f"{found.low:.2%} to {found.high:.2%}"
     return "inconclusive", f"{span} lie beyond the limit, {allowed:.2%} may: run more replications"
+
+
+def beyond(
+    objective: Slo, samples: Sequence[NDArray[np.float64]]
+) -> tuple[list[NDArray[np.float64]], float]:
+    """1 for every value that lies beyond the objective's limit, else 0, and the share that may."""
+    if objective.statistic != intervals.SHARE:
+        rest = 1 - slo.QUANTILES[objective.statistic]
+        allowed = 1 - rest if objective.at_least else rest
+        low_side = objective.at_least
+        return [
+            (sample < objective.limit if low_side else sample > objective.limit).astype(float)
+            for sample in samples
+        ], allowed
+    if objective.at_least:
+        return [1 - sample for sample in samples], 1 - objective.limit
+    return list(samples), objective.limit
 
 
 def seeds(scenario_seed: int, first: int, last: int) -> list[int]:

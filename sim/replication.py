@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fewseconds import chance
-from fewseconds.plan import Plan, plan
+from fewseconds.plan import HOUR_US, Plan, plan
 from fewseconds.scenario import Scenario
 from sim import engines
 from sim.summary import MEASURES
@@ -102,7 +102,7 @@ def read(case: Case, seed: int) -> Reading:
 
 def uses(summary: Summary, window: Window) -> dict[str, Use]:
     """Every station's use within the window."""
-    hours, length_us = window.hours, window.length_us
+    hours, length_us = window.hours, window.walked_us
     return {
         name: Use(
             servers=use.servers,
@@ -126,7 +126,7 @@ def rows(case: Case, seed: int) -> Plan:
     same and take minutes.
     """
     scenario = msgspec.structs.replace(case.scenario, stations={}, steps={}, slo=(), fault=())
-    table = _table(_Hashed(scenario), seed, case.window)
+    table = _walked(_Hashed(scenario), seed, case.window)
     consumers = table["consumer"].to_numpy()
     if case.rate < 1:
         people = round(case.scenario.consumers * case.rate)
@@ -155,6 +155,16 @@ def _neighbours(table: pa.Table, seed: int, number: int) -> pa.Table:
     return table
 
 
+def _walked(planned: _Hashed, seed: int, window: Window) -> pa.Table:
+    """The rows of the window; whole hours are kept, because searches walk many parts of one."""
+    from_us, until_us = window.walked_from_us, window.walked_until_us
+    hours = from_us // HOUR_US * HOUR_US, -(-until_us // HOUR_US) * HOUR_US
+    table = _table(planned, seed, *hours)
+    starts = table["intended_start_us"].to_numpy()
+    first, last = (int(row) for row in starts.searchsorted([from_us, until_us]))
+    return table.slice(first, last - first)
+
+
 class _Hashed:
     """A scenario that can be looked up: equal when its digest is."""
 
@@ -169,8 +179,8 @@ class _Hashed:
 
 
 @functools.lru_cache(maxsize=PLANS_KEPT)
-def _table(planned: _Hashed, seed: int, window: Window) -> pa.Table:
+def _table(planned: _Hashed, seed: int, from_us: int, until_us: int) -> pa.Table:
     whole = plan(planned.scenario, seed)
-    first, last = whole.starts_us.searchsorted([window.walked_from_us, window.walked_until_us])
+    first, last = whole.starts_us.searchsorted([from_us, until_us])
     # Taken, not sliced: a slice would keep the whole month in memory.
     return whole.table.take(np.arange(first, last))

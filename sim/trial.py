@@ -9,6 +9,7 @@ import msgspec
 from fewseconds import slo
 from sim import replication
 from sim.experiments import Study
+from sim.intervals import REPLICATIONS_MIN
 from sim.replication import Case
 
 if TYPE_CHECKING:
@@ -37,35 +38,55 @@ class Trial:
         self.walks = 0
         self._known: dict[str, Study] = {}
 
-    def studies(
-        self, variants: Sequence[Scenario], rate: float = 1.0, replications: int | None = None
-    ) -> list[Study]:
-        """The variants, each replicated; those walked before are looked up."""
+    def case(self, variant: Scenario, rate: float = 1.0) -> Case:
+        """A variant at so many times its arrivals; at many times, of a part of the window."""
+        within = self.window if variant.arrivals.file else self.window.at_rate(rate)
+        return Case(variant, within, rate, self.engine)
+
+    def walked(self, cases: Sequence[Case], replications: int | None = None) -> list[Study]:
+        """The cases with so many replications (all, if not given), walked at once.
+
+        Replications that were walked before are not walked again.
+        """
         seeds = self.seeds[:replications]
-        cases = [Case(one, self.window, rate, self.engine) for one in variants]
-        keys = [f"{case.key} {len(seeds)}" for case in cases]
-        missing = {k: c for k, c in zip(keys, cases, strict=True) if k not in self._known}
-        tasks = [(case, seed) for seed in seeds for case in missing.values()]
-        readings = iter(self.workers.map(replication.read, tasks))
-        for key, case in missing.items():
-            self._known[key] = Study(case)
-        for _ in seeds:
-            for key in missing:
-                self._known[key].readings.append(next(readings))
+        studies = [self._known.setdefault(case.key, Study(case)) for case in cases]
+        wanting = list({id(study): study for study in studies}.values())
+        # Seed by seed, because variants under one seed share their plan.
+        tasks = [
+            (study, seed)
+            for place, seed in enumerate(seeds)
+            for study in wanting
+            if len(study.readings) <= place
+        ]
+        readings = self.workers.map(replication.read, [(one.case, seed) for one, seed in tasks])
+        for (study, _), reading in zip(tasks, readings, strict=True):
+            study.readings.append(reading)
         self.walks += len(tasks)
-        return [self._known[key] for key in keys]
+        return studies
+
+    def settled(self, cases: Sequence[Case]) -> list[Study]:
+        """The cases with as many replications as settle their gates, at most all.
+
+        A word that is beyond doubt after three replications stays; where it is open the others are
+        walked. With two looks at 95 % each, one word in twenty may be wrong, not one in forty.
+        """
+        first = self.walked(cases, REPLICATIONS_MIN)
+        unsettled = [one.case for one in first if word(one) == "inconclusive"]
+        self.walked(unsettled)
+        return first
+
+    def words(self, cases: Sequence[Case]) -> list[slo.Word]:
+        """Pass if every gate is met beyond doubt, fail if one surely is not."""
+        return [word(study) for study in self.settled(cases)]
 
     def study(self, variant: Scenario, rate: float = 1.0) -> Study:
-        """One variant, replicated."""
-        return self.studies([variant], rate)[0]
+        """One variant with all replications."""
+        return self.walked([self.case(variant, rate)])[0]
 
-    def word(self, variant: Scenario, rate: float = 1.0) -> slo.Word:
-        """Pass if every gate is met beyond doubt, fail if one surely is not."""
-        return slo.overall(self.study(variant, rate).verdicts())
 
-    def meets(self, variant: Scenario, rate: float = 1.0) -> bool:
-        """Whether every gate is met beyond doubt."""
-        return self.word(variant, rate) == "pass"
+def word(study: Study) -> slo.Word:
+    """What the gates come to."""
+    return slo.overall(study.verdicts())
 
 
 def with_servers(scenario: Scenario, servers: Mapping[str, int]) -> Scenario:

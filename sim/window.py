@@ -18,6 +18,11 @@ WARM_UP_US: Final = HOUR_US
 """Walked before the judged hours, so that these do not begin with empty queues."""
 SETTLE_US: Final = 600_000_000
 """Arrivals go on so long after the judged hours, so that their last journeys meet company."""
+WHOLE_UP_TO: Final = 2.0
+"""Up to so many times the arrivals the whole hour is walked."""
+PART_US: Final = HOUR_US // 10
+PART_WARM_UP_US: Final = 600_000_000
+PART_SETTLE_US: Final = 120_000_000
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -32,13 +37,34 @@ class Window(msgspec.Struct, frozen=True):
 
     @property
     def hours(self) -> slice:
-        """Its place in arrays by hour."""
-        return slice(self.from_us // HOUR_US, self.until_us // HOUR_US)
+        """Its place in arrays by hour: the whole hours that it touches."""
+        return slice(self.from_us // HOUR_US, -(-self.until_us // HOUR_US))
 
     @property
     def length_us(self) -> int:
         """How long it is."""
         return self.until_us - self.from_us
+
+    @property
+    def walked_us(self) -> int:
+        """How much of its :attr:`hours` is walked: all of it, unless it is a part of an hour."""
+        touched = self.hours
+        from_us = max(int(touched.start) * HOUR_US, self.walked_from_us)
+        return min(int(touched.stop) * HOUR_US, self.walked_until_us) - from_us
+
+    def at_rate(self, rate: float) -> Window:
+        """A part of it that is enough at ``rate`` times its arrivals; windows of one hour only.
+
+        Arrivals come evenly within an hour, so a part has the hour's own rate, and so many times
+        the arrivals make as many journeys in as many times less. A tenth of the hour at the least:
+        with the ten minutes before it, two per cent too many build up a queue of twelve seconds.
+        """
+        if self.length_us != HOUR_US or rate <= WHOLE_UP_TO:
+            return self
+        from_us = self.from_us + PART_WARM_UP_US
+        until_us = from_us + max(round(HOUR_US / rate), PART_US)
+        text = f"{(until_us - from_us) // 60_000_000} minutes of {self.text}"
+        return Window(from_us, until_us, self.from_us, until_us + PART_SETTLE_US, text)
 
     def day(self, first_day: dt.date) -> dt.date:
         """The day it begins on."""

@@ -18,12 +18,12 @@ import pytest
 
 from fewseconds.errors import UsageError
 from sim import answer as answers
-from sim import capacity, drain, experiments, flips, intervals, purchases, window
+from sim import capacity, drain, experiments, flips, intervals, purchases, search, window
 from sim.trial import Trial, with_servers
 from sim.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from fewseconds.scenario import Scenario
@@ -127,29 +127,56 @@ def test_the_search_finds_the_least_number_from_anywhere(true: int, begin: int) 
     """Galloping up or down and halving end at the first number that meets, in a few looks."""
     looks: list[int] = []
 
-    def meets(servers: int) -> bool:
-        looks.append(servers)
-        return servers >= true
+    def meet(asked: Sequence[int]) -> list[bool]:
+        looks.extend(asked)
+        return [servers >= true for servers in asked]
 
-    assert capacity.least(meets, begin) == true
+    assert search.in_step([search.least(begin)], meet) == [true]
     assert len(looks) == len(set(looks))
     assert len(looks) <= 2 * math.log2(max(true, begin) + 1) + 3
 
 
 @pytest.mark.parametrize("true", [0.2, 0.9, 1.5, 7.0])
-def test_the_edge_of_the_rate_is_found_to_a_tenth(true: float) -> None:
-    """Doubling and halving close in on the rate at which it stops to hold."""
-    low, high = capacity.edge(lambda rate: rate <= true)
+@pytest.mark.parametrize("begin", [0.1, 1.0, 15.0])
+def test_the_edge_of_the_rate_is_found_to_a_tenth(true: float, begin: float) -> None:
+    """Striding out and halving close in on the rate at which it stops to hold, from anywhere."""
+
+    def edge(holds: Callable[[float], bool]) -> tuple[float, float | None]:
+        asking = [search.edge(begin, 1 / 16, 16.0, 1.1)]
+        return search.in_step(asking, lambda rates: [holds(rate) for rate in rates])[0]
+
+    low, high = edge(lambda rate: rate <= true)
     assert high is not None
-    assert low <= true < high <= capacity.KNEE_WIDTH * low
-    assert capacity.edge(lambda _: True) == (16.0, None)
-    assert capacity.edge(lambda _: False)[0] == 0.0
+    assert low <= true < high <= 1.1 * low
+    assert edge(lambda _: True) == (16.0, None)
+    assert edge(lambda _: False) == (0.0, 1 / 16)
+
+
+def test_searches_in_step_find_what_each_finds_alone() -> None:
+    """Searches of different lengths walk side by side, and the last one alone to its end."""
+    wanted = {"a": 3, "b": 40, "c": 1}
+    rounds: list[int] = []
+
+    def meet(asked: Sequence[tuple[str, int]]) -> list[bool]:
+        rounds.append(len(asked))
+        return [servers >= wanted[name] for name, servers in asked]
+
+    asking = [search.about(name, search.least(5)) for name in wanted]
+    assert search.in_step(asking, meet) == [3, 40, 1]
+    assert rounds[0] == 3
+    assert rounds[-1] == 1
+
+
+def flips_of(scenario: Scenario) -> list[flips.Flip]:
+    """The flips of a scenario whose gates hold, without a search for servers or arrivals."""
+    held = capacity.Capacity("pass", (), (), "", "", None, "")
+    return flips.flips(trial(scenario), held, silent)
 
 
 def test_a_flip_point_is_the_one_worked_out_by_hand(city: Callable[..., Scenario]) -> None:
     """With ample servers the gate of 75 s breaks when 30 s become 65, and 10 s become 45."""
     ample = with_servers(city(limit=75.0), {"clerk": 500, "till": 500})
-    found = {flip.station: flip for flip in flips.flips(trial(ample), silent)}
+    found = {flip.station: flip for flip in flips_of(ample)}
     assert found["clerk"].before == "pass"
     assert found["clerk"].factor == pytest.approx(65 / 30, rel=0.05)
     assert found["till"].factor == pytest.approx(4.5, rel=0.05)
@@ -160,9 +187,11 @@ def test_a_flip_point_is_the_one_worked_out_by_hand(city: Callable[..., Scenario
 def test_an_assumption_that_cannot_matter_is_said_not_to(city: Callable[..., Scenario]) -> None:
     """A limit of an hour is not broken by ten times the work at stations that never queue."""
     ample = with_servers(city(limit=3600.0), {"clerk": 500, "till": 500})
-    for flip in flips.flips(trial(ample), silent):
+    found = flips_of(ample)
+    assert {flip.station for flip in found} >= {"clerk", "till"}
+    for flip in found:
         assert flip.factor is None
-        assert "no flip up to ×10" in flip.sentence
+        assert "does not matter from" in flip.sentence
 
 
 def test_an_outage_drains_as_fast_as_the_theory_says(city: Callable[..., Scenario]) -> None:
