@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 PERSON_WAIT_MAX_S: Final = 600.0
 """assumption: people stand in line for ten minutes on average before one says it is too long."""
 
+PART_FELT: Final = 6.0
+"""What nobody could overlook is looked for in a part of the window."""
+
 
 class Need(msgspec.Struct, frozen=True):
     """One station: what it has, what it carries and what it needs."""
@@ -184,7 +187,7 @@ def _felt(trial: Trial, ample: Scenario, names: Sequence[str]) -> set[str]:
             ),
         )  # fmt: skip
         variant = msgspec.structs.replace(ample, stations={**ample.stations, name: stuck})
-        cases.append(trial.case(variant))
+        cases.append(trial.case(variant, part=PART_FELT))
     studies = trial.walked(cases, REPLICATIONS_MIN)
     return {name for name, study in zip(names, studies, strict=True) if word(study) != "pass"}
 

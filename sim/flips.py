@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from sim.replication import Case
     from sim.trial import Trial
 
+SCREENED: Final = 6.0
+"""Screening walks the part of the window that would do at so many times the arrivals."""
+TESTED: Final = 2.5
+"""Tests walk more of it, with replications."""
 WIDTH: Final = 1.05
 """Either end of a flip point is known to 5 %."""
 NEAR: Final = 0.5
@@ -96,7 +100,7 @@ def flips(trial: Trial, found: Capacity, say: Say) -> list[Flip]:
         return []
     scenario = trial.scenario
     say("screening assumptions", 0.0)
-    base = trial.walked([trial.case(scenario)], 1)[0]
+    base = trial.walked([trial.case(scenario, part=SCREENED)], 1)[0]
     uses = base.readings[0].uses
     listed = [one for one in assumptions(scenario) if not one.station or uses[one.station].visits]
     screened = _screened(trial, base, listed, before)
@@ -117,7 +121,7 @@ def _screened(
 ) -> list[_Screened]:
     """Both ends of every assumption, one walk each."""
     ends = [(one, factor) for one in listed for factor in one.ends if factor != 1]
-    studies = trial.walked([trial.case(one.at(factor)) for one, factor in ends], 1)
+    studies = trial.walked([trial.case(one.at(factor), part=SCREENED) for one, factor in ends], 1)
     at_rest = tuple(_gates(base))
     found = []
     for (one, factor), study in zip(ends, studies, strict=True):
@@ -150,7 +154,9 @@ def _searched(trial: Trial, near: Sequence[_Screened], before: slo.Word) -> list
     seen: dict[tuple[int, float], Study] = {}
 
     def walked(asked: Sequence[tuple[int, float]]) -> list[Study]:
-        cases: list[Case] = [trial.case(near[n].assumption.at(factor)) for n, factor in asked]
+        cases: list[Case] = [
+            trial.case(near[n].assumption.at(factor), part=TESTED) for n, factor in asked
+        ]
         studies = trial.settled(cases)
         seen.update(zip(asked, studies, strict=True))
         return studies

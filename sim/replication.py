@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fewseconds import chance
-from fewseconds.plan import HOUR_US, Plan, plan
+from fewseconds.plan import Plan, plan
 from fewseconds.scenario import Scenario
 from sim import engines
 from sim.summary import MEASURES
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 CELL_US: Final = 600_000_000
+SQUEEZED_CELL_US: Final = 60_000_000
 NEIGHBOUR_BITS: Final = 33
 """Numbers of journeys stay below this many bits (``sim.ready.rank`` has 38 for them)."""
 PLANS_KEPT: Final = 24
@@ -126,43 +127,53 @@ def rows(case: Case, seed: int) -> Plan:
     same and take minutes.
     """
     scenario = msgspec.structs.replace(case.scenario, stations={}, steps={}, slo=(), fault=())
-    table = _walked(_Hashed(scenario), seed, case.window)
+    window = case.window
+    walked = (window.walked_from_us, window.walked_until_us)
+    table = _table(_Hashed(scenario), seed, *(window.squeezed or walked))
+    rate, cell_us = case.rate, CELL_US
+    if window.squeezed is not None:
+        table, part = _squeezed(table, window.squeezed, walked)
+        rate, cell_us = rate * part, SQUEEZED_CELL_US
     consumers = table["consumer"].to_numpy()
-    if case.rate < 1:
-        people = round(case.scenario.consumers * case.rate)
+    if rate < 1:
+        people = round(case.scenario.consumers * rate)
         table = table.filter(pa.array(consumers < people))
-    elif case.rate > 1:
+    elif rate > 1:
         copies = [table]
-        for number in range(1, math.ceil(case.rate)):
+        for number in range(1, math.ceil(rate)):
             luck = chance.uniform(seed, chance.stream("neighbour"), consumers, number)
-            present = luck < chance.threshold(min(case.rate - number, 1.0))
-            copies.append(_neighbours(table.filter(pa.array(present)), seed, number))
+            present = luck < chance.threshold(min(rate - number, 1.0))
+            copies.append(_neighbours(table.filter(pa.array(present)), seed, number, cell_us))
         together = pa.concat_tables(copies)
         starts, ids = (together[n].to_numpy() for n in ("intended_start_us", "journey_id"))
         table = together.take(np.lexsort((ids, starts)))
     return Plan(case.scenario, seed, table)
 
 
-def _neighbours(table: pa.Table, seed: int, number: int) -> pa.Table:
-    """The same rows for other people, each at another moment of its ten minutes."""
+def _neighbours(table: pa.Table, seed: int, number: int, cell_us: int) -> pa.Table:
+    """The same rows for other people, each at another moment of its ``cell_us``."""
     ids = table["journey_id"].to_numpy() + (number << NEIGHBOUR_BITS)
     luck = chance.uniform(seed, chance.stream("neighbour", "moment"), ids, 1)
-    cell = table["intended_start_us"].to_numpy() // CELL_US
-    starts = cell * CELL_US + (luck * CELL_US >> 32)
-    for name, values in (("journey_id", ids), ("bill", ids), ("intended_start_us", starts)):
+    cell = table["intended_start_us"].to_numpy() // cell_us
+    table = _at(table, cell * cell_us + (luck * cell_us >> 32))
+    for name, values in (("journey_id", ids), ("bill", ids)):
         place = table.schema.get_field_index(name)
         table = table.set_column(place, table.schema.field(name), pa.array(values, pa.int64()))
     return table
 
 
-def _walked(planned: _Hashed, seed: int, window: Window) -> pa.Table:
-    """The rows of the window; whole hours are kept, because searches walk many parts of one."""
-    from_us, until_us = window.walked_from_us, window.walked_until_us
-    hours = from_us // HOUR_US * HOUR_US, -(-until_us // HOUR_US) * HOUR_US
-    table = _table(planned, seed, *hours)
-    starts = table["intended_start_us"].to_numpy()
-    first, last = (int(row) for row in starts.searchsorted([from_us, until_us]))
-    return table.slice(first, last - first)
+def _squeezed(
+    table: pa.Table, hour: tuple[int, int], walked: tuple[int, int]
+) -> tuple[pa.Table, float]:
+    """The hour's people, all within ``walked``, and which part of the hour that is."""
+    length_us, part_us = hour[1] - hour[0], walked[1] - walked[0]
+    since_us = table["intended_start_us"].to_numpy() - hour[0]
+    return _at(table, walked[0] + since_us * part_us // length_us), part_us / length_us
+
+
+def _at(table: pa.Table, starts_us: NDArray[np.int64]) -> pa.Table:
+    place = table.schema.get_field_index("intended_start_us")
+    return table.set_column(place, table.schema.field(place), pa.array(starts_us, pa.int64()))
 
 
 class _Hashed:

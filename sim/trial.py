@@ -38,9 +38,13 @@ class Trial:
         self.walks = 0
         self._known: dict[str, Study] = {}
 
-    def case(self, variant: Scenario, rate: float = 1.0) -> Case:
-        """A variant at so many times its arrivals; at many times, of a part of the window."""
-        within = self.window if variant.arrivals.file else self.window.at_rate(rate)
+    def case(self, variant: Scenario, rate: float = 1.0, part: float = 1.0) -> Case:
+        """A variant at so many times its arrivals; at many times, of a part of the window.
+
+        ``part`` takes a smaller part: that which would do at so many times the arrivals.
+        """
+        real = bool(variant.arrivals.file)
+        within = self.window if real else self.window.at_rate(rate * part)
         return Case(variant, within, rate, self.engine)
 
     def walked(self, cases: Sequence[Case], replications: int | None = None) -> list[Study]:

@@ -14,15 +14,16 @@ from fewseconds.plan import DAY_US, HOUR_US, plan
 if TYPE_CHECKING:
     from fewseconds.scenario import Scenario
 
-WARM_UP_US: Final = HOUR_US
-"""Walked before the judged hours, so that these do not begin with empty queues."""
-SETTLE_US: Final = 600_000_000
+WARM_UP_US: Final = 1_200_000_000
+"""Walked before the judged hours, so that these do not begin with empty queues: twenty minutes,
+four times what the longest status checks take."""
+SETTLE_US: Final = 300_000_000
 """Arrivals go on so long after the judged hours, so that their last journeys meet company."""
 WHOLE_UP_TO: Final = 2.0
 """Up to so many times the arrivals the whole hour is walked."""
 PART_US: Final = HOUR_US // 10
-PART_WARM_UP_US: Final = 600_000_000
-PART_SETTLE_US: Final = 120_000_000
+PART_WARM_UP_US: Final = 300_000_000
+PART_SETTLE_US: Final = 60_000_000
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -34,6 +35,8 @@ class Window(msgspec.Struct, frozen=True):
     walked_until_us: int
     text: str
     """The window in words, for every answer that rests on it."""
+    squeezed: tuple[int, int] | None = None
+    """The hour whose people come within the walked stretch; None if that has people of its own."""
 
     @property
     def hours(self) -> slice:
@@ -55,16 +58,18 @@ class Window(msgspec.Struct, frozen=True):
     def at_rate(self, rate: float) -> Window:
         """A part of it that is enough at ``rate`` times its arrivals; windows of one hour only.
 
-        Arrivals come evenly within an hour, so a part has the hour's own rate, and so many times
-        the arrivals make as many journeys in as many times less. A tenth of the hour at the least:
-        with the ten minutes before it, two per cent too many build up a queue of twelve seconds.
+        Arrivals come evenly within an hour, so a part has the hour's own rate. All people of the
+        hour come within the part, and fewer of them stand for many, so that what is known about
+        the mix of ways does not become less. A tenth of the hour is judged at the least: with the
+        five minutes before it, three per cent too many build up a queue of 15 seconds.
         """
         if self.length_us != HOUR_US or rate <= WHOLE_UP_TO:
             return self
         from_us = self.from_us + PART_WARM_UP_US
         until_us = from_us + max(round(HOUR_US / rate), PART_US)
         text = f"{(until_us - from_us) // 60_000_000} minutes of {self.text}"
-        return Window(from_us, until_us, self.from_us, until_us + PART_SETTLE_US, text)
+        hour = (self.from_us, self.until_us)
+        return Window(from_us, until_us, self.from_us, until_us + PART_SETTLE_US, text, hour)
 
     def day(self, first_day: dt.date) -> dt.date:
         """The day it begins on."""

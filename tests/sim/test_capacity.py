@@ -113,6 +113,20 @@ def test_the_knee_is_where_the_bottleneck_is_full(found: capacity.Capacity) -> N
     assert knee.rate_per_s == pytest.approx(ARRIVALS / 3600)
 
 
+def test_a_city_that_cannot_break_anything_ends_the_search_in_words(
+    city: Callable[..., Scenario],
+) -> None:
+    """Where nothing fails up to the last rate that is looked at, the answer says why it is last."""
+    ample = with_servers(city(), {"clerk": 500, "till": 500})
+    found = capacity.capacity(trial(ample, replications=3), silent)
+    knee = found.knee
+    assert knee is not None
+    assert (knee.low, knee.high, knee.most) == (16.0, None, 16.0)
+    assert f"16 times the arrivals are sustained, where {knee.most_because}" in answers.sentence(
+        found
+    )
+
+
 def test_a_gate_that_servers_cannot_help_is_said(city: Callable[..., Scenario]) -> None:
     """Forty seconds of work never fit into thirty, however many there are to do it."""
     found = capacity.capacity(trial(city(limit=30.0)), silent)
@@ -170,7 +184,7 @@ def test_searches_in_step_find_what_each_finds_alone() -> None:
 def flips_of(scenario: Scenario) -> list[flips.Flip]:
     """The flips of a scenario whose gates hold, without a search for servers or arrivals."""
     held = capacity.Capacity("pass", (), (), "", "", None, "")
-    return flips.flips(trial(scenario), held, silent)
+    return flips.flips(trial(scenario, replications=3), held, silent)
 
 
 def test_a_flip_point_is_the_one_worked_out_by_hand(city: Callable[..., Scenario]) -> None:

@@ -106,7 +106,7 @@ def test_a_warm_up_is_walked_but_not_judged() -> None:
     reading = replication.read(Case(scenario, found), scenario.seed)
     hour = (starts >= found.from_us) & (starts < found.until_us)
     assert reading.judged == hour.sum()
-    assert reading.walked > 1.5 * reading.judged
+    assert reading.walked > 1.2 * reading.judged
     by_hour = np.bincount(starts // 3_600_000_000)
     assert by_hour.max() == reading.judged
     assert len(reading.samples["error_rate"]) == reading.judged
@@ -205,3 +205,21 @@ def test_results_come_in_order_from_processes() -> None:
     tasks: list[tuple[Any, ...]] = [(number,) for number in range(20)]
     assert Workers(2).map(abs, tasks, heard.append) == list(range(20))
     assert heard == list(range(1, 21))
+
+
+@pytest.mark.parametrize("rate", [1.0, 4.0, 20.0])
+def test_a_part_of_the_hour_has_its_rate_and_its_people(rate: float) -> None:
+    """Twelve minutes at so many times the arrivals hold as many of every kind as an hour does."""
+    scenario = scenario_file.load("due_date_evening", {"consumers": 40_000})
+    whole = window.busiest(scenario)
+    part = whole.at_rate(10.0)
+    hour = replication.rows(Case(scenario, whole), 3).window(whole.from_us, whole.until_us)
+    found = replication.rows(Case(scenario, part, rate), 3)
+    length = (part.walked_until_us - part.walked_from_us) / whole.length_us
+    assert length == pytest.approx(0.2)
+    assert len(found) == pytest.approx(rate * length * len(hour), rel=0.1)
+    assert (np.diff(found.starts_us) >= 0).all()
+    assert part.walked_from_us <= found.starts_us[0]
+    assert found.starts_us[-1] < part.walked_until_us
+    mixes = [np.bincount(one.codes("kind"), minlength=6) / len(one) for one in (hour, found)]
+    assert np.abs(mixes[0] - mixes[1]).max() < 0.05
