@@ -105,7 +105,7 @@ def _generator(record: Record) -> Iterator[str]:
         kept = record.generator
         yield (
             f"Load generator: {words.whole(kept.started)} of {words.whole(kept.intended)} journeys "
-            f"started, {kept.dropped} dropped, {kept.late} late, lag p99 "
+            f"started, {kept.dropped} dropped, {kept.late} of {kept.steps} steps late, lag p99 "
             f"{words.seconds(kept.lag_ms_p99 / 1000)}."
         )
         yield ""

@@ -31,8 +31,10 @@ class Generator(msgspec.Struct, frozen=True):
 
     intended: int
     started: int
+    steps: int
+    """Steps that should have begun when the step before them ended."""
     late: int
-    """Journeys of which a step began more than ``validity.LATE_MS`` too late."""
+    """Those of them that began more than ``promise.LATE_MS`` too late."""
     dropped: int
     lag_ms_p50: float
     lag_ms_p99: float

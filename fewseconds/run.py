@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from fewseconds.scenario import Scenario
     from sim.simulated import Simulated
 
@@ -171,8 +174,10 @@ def run(
     measured, summary, troubles = stage.measure()
     simulated, around = stage.virtual()
     say("auditing the ledger", 0.0)
-    evidence, facts, valid = _evidence(stage, measured, summary, troubles, simulated)
-    verdicts = _verdicts(stage, evidence, valid, simulated, around)
+    evidence = _evidence(stage, measured, simulated)
+    samples = _samples(stage, evidence)
+    facts, valid = _kept(stage, measured, summary, troubles, samples)
+    verdicts = _verdicts(stage, samples, valid, simulated, around)
     found = checks.all_checks(
         stage.whole, evidence, summary.misreads if summary else None
     ) + _audit(stage.folder, troubles)
@@ -223,55 +228,68 @@ def around_window(whole: Plan, window_us: tuple[int, int], journeys_max: int) ->
     return Plan(whole.scenario, whole.seed, whole.table.slice(begin, count))
 
 
-def _evidence(
-    stage: Stage,
-    measured: pl.DataFrame,
-    summary: LoadSummary | None,
-    troubles: list[str],
-    simulated: Simulated,
-) -> tuple[Evidence, Generator | None, slo.Validity]:
+def _evidence(stage: Stage, measured: pl.DataFrame, simulated: Simulated) -> Evidence:
     client = measured.filter(pl.col("observer") == "client")
-    server = measured.filter(pl.col("observer") == "server")
-    walked = measures.journeys(client, stage.window)
-    facts, valid = None, slo.Validity(valid=False, reasons=tuple(troubles))
-    if summary is not None:
-        facts = validity.generator(stage.scenario, client, server, msgspec.structs.asdict(summary))
-        mocked = [name for name, s in stage.scenario.stations.items() if s.role == "mocked"]
-        judged = validity.validity(facts, server.filter(pl.col("station").is_in(mocked)).height)
-        valid = slo.Validity(not troubles and judged.valid, (*troubles, *judged.reasons))
     virtual = measures.frame(simulated.outcomes).filter(
         pl.col("journey_id").is_in(stage.window.table["journey_id"].to_pylist())
     )
     strip = stage.folder / "strip"
-    evidence = Evidence(
+    return Evidence(
         plan=stage.window,
         measured=measured,
-        measured_journeys=walked,
+        measured_journeys=measures.journeys(client, stage.window),
         simulated=virtual,
         simulated_journeys=measures.journeys(virtual, stage.window),
         strip=strip if (strip / "strip.json").exists() else None,
     )
-    return evidence, facts, valid
+
+
+def _plain(scenario: Scenario) -> list[str]:
+    """Measures that one journey alone can be judged by."""
+    return sorted({str(one.measure) for one in scenario.slo} - {"faster_than_portal"})
+
+
+def _samples(stage: Stage, evidence: Evidence) -> dict[str, NDArray[np.float64]]:
+    unmeasured = stage.wish.real.unmeasured() if stage.wish.real else ()
+    return {
+        name: measures.samples(name, evidence.measured_journeys, evidence.measured)
+        for name in _plain(stage.scenario)
+        if name not in unmeasured
+    }
+
+
+def _kept(
+    stage: Stage,
+    measured: pl.DataFrame,
+    summary: LoadSummary | None,
+    troubles: list[str],
+    real: dict[str, NDArray[np.float64]],
+) -> tuple[Generator | None, slo.Validity]:
+    if summary is None:
+        return None, slo.Validity(valid=False, reasons=tuple(troubles))
+    scenario = stage.scenario
+    client = measured.filter(pl.col("observer") == "client")
+    server = measured.filter(pl.col("observer") == "server")
+    facts = validity.generator(scenario, client, server, msgspec.structs.asdict(summary))
+    mocked = [name for name, s in scenario.stations.items() if s.role == "mocked"]
+    visits = server.filter(pl.col("station").is_in(mocked)).height
+    return facts, validity.before(scenario.slo, real, facts, visits, troubles)
 
 
 def _verdicts(
-    stage: Stage, evidence: Evidence, valid: slo.Validity, simulated: Simulated, around: Plan
+    stage: Stage,
+    real: dict[str, NDArray[np.float64]],
+    valid: slo.Validity,
+    simulated: Simulated,
+    around: Plan,
 ) -> list[slo.Verdict]:
-    names: set[str] = {objective.measure for objective in stage.scenario.slo}
-    plain = sorted(names - {"faster_than_portal"})
     rows = measures.frame(simulated.outcomes)
     walked = measures.journeys(rows, around)
-    virtual = {name: measures.samples(name, walked, rows) for name in plain}
-    if "faster_than_portal" in names:
+    virtual = {name: measures.samples(name, walked, rows) for name in _plain(stage.scenario)}
+    if any(one.measure == "faster_than_portal" for one in stage.scenario.slo):
         virtual["faster_than_portal"] = pairs(around).faster
-    unmeasured = stage.wish.real.unmeasured() if stage.wish.real else ()
-    measured = {
-        name: measures.samples(name, evidence.measured_journeys, evidence.measured)
-        for name in plain
-        if name not in unmeasured
-    }
     return [
-        *slo.judge_all(stage.scenario.slo, "measured", measured, valid),
+        *slo.judge_all(stage.scenario.slo, "measured", real, valid),
         *slo.judge_all(stage.scenario.slo, "simulated", virtual, slo.Validity(valid=True)),
     ]
 

@@ -20,6 +20,8 @@ SUB_BITS: Final = 11
 HALF: Final = 1 << (SUB_BITS - 1)
 LONGEST_US: Final = 1 << 40
 """Twelve days; what takes longer is counted as this long."""
+FEW: Final = 2000
+"""Up to so many values are counted one by one rather than by going through all cells."""
 CELLS: Final = (40 - SUB_BITS + 3) * HALF
 
 
@@ -52,7 +54,10 @@ class Histogram:
         """Count a batch of durations (int64 µs, any length)."""
         values = np.frombuffer(values_us, np.int64) if isinstance(values_us, array) else values_us
         if len(values):
-            self.counts += np.bincount(cells(values), minlength=CELLS)
+            if len(values) < FEW:
+                np.add.at(self.counts, cells(values), 1)
+            else:
+                self.counts += np.bincount(cells(values), minlength=CELLS)
             self.max_us = max(self.max_us, int(values.max()))
             self.sum_us += int(values.sum())
 

@@ -168,6 +168,7 @@ class Generator(LocustProcess):
             token=token,
             outcomes=str(self.folder / "outcomes"),
             summary=str(self.summary),
+            seen=str(self.folder / "load.seen.msgpack"),
             strip=str(self.folder / "strip"),
             client=client,
             decoding=decoding,

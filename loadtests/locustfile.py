@@ -7,6 +7,7 @@ a worker on another host wrote down is sent back.
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import tempfile
@@ -26,6 +27,8 @@ from fewseconds.scenario import Scenario
 from loadtests import crew
 from loadtests.client import Client, transport
 from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
+from loadtests.journey_recorder import JourneyRecorder, JourneyReport
+from loadtests.journey_recorder import together as whole
 from loadtests.onlookers import Onlookers
 from loadtests.scans import Printed, Scans
 from loadtests.spec import SPEC_VARIABLE, Clock, LoadSpec, LoadSummary, read_spec, together
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from loadtests.notes import Notes
 
 PARENT_LOOK_S = 1.0
+TURN_S = 1.0
 
 
 class Anchor(User):
@@ -65,6 +69,7 @@ class Share(msgspec.Struct, frozen=True):
     """Its file of outcomes, from another host only …"""
     acknowledgements: bytes = b""
     """… and what its payers were told."""
+    seen: JourneyReport = JourneyReport()
 
 
 class Journeys:
@@ -127,6 +132,8 @@ class Journeys:
             plan, self._clock, clients, self._scans, self._writer, spec.token,
             told=self._told, outside=spec.outside,
         )  # fmt: skip
+        self._recorder = JourneyRecorder(spec.window_us[0])
+        self._world.onlookers += (self._recorder,)
         if spec.telemetry.notes:
             self._take_notes(scenario, spec.seed)
         self._scans.wait_until_ahead((spec.window_us[1] - spec.window_us[0]) / 1e6)
@@ -147,11 +154,16 @@ class Journeys:
         if self._notes is not None:
             self._notes.counts = dispatcher.counts
             self._notes.keep_up()
+        # What is there now stays; the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        turning = gevent.spawn(self._turn)
         try:
             cpu_s, wall_s = time.process_time(), time.monotonic()
             dispatcher.run()
             cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
         finally:
+            turning.kill()
             if self._notes is not None:
                 self._notes.close()
             scans.close()
@@ -169,10 +181,16 @@ class Journeys:
             misreads=scans.misreads,
             typed=scans.typed,
         )
+        seen = self._recorder.report()
         if self._here:
-            return msgspec.msgpack.encode(Share(summary, b""))
+            return msgspec.msgpack.encode(Share(summary, b"", seen=seen))
         said = heard.read_bytes() if heard.exists() else b""
-        return msgspec.msgpack.encode(Share(summary, written.read_bytes(), said))
+        return msgspec.msgpack.encode(Share(summary, written.read_bytes(), said, seen))
+
+    def _turn(self) -> None:
+        while True:
+            gevent.sleep(TURN_S)
+            self._recorder.turn()
 
     def finish(self, reports: dict[int, bytes], facts: crew.CrewFacts, epoch_us: int) -> None:
         """Put everything where whoever started us looks for it."""
@@ -198,6 +216,8 @@ class Journeys:
                 lost=facts.lost,
                 clock_uncertainty_us=facts.clock_uncertainty_us,
             )
+            seen = whole([share.seen for share in shares.values()])
+            Path(spec.seen).write_bytes(msgspec.msgpack.encode(seen))
             Path(spec.summary).write_bytes(msgspec.json.encode(summary))
 
 

@@ -15,22 +15,20 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from fewseconds import promise
 from fewseconds.errors import HarnessError, UsageError
 from loadtests.histogram import Histogram
 from loadtests.launch import LocustProcess
-from loadtests.recorder import Limit, Report, Second
+from loadtests.recorder import Limit, Report
 from loadtests.schedule import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from loadtests.seconds import Second
+
 PROBE_VARIABLE: Final = "FEWSECONDS_PROBE"
 PROBEFILE: Final = Path(__file__).with_name("probefile.py")
-LAG_MS_P99_MAX: Final = 20.0
-LATE_SHARE_MAX: Final = 0.02
-DROPPED_SHARE_MAX: Final = 0.001
-CPU_SHARE_MAX: Final = 0.85
-LITTLE_SHARE_MAX: Final = 0.02
 QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 
 
@@ -173,7 +171,9 @@ def judge(spec: ProbeSpec, summary: ProbeSummary) -> ProbeResult:
     report = summary.report
     latency, lag = Histogram.unpacked(report.latency), Histogram.unpacked(report.lag)
     lag_us = lag.quantile_us(0.99) or 0.0
-    residual, allowance = little(report)
+    residual, allowance = promise.little(
+        report.in_flight_integral_s, report.in_flight_variance_s2, report.sojourn_s
+    )
     broken = tuple(
         f"{limit.name}: {_shown(latency.quantile_us(limit.share))}, allowed are "
         f"{limit.limit_us / 1000:g} ms"
@@ -182,10 +182,20 @@ def judge(spec: ProbeSpec, summary: ProbeSummary) -> ProbeResult:
     )
     if summary.aborted:
         broken += (f"stopped after limits had been broken for {spec.abort_after_s:g} s",)
-    reasons = (
-        *summary.lost,
-        *_reasons(report, lag_us / 1000, residual, allowance, limited=bool(broken)),
+    kept = promise.Promise(
+        what="requests",
+        intended=report.intended,
+        started=report.started,
+        dropped=report.dropped,
+        begun=report.started,
+        late=report.late,
+        lag_ms_p99=lag_us / 1000,
+        cpu_share=report.cpu_share_max,
+        residual=residual,
+        residual_limit=allowance,
+        failed_anyway=bool(broken),
     )
+    reasons = (*summary.lost, *promise.reasons(kept))
     verdict = "inconclusive" if reasons else "valid"
     if not reasons and spec.limits:
         verdict = "fail" if broken else "pass"
@@ -214,54 +224,6 @@ def judge(spec: ProbeSpec, summary: ProbeSummary) -> ProbeResult:
         aborted=summary.aborted,
         seconds=[_second(second) for second in report.seconds],
     )
-
-
-def little(report: Report) -> tuple[float | None, float | None]:
-    """Residual of Little's law, and its limit: 2 %, or three standard errors of the gauge."""
-    if report.sojourn_s <= 0:
-        return None, None
-    residual = abs(report.in_flight_integral_s - report.sojourn_s) / report.sojourn_s
-    error = math.sqrt(report.in_flight_variance_s2) / report.sojourn_s
-    return residual, max(LITTLE_SHARE_MAX, 3 * error)
-
-
-def _reasons(
-    report: Report,
-    lag_ms: float,
-    residual: float | None,
-    allowance: float | None,
-    *,
-    limited: bool,
-) -> list[str]:
-    found = []
-    advice = "lower the rate, free a processor, or use --processes"
-    if not report.intended:
-        found.append("nothing was intended to start; lengthen the duration or raise the rate")
-    if lag_ms > LAG_MS_P99_MAX:
-        found.append(
-            f"requests left up to {lag_ms:.0f} ms late (99th percentile; at most "
-            f"{LAG_MS_P99_MAX:.0f} ms is allowed); {advice}"
-        )
-    if report.late > LATE_SHARE_MAX * max(report.started, 1):
-        found.append(f"{report.late} of {report.started} requests left over 10 ms late; {advice}")
-    if report.cpu_share_max > CPU_SHARE_MAX:
-        found.append(
-            f"the generator used {report.cpu_share_max:.0%} of a processor (at most "
-            f"{CPU_SHARE_MAX:.0%} is allowed); {advice}"
-        )
-    if residual is not None and allowance is not None and residual > allowance:
-        found.append(
-            f"requests in flight and their sojourns differ by {residual:.1%} (at most "
-            f"{allowance:.1%} is allowed): the clock stood still or answers are missing; run it "
-            "again"
-        )
-    # What is dropped has failed; it takes the right to judge only where it decides nothing.
-    if report.dropped > DROPPED_SHARE_MAX * report.intended and not limited:
-        found.append(
-            f"{report.dropped} of {report.intended} requests were dropped, too many were in "
-            "flight; raise --in-flight-max or lower the rate"
-        )
-    return found
 
 
 def quantiles(histogram: Histogram) -> Latency:

@@ -9,31 +9,11 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from loadtests.histogram import LONGEST_US, Histogram, cells
+from loadtests.histogram import Histogram
+from loadtests.seconds import SECOND_US, Second, Series, joined
 
-SECOND_US: Final = 1_000_000
 LATE_US: Final = 10_000
 """A request that leaves this much later than intended is late."""
-
-
-class Second(msgspec.Struct):
-    """What ended within one second of the schedule, on the grid of :mod:`loadtests.histogram`."""
-
-    second: int
-    cells: list[int]
-    counts: list[int]
-    never: int = 0
-
-    def histogram(self) -> Histogram:
-        """The same as a histogram; its maximum is not known."""
-        histogram = Histogram()
-        histogram.counts[self.cells] = self.counts
-        histogram.never, histogram.max_us = self.never, LONGEST_US
-        return histogram
-
-    def share_above(self, limit_us: int) -> float:
-        """See :meth:`loadtests.histogram.Histogram.share_above`."""
-        return self.histogram().share_above(limit_us)
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -84,7 +64,7 @@ class Recorder:
         self._latency, self._lag, self._sent = Histogram(), Histogram(), Histogram()
         self._buffers = [array("q") for _ in range(4)]
         self.outcomes: Counter[str] = Counter()
-        self.seconds: dict[int, Second] = {}
+        self._seconds = Series()
         self.dropped = self.late = self.begun = 0
         self.sojourn_us = 0
 
@@ -113,13 +93,7 @@ class Recorder:
     def _never(self, when_us: int) -> None:
         self._latency.never += 1
         self._sent.never += 1
-        self._second(when_us // SECOND_US).never += 1
-
-    def _second(self, number: int) -> Second:
-        found = self.seconds.get(number)
-        if found is None:
-            found = self.seconds[number] = Second(number, [], [])
-        return found
+        self._seconds.at(when_us // SECOND_US).never += 1
 
     def turn(self) -> None:
         """Put on the grid what has been noted since the last time."""
@@ -129,16 +103,14 @@ class Recorder:
         self._sent.add(sent)
         self._lag.add(lag)
         self.late += int((lag > LATE_US).sum())
-        numbers = when // SECOND_US
-        for number in np.unique(numbers):
-            second = self._second(int(number))
-            _add(second, cells(latency[numbers == number]))
+        self._seconds.add(when, latency)
+        self._seconds.put_aside()
 
     def broken(self, limits: list[Limit]) -> bool:
         """Whether what ended in the latest second breaks a limit by itself."""
-        if not limits or not self.seconds:
+        if not limits or not self._seconds.open:
             return False
-        latest = self.seconds[max(self.seconds)]
+        latest = self._seconds.open[max(self._seconds.open)]
         return any(latest.share_above(limit.limit_us) > 1 - limit.share for limit in limits)
 
     def report(self) -> Report:
@@ -154,24 +126,16 @@ class Recorder:
             latency=self._latency.packed(),
             lag=self._lag.packed(),
             sent=self._sent.packed(),
-            seconds=[self.seconds[number] for number in sorted(self.seconds)],
+            seconds=self._seconds.all(),
             sojourn_s=self.sojourn_us / 1e6,
             begun=self.begun,
         )
-
-
-def _add(second: Second, found: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> None:
-    together = Counter(dict(zip(second.cells, second.counts, strict=True)))
-    used, counts = np.unique(found, return_counts=True)
-    together.update(dict(zip(used.tolist(), counts.tolist(), strict=True)))
-    second.cells, second.counts = list(together), list(together.values())
 
 
 def merged(reports: list[Report]) -> Report:
     """What several workers did and saw together; nothing is averaged and nothing rounded."""
     total = Report(outcomes={}, seconds=[])
     histograms = {name: Histogram() for name in ("latency", "lag", "sent")}
-    seconds: dict[int, Second] = {}
     for report in reports:
         for name in ADDED:
             setattr(total, name, getattr(total, name) + getattr(report, name))
@@ -181,13 +145,9 @@ def merged(reports: list[Report]) -> Report:
             total.outcomes[outcome] = total.outcomes.get(outcome, 0) + count
         for name, histogram in histograms.items():
             histogram.merge(Histogram.unpacked(getattr(report, name)))
-        for one in report.seconds:
-            second = seconds.setdefault(one.second, Second(one.second, [], []))
-            second.never += one.never
-            _add(second, np.repeat(np.array(one.cells, np.int64), one.counts))
     for name, histogram in histograms.items():
         setattr(total, name, histogram.packed())
-    total.seconds = [seconds[number] for number in sorted(seconds)]
+    total.seconds = joined([report.seconds for report in reports])
     return total
 
 

@@ -5,7 +5,9 @@ counted. A step passes or fails by a test on the share of requests that are too 
 follow each other and are alike, so the share is taken in batches of time and its mean is tested
 with Student's t over the batches (the method of batch means; Law, Simulation Modeling and
 Analysis, 5th ed., section 9.5.3). A step that is neither clearly good nor clearly bad is measured
-again, longer; one that stays undecided is decided by its share and called so among the steps.
+again, longer; one that stays undecided is decided by its share and called so among the steps. One
+that the generator spoilt is measured again as it was, a few times; only if each of them was clearly
+too slow all the same, it counts.
 """
 
 from __future__ import annotations
@@ -17,20 +19,23 @@ import msgspec
 import numpy as np
 import scipy.stats
 
-from fewseconds.errors import HarnessError, UsageError
+from fewseconds.errors import UsageError
 from loadtests.schedule import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from loadtests.probe import ProbeResult, ProbeSpec
-    from loadtests.recorder import Limit, Second
+    from loadtests.recorder import Limit
+    from loadtests.seconds import Second
 
 BATCHES, BATCHES_MIN = 10, 5
 CONFIDENCE: Final = 0.95
 GROWTH: Final = 1.6
 LONGER: Final = 2.0
 EXTENSIONS_MAX: Final = 1
+RETRIES_MAX: Final = 3
+"""How often a step is measured again that the generator spoilt."""
 STEPS_MAX: Final = 40
 Word = Literal["pass", "fail", "undecided", "inconclusive"]
 
@@ -83,7 +88,7 @@ def judged(seconds: list[Second], limit: Limit, skipped: int) -> tuple[Word, flo
     rows = [
         (one.share_above(limit.limit_us) * total, total)
         for one in seconds
-        if one.second >= skipped and (total := sum(one.counts) + one.never)
+        if one.second >= skipped and (total := one.total)
     ]
     if len(rows) < BATCHES_MIN:
         message = f"search: {len(rows)} seconds are too few to test; lengthen --step"
@@ -129,6 +134,7 @@ class Search:
             raise UsageError(message)
         self.spec, self.base, self._probe, self._say = spec, base, probe, say
         self.steps: list[Step] = []
+        self._trouble = ""
 
     def run(self) -> Found:
         """Ramp up to the first rate that fails, then halve the distance again and again."""
@@ -137,7 +143,7 @@ class Search:
         while hi == math.inf and lo < spec.rate_to and len(self.steps) < STEPS_MAX:
             word = self._step(rate)
             if word == "inconclusive":
-                return self._answer(lo, hi, "the generator could not keep its promise; see reasons")
+                return self._answer(lo, hi, self._trouble)
             if word == "pass":
                 lo, rate = rate, min(rate * GROWTH, spec.rate_to)
             else:
@@ -148,27 +154,31 @@ class Search:
             middle = (lo + hi) / 2
             word = self._step(middle)
             if word == "inconclusive":
-                return self._answer(lo, hi, "the generator could not keep its promise; see reasons")
+                return self._answer(lo, hi, self._trouble)
             lo, hi = (middle, hi) if word == "pass" else (lo, middle)
         return self._answer(lo, hi, "")
 
     def _step(self, rate: float) -> Word:
         """Measure a rate until it is decided; what stays undecided is judged by its share."""
-        length_s = self.spec.step_s
-        for extension in range(EXTENSIONS_MAX + 1):
-            self._say(f"{rate:.0f} requests/s", len(self.steps) / STEPS_MAX)
-            step = self._measured(rate, length_s)
+        length_s, extensions, spoilt = self.spec.step_s, 0, []
+        while True:
+            self._say(f"{rate:.0f} requests/s", min(len(self.steps) / STEPS_MAX, 1.0))
+            step, seen = self._measured(rate, length_s)
             self.steps.append(step)
-            if step.word != "undecided" or extension == EXTENSIONS_MAX:
+            if step.word == "inconclusive":
+                spoilt.append(seen)
+                if len(spoilt) > RETRIES_MAX:
+                    return "fail" if set(spoilt) == {"fail"} else "inconclusive"
+            elif step.word == "undecided" and extensions < EXTENSIONS_MAX:
+                extensions, length_s = extensions + 1, length_s * LONGER
+            else:
                 break
-            length_s *= LONGER
-        else:  # pragma: no cover - the loop always breaks
-            raise HarnessError
         if step.word == "undecided":
             return "pass" if step.too_slow_share <= 1 - self.base.limits[0].share else "fail"
         return step.word
 
-    def _measured(self, rate: float, length_s: float) -> Step:
+    def _measured(self, rate: float, length_s: float) -> tuple[Step, Word]:
+        """One probe: what it counts as, and what its requests alone say."""
         spec, limit = self.spec, self.base.limits[0]
         order = msgspec.structs.replace(
             self.base,
@@ -178,14 +188,20 @@ class Search:
             seed=None if self.base.seed is None else self.base.seed + len(self.steps),
         )
         result, seconds = self._probe(order)
-        word, share, low, high = judged(seconds, limit, math.ceil(spec.settle_s))
-        if result.verdict == "inconclusive" and word != "fail":
+        seen, share, low, high = judged(seconds, limit, math.ceil(spec.settle_s))
+        word = seen
+        if result.verdict == "inconclusive":
             word = "inconclusive"
+            self._trouble = (
+                f"{rate:.0f} requests/s: {RETRIES_MAX + 1} times the generator could not keep its "
+                f"promise, at last because {'; '.join(result.reasons)}"
+            )
         observed = getattr(result.latency_ms, limit.name)
-        return Step(
+        step = Step(
             rate=rate, word=word, too_slow_share=share, low=low, high=high, seconds=length_s,
             observed_ms=observed,
         )  # fmt: skip
+        return step, seen
 
     def _answer(self, lo: float, hi: float, reason: str) -> Found:
         verdict: Literal["pass", "fail", "inconclusive"] = "pass" if lo else "fail"

@@ -71,6 +71,8 @@ class LoadSpec(msgspec.Struct, frozen=True):
     outcomes: str
     summary: str
     """Where the generator writes its :class:`LoadSummary` at the end."""
+    seen: str
+    """Where it writes its ``journey_recorder.JourneyReport`` before."""
     strip: str
     strip_count: int = 12
     client: str = "lean"

@@ -103,8 +103,8 @@ RECORD = json.dumps({
 
 
 TO_ITS_END = Generator(
-    intended=1, started=1, late=1, dropped=0, lag_ms_p50=60.0, lag_ms_p99=60.0, lag_ms_max=60.0,
-    littles_law_residual=0.0, littles_law_limit=0.02, cpu_share=0.1, overruns=0,
+    intended=1, started=1, steps=1, late=1, dropped=0, lag_ms_p50=60.0, lag_ms_p99=60.0,
+    lag_ms_max=60.0, littles_law_residual=0.0, littles_law_limit=0.02, cpu_share=0.1, overruns=0,
 )  # fmt: skip
 """What the generator says of itself when a run went to its end."""
 

@@ -109,7 +109,7 @@ def record(**changes: Any) -> Record:  # noqa: ANN401 - any field
         verdicts=(verdict("machine time", "pass", gate=True),),
         validity=Validity(valid=True),
         checks=(Check("money is conserved", passed=True, checked=12),),
-        generator=Generator(300, 299, 2, 1, 0.4, 3.2, 7.0, None, None, 0.08, 3),
+        generator=Generator(300, 299, 2000, 2, 1, 0.4, 3.2, 7.0, None, None, 0.08, 3),
         measured_journeys=300,
         simulated_journeys=600,
         simulated_wall_s=0.1,

@@ -64,14 +64,20 @@ def judged(client: pl.DataFrame, summary: dict[str, float], visits: int = 0) -> 
     return validity.validity(facts, visits)
 
 
+def little(client: pl.DataFrame, summary: dict[str, float]) -> tuple[float | None, float | None]:
+    """Residual of Little's law and its limit, of a run."""
+    facts = validity.generator(SCENARIO, client, frame(), summary)
+    return facts.littles_law_residual, facts.littles_law_limit
+
+
 def test_a_run_that_kept_its_promise_is_valid() -> None:
     """Everything on time, all rows there, the gauge right: valid, with nothing to say."""
     client = orderly(50)
     assert judged(client, counted(50, in_flight_integral_s=100.0)) == Validity(valid=True)
 
 
-def test_the_lag_of_a_journey_is_its_worst() -> None:
-    """Of every journey the latest step counts, and the quantiles are values that occurred."""
+def test_lags_are_those_of_steps() -> None:
+    """Every step counts, the quantiles are values that occurred, and 10 ms are not late yet."""
     client = frame(
         row(1, "open_app", 0, S, late_us=7 * MS),
         row(1, "resolve", S, 2 * S, late_us=20 * MS),
@@ -80,9 +86,11 @@ def test_the_lag_of_a_journey_is_its_worst() -> None:
         row(3, "resolve", S, 2 * S, late_us=60 * MS),
     )
     facts = validity.generator(SCENARIO, client, frame(), counted(3))
-    assert facts.lag_ms_p50 == 20.0
+    assert facts.steps == 5
+    assert facts.lag_ms_p50 == 7.0
     assert facts.lag_ms_p99 == facts.lag_ms_max == 60.0
-    assert facts.late == 1
+    assert facts.late == 2
+    assert sorted(validity.journey_lags_ms(SCENARIO, client).tolist()) == [3.0, 20.0, 60.0]
 
 
 def test_waits_of_the_scenario_are_no_lag() -> None:
@@ -100,10 +108,10 @@ def test_waits_of_the_scenario_are_no_lag() -> None:
     assert (facts.lag_ms_max, facts.late) == (0.0, 0)
 
 
-@pytest.mark.parametrize(("late", "valid"), [(0, True), (5, True), (6, False), (100, False)])
-def test_a_twentieth_of_the_journeys_may_be_late(late: int, valid: bool) -> None:  # noqa: FBT001
-    """Up to five of a hundred journeys may have a step that begins over 50 ms late."""
-    client = orderly(100, late_ms=60, late=late)
+@pytest.mark.parametrize(("late", "valid"), [(0, True), (10, True), (11, False), (100, False)])
+def test_a_twentieth_of_the_steps_may_be_late(late: int, valid: bool) -> None:  # noqa: FBT001
+    """Up to ten of two hundred steps may begin over 10 ms late."""
+    client = orderly(100, late_ms=11, late=late)
     found = judged(client, counted(100, in_flight_integral_s=200.0))
     assert found.valid is valid
     assert all("late" in reason and "free a processor" in reason for reason in found.reasons)
@@ -111,18 +119,18 @@ def test_a_twentieth_of_the_journeys_may_be_late(late: int, valid: bool) -> None
 
 
 def test_a_step_on_the_edge_is_not_late() -> None:
-    """Exactly 50 ms is not late yet, however many journeys have it."""
-    client = orderly(100, late_ms=50, late=100)
+    """Exactly 10 ms is not late yet, however many steps have it."""
+    client = orderly(100, late_ms=10, late=100)
     assert judged(client, counted(100, in_flight_integral_s=200.0)).valid
 
 
-@pytest.mark.parametrize(("late", "valid"), [(1, True), (2, False)])
+@pytest.mark.parametrize(("late", "valid"), [(2, True), (3, False)])
 def test_the_hundredth_part_may_not_be_very_late(late: int, valid: bool) -> None:  # noqa: FBT001
-    """Two of a hundred journeys beyond 100 ms are too many, one is not."""
-    client = orderly(100, late_ms=101, late=late)
+    """Three of two hundred steps beyond 20 ms are too many, two are not."""
+    client = orderly(100, late_ms=21, late=late)
     found = judged(client, counted(100, in_flight_integral_s=200.0))
     assert found.valid is valid
-    assert valid or "101 ms late" in found.reasons[0]
+    assert valid or "21 ms late" in found.reasons[0]
 
 
 def test_rows_that_are_missing_make_the_run_inconclusive() -> None:
@@ -144,7 +152,7 @@ def test_littles_law_compares_sums() -> None:
         row(2, "open_app", 100 * MS, 400 * MS),
         row(3, "open_app", 900 * MS, 900 * MS, outcome="dropped"),
     )
-    residual, limit = validity.little(client, counted(3, in_flight_integral_s=1.1))
+    residual, limit = little(client, counted(3, in_flight_integral_s=1.1))
     assert residual == pytest.approx(0.1)
     # Three standard errors of two sojourns on a grid of 0.1 s, each of variance 0.1² / 6.
     assert limit == pytest.approx(3 * math.sqrt(2 * 0.1**2 / 6))
@@ -153,7 +161,7 @@ def test_littles_law_compares_sums() -> None:
 def test_the_limit_of_littles_law_is_never_below_two_percent() -> None:
     """With very many journeys the grid no longer matters and 2 % are allowed."""
     client = orderly(2000)
-    residual, limit = validity.little(client, counted(2000, in_flight_integral_s=4079.0))
+    residual, limit = little(client, counted(2000, in_flight_integral_s=4079.0))
     assert limit == 0.02
     assert residual is not None
     assert residual < 0.02
@@ -174,9 +182,7 @@ def test_a_right_gauge_stays_below_the_limit() -> None:
             row(number, "pay", round(first * S), round(last * S))
             for number, (first, last) in enumerate(zip(begin, end, strict=True))
         ]
-        residual, limit = validity.little(
-            frame(*rows), counted(30, in_flight_integral_s=integral_s)
-        )
+        residual, limit = little(frame(*rows), counted(30, in_flight_integral_s=integral_s))
         assert residual is not None
         assert limit is not None
         beyond += residual > limit
@@ -185,7 +191,7 @@ def test_a_right_gauge_stays_below_the_limit() -> None:
 
 def test_without_journeys_nothing_is_compared() -> None:
     """A run of which no row is left has no residual, and is not valid either."""
-    residual, limit = validity.little(frame(), counted(0))
+    residual, limit = little(frame(), counted(0))
     assert (residual, limit) == (None, None)
     assert not judged(frame(), counted(50, started=0)).valid
     found = judged(frame(), counted(50, in_flight_integral_s=100.0))
@@ -193,20 +199,43 @@ def test_without_journeys_nothing_is_compared() -> None:
 
 
 def test_journeys_that_were_never_started_are_told() -> None:
-    """What was neither started nor dropped is named; what was dropped is not lost."""
+    """What was neither started nor dropped is named."""
     client = orderly(50)
-    lost = judged(client, counted(60, started=50, dropped=4, in_flight_integral_s=100.0))
+    lost = judged(client, counted(56, started=50, in_flight_integral_s=100.0))
     assert lost.reasons == ("6 journeys were never started; see load.log",)
-    assert judged(client, counted(60, started=50, dropped=10, in_flight_integral_s=100.0)).valid
+
+
+def test_what_is_dropped_counts_unless_it_decides_nothing() -> None:
+    """Above one in a thousand, drops spoil the run, but not where an objective is broken anyway."""
+    client = orderly(50)
+    summary = counted(60, started=50, dropped=10, in_flight_integral_s=100.0)
+    (reason,) = judged(client, summary).reasons
+    assert reason.startswith("10 of 60 journeys were dropped")
+    facts = validity.generator(SCENARIO, client, frame(), summary)
+    assert validity.validity(facts, 0, failed_anyway=True).valid
+    few = counted(10_050, started=10_040, dropped=10, in_flight_integral_s=100.0)
+    assert judged(client, few).valid
+
+
+def test_parts_of_a_run_add_up_to_the_whole() -> None:
+    """Journeys looked at in groups say what all of them together say."""
+    client = orderly(40, late_ms=30, late=7)
+    summary = counted(40, in_flight_integral_s=80.0)
+    parts = [
+        validity.seen(SCENARIO, client.filter(pl.col("journey_id") % 3 == group), frame())
+        for group in range(3)
+    ]
+    assert validity.kept(parts, summary) == validity.generator(SCENARIO, client, frame(), summary)
 
 
 def test_a_generator_out_of_breath_is_inconclusive() -> None:
-    """Above four fifths of a processor, what is measured is the generator."""
+    """Above 85 % of a processor, what is measured is the generator."""
     client = orderly(50)
     summary = counted(50, in_flight_integral_s=100.0)
-    assert judged(client, summary | {"cpu_s": 8.0}).valid
-    found = judged(client, summary | {"cpu_s": 8.1})
-    assert found.reasons == ("the generator used 81% of a processor; lower the rate",)
+    assert judged(client, summary | {"cpu_s": 8.5}).valid
+    (reason,) = judged(client, summary | {"cpu_s": 8.6}).reasons
+    assert reason.startswith("the generator used 86% of a processor")
+    assert "lower the rate" in reason
 
 
 def test_mocked_parties_may_not_take_longer_than_they_stand_for() -> None:
@@ -228,7 +257,7 @@ def test_mocked_parties_may_not_take_longer_than_they_stand_for() -> None:
 def test_every_reason_is_told_at_once() -> None:
     """A run with everything wrong says everything, each with what to do."""
     facts = Generator(
-        intended=100, started=90, late=50, dropped=0, lag_ms_p50=60.0, lag_ms_p99=500.0,
+        intended=100, started=90, steps=90, late=50, dropped=0, lag_ms_p50=60.0, lag_ms_p99=500.0,
         lag_ms_max=900.0, littles_law_residual=0.5, littles_law_limit=0.02, cpu_share=0.99,
         overruns=50,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from loadtests.probe import ProbeResult, ProbeSpec, allowed, judge, sent
 from loadtests.search import Found, Search, SearchSpec
 
 if TYPE_CHECKING:
-    from loadtests.recorder import Second
+    from loadtests.seconds import Second
 
 
 class SearchWish(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,10 +15,10 @@ from fewseconds.errors import UsageError
 from loadtests.probe import ProbeSpec
 from loadtests.recorder import Limit, Recorder
 from loadtests.schedule import starts_us
-from loadtests.search import Search, SearchSpec, judged
+from loadtests.search import RETRIES_MAX, Search, SearchSpec, judged
 
 if TYPE_CHECKING:
-    from loadtests.recorder import Second
+    from loadtests.seconds import Second
 
 SERVERS, SERVICE_S, LIMIT_S = 4, 0.02, 0.12
 LIMIT = Limit("p95", 0.95, round(LIMIT_S * 1e6))
@@ -46,9 +46,10 @@ def station(order: ProbeSpec) -> tuple[Any, list[Second]]:
             end_s = max(heapq.heappop(free), due_us / 1e6) + work_s
             heapq.heappush(free, end_s)
             recorder.ended(int(due_us), int(due_us), round(end_s * 1e6), "ok")
-    recorder.turn()
-    seconds = [recorder.seconds[number] for number in sorted(recorder.seconds)]
-    return SimpleNamespace(verdict="valid", latency_ms=SimpleNamespace(p95=1.0)), seconds
+    seconds = recorder.report().seconds
+    return SimpleNamespace(
+        verdict="valid", reasons=(), latency_ms=SimpleNamespace(p95=1.0)
+    ), seconds
 
 
 def searched(seed: int, **more: Any) -> Any:  # noqa: ANN401
@@ -102,16 +103,47 @@ def test_a_server_that_bears_nothing_fails() -> None:
 
 
 def test_a_generator_that_cannot_follow_ends_the_search() -> None:
-    """A step that is inconclusive is no evidence, neither for nor against."""
+    """A step that stays inconclusive is no evidence; it is tried a bounded number of times."""
+    asked = []
 
     def tired(order: ProbeSpec) -> tuple[Any, list[Second]]:
+        asked.append(order)
         result, seconds = station(order)
-        result.verdict = "inconclusive"
+        result.verdict, result.reasons = "inconclusive", ("late by a second",)
         return result, seconds
 
     base = ProbeSpec(url="", stages=[], limits=[LIMIT], seed=1)
     found = Search(SearchSpec(rate_from=20, rate_to=50), base, tired, lambda *_: None).run()
-    assert (found.verdict, found.lo, len(found.steps)) == ("inconclusive", None, 1)
+    assert found.verdict == "inconclusive"
+    assert len(asked) == 1 + RETRIES_MAX
+    assert "late by a second" in found.reason
+    assert {step.word for step in found.steps} == {"inconclusive"}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_generator_that_is_late_now_and_then_finds_the_knee_all_the_same(seed: int) -> None:
+    """Every third step is inconclusive and measured again; the knee is still within 5 %."""
+    asked = 0
+
+    def now_and_then(order: ProbeSpec) -> tuple[Any, list[Second]]:
+        nonlocal asked
+        asked += 1
+        result, seconds = station(order)
+        if asked % 3 == 0:
+            # What a generator that stood still sees is no good either way.
+            result.verdict, result.reasons = "inconclusive", ("stood still",)
+            for second in seconds:
+                second.never += second.total
+        return result, seconds
+
+    base = ProbeSpec(url="", stages=[], seed=seed, limits=[LIMIT])
+    spec = SearchSpec(rate_from=20, rate_to=190, step_s=60)
+    found = Search(spec, base, now_and_then, lambda *_: None).run()
+    assert found.verdict == "pass"
+    assert found.lo is not None
+    assert found.hi is not None
+    assert (found.lo + found.hi) / 2 == pytest.approx(KNEE, rel=0.05)
+    assert "inconclusive" in {step.word for step in found.steps}
 
 
 def test_what_makes_no_sense_is_refused() -> None:

@@ -172,7 +172,7 @@ class Workshop:
             verdicts=judged,
             validity=validity,
             checks=(Check("money is conserved", passed=True, checked=12),),
-            generator=Generator(9, 9, 0, 0, 0.4, 3.2, 7.0, 0.01, 0.05, 0.08, 3),
+            generator=Generator(9, 9, 60, 0, 0, 0.4, 3.2, 7.0, 0.01, 0.05, 0.08, 3),
             measured_journeys=len(seen.plan),
             simulated_journeys=len(seen.plan),
             simulated_wall_s=0.1,

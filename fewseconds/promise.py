@@ -1,0 +1,129 @@
+"""What a load generator promises, and the limits within which it has kept its word.
+
+One place for probes and journeys alike: beyond any of these limits a measurement says more about
+the generator than about the system, and nothing is concluded from it. Each reason says what to do.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LATE_MS: Final = 10.0
+"""What begins this much later than it should is late. Latency runs from the intended start, so the
+lag is charged to the system all the same."""
+LATE_SHARE_MAX: Final = 0.05
+LAG_MS_P99_MAX: Final = 20.0
+"""A fiftieth of the shortest limit that people feel, a second."""
+DROPPED_SHARE_MAX: Final = 0.001
+CPU_SHARE_MAX: Final = 0.85
+"""Above it a single-threaded event loop queues: at 85 % of M/D/1 the wait is 2.8 services."""
+LITTLE_SHARE_MAX: Final = 0.02
+OVERRUN_MS: Final = 20.0
+"""A mocked visit this much longer than its draw is an overrun: scheduling jitter is below it."""
+OVERRUN_SHARE_MAX: Final = 0.05
+ADVICE: Final = "lower the rate, free a processor, or use --processes"
+
+
+class Promise(msgspec.Struct, frozen=True, kw_only=True):
+    """What was to be done, and how it went; what is not known stays at its default."""
+
+    what: str
+    """What is started: ``requests`` or ``journeys``."""
+    intended: int
+    started: int
+    dropped: int
+    begun: int
+    """What can be late: requests, or steps of journeys."""
+    late: int
+    lag_ms_p99: float
+    cpu_share: float
+    residual: float | None = None
+    """Of Little's law; None where nothing ended."""
+    residual_limit: float | None = None
+    visits: int = 0
+    """Of mocked parties."""
+    overruns: int = 0
+    failed_anyway: bool = False
+    """What is dropped has failed: it takes the right to judge only where it decides nothing."""
+
+
+def residual_limit(standard_error: float) -> float:
+    """The larger of 2 % and three standard errors of the gauge, as shares of the sojourns."""
+    return max(LITTLE_SHARE_MAX, 3 * standard_error)
+
+
+def little(
+    integral_s: float, variance_s2: float, sojourn_s: float
+) -> tuple[float | None, float | None]:
+    """Residual of Little's law and its limit; None of nothing.
+
+    The time integral of what a gauge saw in flight must equal the sum of the sojourns; the variance
+    is that of the integral.
+    """
+    if sojourn_s <= 0:
+        return None, None
+    residual = abs(integral_s - sojourn_s) / sojourn_s
+    return residual, residual_limit(math.sqrt(variance_s2) / sojourn_s)
+
+
+def reasons(kept: Promise) -> tuple[str, ...]:
+    """Why nothing can be concluded, and what to do, one sentence each; empty if all is well."""
+    return (*_not_started(kept), *_late(kept), *_wrong(kept))
+
+
+def _not_started(kept: Promise) -> Iterator[str]:
+    if not kept.intended:
+        yield "nothing was intended to start; lengthen the duration or raise the rate"
+    lost = kept.intended - kept.started - kept.dropped
+    if lost > 0:
+        yield f"{lost} {kept.what} were never started; see load.log"
+    if kept.dropped > DROPPED_SHARE_MAX * kept.intended and not kept.failed_anyway:
+        yield (
+            f"{kept.dropped} of {kept.intended} {kept.what} were dropped, too many were in flight; "
+            "raise --in-flight-max or lower the rate"
+        )
+
+
+def _late(kept: Promise) -> Iterator[str]:
+    noun = "requests" if kept.what == "requests" else "steps"
+    if kept.lag_ms_p99 > LAG_MS_P99_MAX:
+        yield (
+            f"{noun} began up to {kept.lag_ms_p99:.0f} ms late (99th percentile; at most "
+            f"{LAG_MS_P99_MAX:.0f} ms is allowed); {ADVICE}"
+        )
+    if kept.late > LATE_SHARE_MAX * max(kept.begun, 1):
+        yield (
+            f"{kept.late} of {kept.begun} {noun} began over {LATE_MS:.0f} ms late (at most "
+            f"{LATE_SHARE_MAX:.0%} are allowed); {ADVICE}"
+        )
+    if kept.cpu_share > CPU_SHARE_MAX:
+        yield (
+            f"the generator used {kept.cpu_share:.0%} of a processor (at most {CPU_SHARE_MAX:.0%} "
+            f"is allowed); {ADVICE}"
+        )
+
+
+def _wrong(kept: Promise) -> Iterator[str]:
+    if kept.residual is None and kept.started:
+        yield f"{kept.started} {kept.what} were started, but none has an outcome; run it again"
+    if (
+        kept.residual is not None
+        and kept.residual_limit is not None
+        and kept.residual > kept.residual_limit
+    ):
+        yield (
+            f"{kept.what} in flight and their sojourns differ by {kept.residual:.1%} (at most "
+            f"{kept.residual_limit:.1%} is allowed): outcomes are missing or the clock stood "
+            "still; run it again"
+        )
+    if kept.visits and kept.overruns > OVERRUN_SHARE_MAX * kept.visits:
+        yield (
+            f"{kept.overruns} of {kept.visits} visits of mocked parties took over "
+            f"{OVERRUN_MS:.0f} ms longer than the time they stand for; free a processor"
+        )
