@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fewseconds.bucket import Bucket
@@ -24,10 +23,11 @@ from mock_psp.hours import Hours
 
 if TYPE_CHECKING:
     from fewseconds import station as s
-    from fewseconds.draws import Draws
+    from fewseconds.draws import Draws, Visit
     from fewseconds.outcomes import Writer
     from fewseconds.plan import Traits
     from fewseconds.scenario import Scenario
+    from fewseconds.station import Failure
     from fewseconds.timeline import Phase
     from mock_psp.clock import PlanClock
 
@@ -55,7 +55,15 @@ class Answer(NamedTuple):
     value: Any = None
 
 
+class Lot(NamedTuple):
+    """What a visit has drawn: how long the work takes, and how it fails, if it does."""
+
+    service_us: int
+    failure: Failure | None
+
+
 DONE: Final = Answer(OK)
+_IN_LINE: Final = Answer(UNFINISHED, "in_line")
 NORMAL: Final = 1000
 """Pace of a station that nothing slows down, in thousandths."""
 Turn = asyncio.Future[Answer | None]
@@ -98,6 +106,8 @@ class Station:
         # is what the simulator takes for them, and what a slowed biller has.
         self._pooled = pooled
         self._bucket = Bucket(table.rate_limit)
+        self._known: tuple[Call | None, Lot | None] = None, None
+        """The last lot and whose it was: it is asked for twice in a row."""
         self._busy = 0
         self.ended = [0] * len(OUTCOMES)
         """Visits that have ended, by the number of their outcome."""
@@ -136,13 +146,17 @@ class Station:
         caller has to wait until its own limit.
         """
         clock = self._clock
-        arrived_us = clock.now_us() if arrived_us is None else arrived_us
+        now_us = clock.now_us()
+        arrived_us = now_us if arrived_us is None else arrived_us
         waiting, planned_us = self.waiting, None
         granted_us: int | None = None
         answer = Answer(UNFINISHED)
         try:
-            refusal = await self._enter(call, priority)
-            granted_us = clock.now_us()
+            refusal = self._enter(now_us)
+            if refusal is _IN_LINE:
+                refusal = await self._turn(call, priority)
+                now_us = clock.now_us()
+            granted_us = now_us
             if refusal is not None:
                 answer = refusal
                 return answer
@@ -150,8 +164,7 @@ class Station:
                 pace_milli = self._hours.at(granted_us).pace_milli
                 if self.sleeps or pace_milli != NORMAL:
                     start_us = granted_us if self.servers or self._changes else arrived_us
-                    drawn_us = self._draw(call).service_us(call.journey_id, call.attempt)
-                    planned_us = start_us + scaled(drawn_us, pace_milli, 1)
+                    planned_us = start_us + scaled(self._lot(call).service_us, pace_milli, 1)
                 answer = await self._serve(call, duty, planned_us)
             except Exception:
                 answer = Answer(ERROR, "exception")
@@ -192,20 +205,29 @@ class Station:
             return False
         if self._changes:
             return False
-        draw = self._draw(call)
-        if draw.service_us(call.journey_id, call.attempt) > limit_us:
-            return False
-        failure = draw.failure(call.journey_id, call.attempt)
-        return failure is None or failure.outcome != "timed_out"
+        service_us, failure = self._lot(call)
+        return service_us <= limit_us and (failure is None or failure.outcome != "timed_out")
 
-    def _draw(self, call: Call) -> Any:  # noqa: ANN401 - the draws of a visit
+    def _draw(self, call: Call) -> Visit:
+        """The draws of the visits that a call is one of."""
         return self._draws.visit(call.step, call.leg, self.name, call.traits)
 
-    async def _enter(self, call: Call, priority: int) -> Answer | None:
-        """Come to be served; an answer instead if it never comes to that."""
+    def _lot(self, call: Call) -> Lot:
+        """What a visit has drawn."""
+        known, lot = self._known
+        if known is not call or lot is None:
+            draw = self._draw(call)
+            lot = Lot(
+                draw.service_us(call.journey_id, call.attempt),
+                draw.failure(call.journey_id, call.attempt),
+            )
+            self._known = call, lot
+        return lot
+
+    def _enter(self, now_us: int) -> Answer | None:
+        """Come to be served; an answer instead if it never comes to that, or not at once."""
         if self.in_flight_max is not None and self._busy >= self.in_flight_max:
             return Answer(REJECTED, QUEUE_FULL)
-        now_us = self._clock.now_us()
         phase = self._hours.at(now_us)
         if phase.door == REFUSING:
             return Answer(REJECTED, phase.code)
@@ -218,7 +240,7 @@ class Station:
         limit = self.table.queue_limit
         if limit is not None and self.waiting >= limit:
             return Answer(REJECTED, QUEUE_FULL)
-        return await self._turn(call, priority)
+        return _IN_LINE
 
     async def _turn(self, call: Call, priority: int) -> Answer | None:
         """Wait in line; an answer instead if the turn never comes."""
@@ -301,7 +323,8 @@ class Station:
     def _leave(self) -> None:
         """Hand the server to the next one in line, before the one who leaves moves on."""
         self._busy -= 1
-        self._admit()
+        if any(self._waiting):
+            self._admit()
 
     async def _sleep_until(self, planned_us: int) -> None:
         rest_us = planned_us - self._clock.now_us()
@@ -314,27 +337,21 @@ class Station:
                 await asyncio.sleep(rest_us / 1e6)
 
     async def _serve(self, call: Call, duty: Duty, planned_us: int | None) -> Answer:
-        failure = None
-        if self.table.role == "mocked":
-            failure = self._draw(call).failure(call.journey_id, call.attempt)
+        failure = self._lot(call).failure if self.table.role == "mocked" else None
         lost = failure is not None and failure.outcome == "timed_out"
         answer = DONE
         if failure is not None and not lost:
             answer = Answer(OUTCOMES.index(failure.outcome), failure.code)
         elif duty.do is not None:
-            answer = await _answered(duty.do)
+            result = duty.do()
+            if result is not None:
+                answer = result if isinstance(result, Answer) else (await result or DONE)
         if planned_us is not None:
             await self._sleep_until(planned_us)
         if answer.outcome == OK and duty.done is not None:
-            after = await _answered(duty.done)
-            answer = answer if after is DONE else after
+            result = duty.done()
+            if result is not None:
+                answer = result if isinstance(result, Answer) else (await result or answer)
         if answer.outcome == OK and lost and failure is not None:
             return Answer(TIMED_OUT, failure.code)
         return answer
-
-
-async def _answered(part: Part) -> Answer:
-    result = part()
-    if isawaitable(result):
-        result = await result
-    return result or DONE
