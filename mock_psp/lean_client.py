@@ -7,7 +7,7 @@ for each address, and answers are parsed by httptools.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -15,6 +15,10 @@ import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+LOOKS: Final = 8
+"""How often, while a request may last, it is looked whether it has lasted too long."""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -30,11 +34,12 @@ class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         """Not connected yet."""
         self.transport: asyncio.Transport
-        self.idle_since = 0.0
+        self.since_s = 0.0
+        """When its request was sent, or when it became idle."""
         self.usable = True
         self._answered: asyncio.Future[Reply] | None = None
         self._parts: list[bytes] = []
-        self._parser: Any = None
+        self._parser: Any = httptools.HttpResponseParser(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
@@ -50,7 +55,7 @@ class _Connection(asyncio.Protocol):
         """A part of the answer has come."""
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, AttributeError):
+        except httptools.HttpParserError:
             self.transport.abort()
 
     def on_body(self, body: bytes) -> None:
@@ -60,19 +65,18 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The whole answer is here."""
         parser, answered = self._parser, self._answered
-        if not parser.should_keep_alive():
+        if answered is None or not parser.should_keep_alive():
             self.usable = False
         if answered is not None and not answered.done():
             answered.set_result(Reply(parser.get_status_code(), b"".join(self._parts)))
-
-    async def ask(self, request: bytes) -> Reply:
-        """Send a request and wait for its answer; raises ConnectionError."""
-        self._parser = httptools.HttpResponseParser(self)
         self._parts = []
-        self._answered = asyncio.get_running_loop().create_future()
+
+    async def ask(self, request: bytes, answered: asyncio.Future[Reply]) -> Reply:
+        """Send a request and wait for its answer; raises ConnectionError."""
+        self._answered = answered
         self.transport.write(request)
         try:
-            return await self._answered
+            return await answered
         except asyncio.CancelledError:
             # Its answer would otherwise be taken for that of the next request.
             self.usable = False
@@ -91,6 +95,7 @@ class LeanClient:
         self._idle: dict[str, list[_Connection]] = {}
         self._heads: dict[str, tuple[str, int, str, bytes]] = {}
         self._busy: set[_Connection] = set()
+        self._watch: asyncio.TimerHandle | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         """Post a body; raises TimeoutError, ConnectionError or another OSError."""
@@ -102,17 +107,20 @@ class LeanClient:
         request = b"%b%bcontent-length: %d\r\n\r\n%b" % (
             head, lines.encode("latin-1"), len(body), body,
         )  # fmt: skip
-        connection = await self._connection(host, port, place)
-        self._busy.add(connection)
         loop = asyncio.get_running_loop()
-        alarm = loop.call_later(self._give_up_s, connection.transport.abort)
+        connection = self._kept(place, loop.time())
+        if connection is None:
+            _, connection = await loop.create_connection(_Connection, host, port)
+        connection.since_s = loop.time()
+        self._busy.add(connection)
+        if self._watch is None:
+            self._watch = loop.call_later(self._give_up_s / LOOKS, self._give_up, loop)
         try:
-            reply = await connection.ask(request)
+            reply = await connection.ask(request, loop.create_future())
         finally:
-            alarm.cancel()
             self._busy.discard(connection)
         if connection.usable:
-            connection.idle_since = loop.time()
+            connection.since_s = loop.time()
             self._idle[place].append(connection)
         else:
             connection.transport.close()
@@ -120,6 +128,8 @@ class LeanClient:
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._watch is not None:
+            self._watch.cancel()
         for connections in self._idle.values():
             for connection in connections:
                 connection.transport.close()
@@ -127,18 +137,25 @@ class LeanClient:
             connection.transport.abort()
         self._idle.clear()
 
-    async def _connection(self, host: str, port: int, place: str) -> _Connection:
-        """A connection that is open and unused, a new one if need be."""
-        loop = asyncio.get_running_loop()
+    def _kept(self, place: str, now_s: float) -> _Connection | None:
+        """A connection that is open and unused, if there is one."""
         idle = self._idle.setdefault(place, [])
         while idle:
             # The last one in is the freshest.
             connection = idle.pop()
-            if connection.usable and loop.time() - connection.idle_since < self._idle_s:
+            if connection.usable and now_s - connection.since_s < self._idle_s:
                 return connection
             connection.transport.close()
-        _, connection = await loop.create_connection(_Connection, host, port)
-        return connection
+        return None
+
+    def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Break off what has taken too long; one look at all costs less than an alarm for each."""
+        self._watch = None
+        for connection in self._busy:
+            if loop.time() - connection.since_s >= self._give_up_s:
+                connection.transport.abort()
+        if self._busy:
+            self._watch = loop.call_later(self._give_up_s / LOOKS, self._give_up, loop)
 
 
 def _head(url: str) -> tuple[str, int, str, bytes]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -20,24 +21,22 @@ from mock_psp import database
 from mock_psp import schema as t
 from mock_psp.giving_back import Refunded, give_back
 from mock_psp.posting import Decided, Known, Notice, decide, receipt_number
+from mock_psp.statements import done, found
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fewseconds.contracts import Acknowledged
-    from mock_psp.posting import Conflict
+    from mock_psp.posting import Conflict, Row
 
 BATCH_MAX: Final = 256
 LINGER_S: Final = 0.1
-_CALLBACKS = sa.select(t.callbacks.c.event_id, t.callbacks.c.body_sha256)
-_CALLBACKS = _CALLBACKS.where(t.callbacks.c.event_id.in_(sa.bindparam("events", expanding=True)))
-_PAYMENTS = sa.select(t.payments).where(
-    t.payments.c.transaction_id.in_(sa.bindparam("names", expanding=True))
-    | t.payments.c.rrn.in_(sa.bindparam("references", expanding=True))
-)
-_BILLS = sa.select(t.bills.c.bill_number).where(
-    t.bills.c.bill_number.in_(sa.bindparam("bills", expanding=True))
-)
+_INSERT = {
+    table: sa.insert(table).inline()
+    for table in (
+        t.callbacks, t.payments, t.bills, t.lines, t.receipts, t.outbox, t.refunds, t.alarms,
+    )
+}  # fmt: skip
 _LATE = (
     sa.update(t.payments)
     .where(t.payments.c.transaction_id == sa.bindparam("name"))
@@ -49,10 +48,13 @@ _SENT = (
     .values(sent_us=sa.bindparam("at_us"))
 )
 _UNSENT = (
-    sa.select(t.outbox)
+    sa.select(
+        t.outbox.c.sequence, t.outbox.c.transaction_id, t.outbox.c.phone, t.outbox.c.template_id,
+        t.outbox.c.text, t.outbox.c.trace,
+    )
     .where(t.outbox.c.sent_us.is_(None), t.outbox.c.sequence > sa.bindparam("after"))
     .order_by(t.outbox.c.sequence)
-)
+)  # fmt: skip
 _PAID = sa.select(t.bills.c.transaction_id).where(t.bills.c.bill_number == sa.bindparam("number"))
 _PAYMENT = sa.select(t.payments).where(
     t.payments.c.transaction_id == sa.bindparam("name"), t.payments.c.status != "FAILED"
@@ -64,6 +66,17 @@ _DUE = (
     .where(t.refunds.c.processed_us.is_(None), t.refunds.c.sequence > sa.bindparam("after"))
     .order_by(t.refunds.c.sequence)
 )
+
+
+class Message(NamedTuple):
+    """An SMS of the outbox that nobody has sent."""
+
+    sequence: int
+    transaction_id: str
+    phone: str
+    template_id: str
+    text: str
+    trace: str
 
 
 class Sent(NamedTuple):
@@ -122,14 +135,14 @@ class Ledger:
         """What a question finds that is seldom asked."""
         return self._reader.execute(statement).all()
 
-    def unsent(self, after: int) -> Sequence[sa.Row[Any]]:
+    def unsent(self, after: int) -> list[Message]:
         """Messages of the outbox, later than number ``after``, that nobody has sent."""
-        return self._reader.execute(_UNSENT, {"after": after}).all()
+        return [Message(*row) for row in found(self._reader, _UNSENT, {"after": after})]
 
     def paid_by(self, bill_number: str) -> str | None:
         """The transaction that paid a bill, None while it is open."""
-        found = self._reader.execute(_PAID, {"number": bill_number}).scalar()
-        return None if found is None else str(found)
+        rows = found(self._reader, _PAID, {"number": bill_number})
+        return str(rows[0][0]) if rows else None
 
     def receipt(self, transaction_id: str) -> Receipt | None:
         """The receipt of a payment; None if no money has been posted under that name."""
@@ -220,31 +233,61 @@ def write(connection: sa.Connection, orders: Sequence[Order]) -> list[Any]:
                 late = [{**row, "name": row["transaction_id"]} for row in decided.late]
                 connection.execute(_LATE, late)
             if rows:
-                connection.execute(sa.insert(table), rows)
+                insert(connection, table, rows)
         if messages:
-            connection.execute(_SENT, messages)
+            done(connection, _SENT, messages)
         for place, order in enumerate(orders):
             if isinstance(order, Refunded):
                 answers[place] = give_back(connection, order)
     return answers
 
 
+def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
+    """Add rows to a table."""
+    done(connection, _INSERT[table], rows)
+
+
 def _known(connection: sa.Connection, notices: list[Notice]) -> Known:
     """What the ledger knows about the keys of these callbacks."""
     told = [notice.callback for notice in notices]
-    events = {"events": [callback.event_id for callback in told]}
-    keys = {
-        "names": [callback.transaction_id for callback in told],
-        "references": [callback.rrn for callback in told if callback.rrn],
-    }
-    numbers = {"bills": [callback.bill_number for callback in told]}
-    rows = [dict(row) for row in connection.execute(_PAYMENTS, keys).mappings()]
+    # The last key stands in for those that are missing to a power of two, so that there are few
+    # statements in all.
+    size = 1 << (len(told) - 1).bit_length()
+    names = _keys("n", [callback.transaction_id for callback in told], size)
+    names |= _keys("r", [callback.rrn for callback in told], size)
+    events = _keys("n", [callback.event_id for callback in told], size)
+    numbers = _keys("n", [callback.bill_number for callback in told], size)
+    payments, callbacks, bills = _questions(size)
+    columns = t.payments.c.keys()
+    rows = [dict(zip(columns, row, strict=True)) for row in found(connection, payments, names)]
     return Known(
-        bodies={row[0]: row[1] for row in connection.execute(_CALLBACKS, events)},
+        bodies={row[0]: row[1] for row in found(connection, callbacks, events)},
         payments={row["transaction_id"]: row for row in rows},
         references={row["rrn"]: row["transaction_id"] for row in rows if row["rrn"]},
-        paid=set(connection.execute(_BILLS, numbers).scalars()),
+        paid={row[0] for row in found(connection, bills, numbers)},
     )
+
+
+def _keys(prefix: str, keys: list[str], size: int) -> dict[str, str]:
+    """Values of the parameters of a question about ``size`` keys."""
+    padded = keys + keys[-1:] * (size - len(keys))
+    return {f"{prefix}{place}": key for place, key in enumerate(padded)}
+
+
+@lru_cache
+def _questions(size: int) -> tuple[sa.Select[Any], sa.Select[Any], sa.Select[Any]]:
+    """The questions about payments, callbacks and bills, for so many keys at once."""
+    names = [sa.bindparam(f"n{place}", type_=sa.Text) for place in range(size)]
+    references = [sa.bindparam(f"r{place}", type_=sa.Text) for place in range(size)]
+    payments = sa.select(t.payments).where(
+        t.payments.c.transaction_id.in_(names) | t.payments.c.rrn.in_(references)
+    )
+    callbacks = sa.select(t.callbacks.c.event_id, t.callbacks.c.body_sha256)
+    bills = sa.select(t.bills.c.bill_number)
+    return (
+        payments, callbacks.where(t.callbacks.c.event_id.in_(names)),
+        bills.where(t.bills.c.bill_number.in_(names)),
+    )  # fmt: skip
 
 
 def _alone(connection: sa.Connection, order: Order) -> Any:  # noqa: ANN401 - any answer

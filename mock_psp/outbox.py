@@ -8,7 +8,7 @@ the gateway's answer and the note of it); its reference lets the gateway make on
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -18,9 +18,7 @@ from mock_psp import templates
 from mock_psp.walk import Journey, Walk
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
-
-    from mock_psp.ledger import Ledger
+    from mock_psp.ledger import Ledger, Message
     from mock_psp.outgoing import Outgoing
     from mock_psp.station import Answer, Call
     from mock_psp.world import World
@@ -33,7 +31,7 @@ log = logging.getLogger(__name__)
 class _Parcel(NamedTuple):
     """A message on its way."""
 
-    message: sa.Row[Any]
+    message: Message
     posted_us: int
     """When it was known to be durable."""
 

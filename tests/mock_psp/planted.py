@@ -121,38 +121,26 @@ def signature_of_parsed_body() -> None:
 
 def outbox_after_commit() -> None:
     """B7: the SMS is written down in a second transaction, a little after the payment's."""
-    right = ledger.write
+    write, insert = ledger.write, ledger.insert
+    kept: list[Any] = []
 
-    def write(connection: sa.Connection, orders: Any) -> list[Any]:
-        messages: list[Any] = []
-        insert = sa.insert
+    def without_outbox(connection: sa.Connection, table: sa.Table, rows: Any) -> None:
+        if table is schema.outbox:
+            kept.extend(rows)
+        else:
+            insert(connection, table, rows)
 
-        def without_outbox(table: sa.Table) -> Any:
-            return insert(table if table is not schema.outbox else _kept(connection, messages))
-
-        put(sa, "insert", without_outbox)
-        try:
-            answers = right(connection, orders)
-        finally:
-            put(sa, "insert", insert)
-        if messages:
+    def late(connection: sa.Connection, orders: Any) -> list[Any]:
+        kept.clear()
+        answers = write(connection, orders)
+        if kept:
             time.sleep(PAUSE_S)
             with connection.begin():
-                connection.execute(sa.text("INSERT INTO outbox SELECT * FROM kept"))
-                connection.execute(sa.text("DELETE FROM kept"))
+                insert(connection, schema.outbox, kept)
         return answers
 
-    put(ledger, "write", write)
-
-
-def _kept(connection: sa.Connection, messages: list[Any]) -> sa.Table:
-    """A table for messages that only this connection sees, so that a kill forgets it."""
-    messages.append(True)
-    connection.execute(sa.text("CREATE TEMP TABLE IF NOT EXISTS kept AS SELECT * FROM outbox"))
-    connection.execute(sa.text("DELETE FROM kept"))
-    return sa.Table(
-        "kept", sa.MetaData(), *(sa.Column(one.name, one.type) for one in schema.outbox.columns)
-    )
+    put(ledger, "insert", without_outbox)
+    put(ledger, "write", late)
 
 
 def amount_in_float_rupees() -> None:
