@@ -10,7 +10,7 @@ import base64
 import datetime as dt
 import hashlib
 import hmac
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -35,6 +35,8 @@ INBOX: Final = "/handset/v1/inbox"
 """``GET {INBOX}/{phone}?reference=…&wait_ms=…``: long poll; needs the test token."""
 PORTAL_REGISTER: Final = "/portal/v1/accounts"
 PORTAL_LOG_IN: Final = "/portal/v1/sessions"
+PORTAL_FORGOTTEN: Final = "/portal/v1/password-resets"
+PORTAL_RESET: Final = "/portal/v1/passwords"
 PORTAL_BILL: Final = "/portal/v1/bills/current"
 FAULTS: Final = "/test/v1/faults"
 CALENDAR: Final = "/test/v1/calendar"
@@ -204,44 +206,6 @@ class Receipt(msgspec.Struct, frozen=True):
     posting: Literal["credited", "refund_due", "refunded"]
 
 
-class SettlementDay(msgspec.Struct, frozen=True):
-    """Whose settlement file is to be compared: of a month, or of one day in it."""
-
-    year: Annotated[int, msgspec.Meta(ge=2000, le=2999)]
-    month: Annotated[int, msgspec.Meta(ge=1, le=12)]
-    day: Annotated[int, msgspec.Meta(ge=1, le=31)] | None = None
-
-
-class Break(msgspec.Struct, frozen=True):
-    """Something that the settlement file and the ledger do not agree on."""
-
-    kind: Literal[
-        "not_in_ledger", "not_in_file", "amount_differs", "refund_not_in_ledger",
-        "refund_not_in_file", "refund_amount_differs",
-    ]  # fmt: skip
-    transaction_id: str
-    file_paise: int
-    ledger_paise: int
-
-
-class Reconciled(msgspec.Struct, frozen=True):
-    """What a comparison with the settlement file found; nothing has been changed."""
-
-    lines: int
-    matched: int
-    unsettled: int
-    """Payments that the PSP knows and has not settled yet."""
-    breaks: tuple[Break, ...]
-
-
-class Swept(msgspec.Struct, frozen=True):
-    """What a look at the PSP's payments found."""
-
-    looked_at: int
-    posted: tuple[str, ...]
-    """Transactions whose callback had never come."""
-
-
 class SmsRequest(msgspec.Struct, frozen=True):
     """Biller to SMS gateway."""
 
@@ -319,26 +283,24 @@ class PortalLogIn(msgspec.Struct, frozen=True):
     password: str
 
 
+class PortalForgotten(msgspec.Struct, frozen=True):
+    """Somebody cannot log in."""
+
+    login: str
+
+
+class PortalReset(msgspec.Struct, frozen=True):
+    """A new password, with the code that came by SMS."""
+
+    login: str
+    code: str
+    password: str
+
+
 class PortalSession(msgspec.Struct, frozen=True):
     """A portal session; its token goes into ``Authorization: Bearer …``."""
 
     token: str
-
-
-CALENDAR_STEP_S_MAX: Final = 366 * 86_400
-"""A year at a time is enough for every reversal and settlement."""
-
-
-class CalendarMove(msgspec.Struct, frozen=True):
-    """How far the calendar is to go on; 0 only asks for the time."""
-
-    advance_s: Annotated[float, msgspec.Meta(ge=0, le=CALENDAR_STEP_S_MAX)] = 0.0
-
-
-class CalendarTime(msgspec.Struct, frozen=True):
-    """What the calendar shows: seconds since 1970."""
-
-    now_s: int
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -238,6 +238,7 @@ RULES: Final = (
             UNION ALL
             SELECT reference || ': SMS for no posted payment' FROM messages
             WHERE entry = 'accepted'
+              AND substr(reference, 1, 5) <> 'code_'
               AND reference NOT IN (SELECT transaction_id FROM {POSTED})""",
     ),
     Rule(

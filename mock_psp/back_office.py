@@ -15,10 +15,8 @@ from fewseconds.contracts import (
     BILLER_SWEEP,
     BillCode,
     BillQuery,
-    Reconciled,
-    SettlementDay,
-    Swept,
 )  # fmt: skip
+from mock_psp.books_contract import Reconciled, SettlementDay, Swept
 from mock_psp.clock import wall_s
 from mock_psp.described import RUN_TOKEN, SIGNED, described
 from mock_psp.merchant_client import RefundEvent, refunded

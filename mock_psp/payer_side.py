@@ -24,8 +24,6 @@ from fewseconds.contracts import (
     RESOLVE,
     BillDetails,
     BillQuery,
-    CalendarMove,
-    CalendarTime,
     Payment,
     PayRequest,
     ResolveRequest,
@@ -35,6 +33,7 @@ from fewseconds.errors import MalformedError
 from fixtures import consumers, keys, qr
 from mock_psp import merchant_api
 from mock_psp.biller_line import biller_line
+from mock_psp.books_contract import CalendarMove, CalendarTime
 from mock_psp.calendar import Calendar
 from mock_psp.described import PARTIES, RUN_TOKEN, described
 from mock_psp.journal import Journal

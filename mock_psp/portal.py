@@ -22,12 +22,16 @@ from litestar import get, post
 from fewseconds import journey as j
 from fewseconds.contracts import (
     PORTAL_BILL,
+    PORTAL_FORGOTTEN,
     PORTAL_LOG_IN,
     PORTAL_REGISTER,
+    PORTAL_RESET,
     BillDetails,
     PortalAccount,
+    PortalForgotten,
     PortalLogIn,
     PortalRegistered,
+    PortalReset,
     PortalSession,
     portal_password,
 )  # fmt: skip
@@ -35,6 +39,8 @@ from fewseconds.errors import MalformedError
 from fewseconds.identity import masked
 from fixtures import bills, consumers, qr
 from mock_psp.described import PARTIES, PORTAL_SESSION, described
+from mock_psp.outgoing import Outgoing
+from mock_psp.portal_reset import Resets
 from mock_psp.station import Answer, Duty
 from mock_psp.web import HttpRequest, Refusal, body_of, refused, trace_of
 from mock_psp.web import application as service
@@ -78,10 +84,13 @@ class Portal:
     async def start(self) -> None:
         """Fill the pools of names, which takes half a second."""
         consumers.consumer(self.world.seed, 0)
+        self._outgoing = Outgoing()
+        self._resets = Resets(self.world.spec.url("sms"), self._outgoing)
 
     async def stop(self) -> None:
         """Begin no further hash."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._outgoing.close()
 
     async def visit(
         self, station: Station, trace: Trace | None, work: Callable[[], Answer | Awaitable[Answer]]
@@ -132,22 +141,49 @@ class Portal:
             self._sessions.popitem(last=False)
         return Answer(j.OK, "", PortalSession(token))
 
+    async def forgotten(self, login: str) -> None:
+        """Send a code to whoever the login belongs to, if it belongs to anybody."""
+        owner = self._owner(login)
+        if owner is not None:
+            phone = consumers.consumer(self.world.seed, owner).phone
+            await self._resets.send(login, phone)
+
+    async def reset(self, asked: PortalReset) -> Answer:
+        """Set a new password; who is logged in with the old one is no longer."""
+        if len(asked.password) not in PASSWORD_LENGTHS:
+            return _declined(Refusal(400, "Malformed", "password: is not 8 to 128 characters"))
+        owner = self._owner(asked.login)
+        if owner is None or not self._resets.used(asked.login, asked.code):
+            return _declined(Refusal(401, "Not authentic", "the code is wrong, used or too old"))
+        self._accounts[asked.login] = Account(owner, await self._hashed(asked.password))
+        for token in [token for token, whose in self._sessions.items() if whose == owner]:
+            del self._sessions[token]
+        return Answer(j.OK, "", PortalRegistered(asked.login))
+
+    def _owner(self, login: str) -> int | None:
+        """Whose login it is: an account's, or a consumer's who registered before this run."""
+        account = self._accounts.get(login)
+        if account is not None:
+            return account.consumer
+        try:
+            index = consumers.index_of(login)
+        except MalformedError:
+            return None
+        return index if index < self.world.scenario.consumers else None
+
     async def _first_log_in(self, given: PortalLogIn) -> tuple[bool, int]:
         """Who registered before this run: the account is made when it is first seen.
 
         Its hash is computed now from what was typed, at the price of verifying one.
         """
-        try:
-            consumer = consumers.index_of(given.login)
-        except MalformedError:
-            consumer = -1
+        owner = self._owner(given.login)
         made = await self._hashed(given.password)
-        wanted = portal_password(self.world.seed, max(consumer, 0))
+        wanted = portal_password(self.world.seed, owner or 0)
         right = hmac.compare_digest(given.password.encode(), wanted.encode())
-        known = 0 <= consumer < self.world.scenario.consumers
-        if right and known:
-            self._accounts[given.login] = Account(consumer, made)
-        return right and known, consumer
+        if owner is None or not right:
+            return False, -1
+        self._accounts[given.login] = Account(owner, made)
+        return True, owner
 
     def bill(self, token: str) -> Answer:
         """The current bill of whoever is logged in."""
@@ -206,6 +242,26 @@ async def log_in(request: HttpRequest) -> PortalSession:
     return session
 
 
+@post(PORTAL_FORGOTTEN, status_code=202, operation_class=described(PortalForgotten))
+async def forgotten(request: HttpRequest) -> None:
+    """Have a code sent for a new password; the answer is the same for every login."""
+    portal: Portal = request.app.state.portal
+    data = await body_of(request, PortalForgotten)
+    await portal.forgotten(data.login)
+
+
+@post(
+    PORTAL_RESET, status_code=201, operation_class=described(PortalReset, refuses=(401, *PARTIES))
+)
+async def reset(request: HttpRequest) -> PortalRegistered:
+    """Set a new password with the code that came by SMS."""
+    portal: Portal = request.app.state.portal
+    data = await body_of(request, PortalReset)
+    answer = await portal.visit(portal.password, trace_of(request), lambda: portal.reset(data))
+    registered: PortalRegistered = answer.value
+    return registered
+
+
 @get(PORTAL_BILL, operation_class=described(refuses=(404, *PARTIES), needs=PORTAL_SESSION))
 async def current_bill(request: HttpRequest) -> BillDetails:
     """The current bill of whoever is logged in."""
@@ -219,5 +275,5 @@ async def current_bill(request: HttpRequest) -> BillDetails:
 def application(world: World) -> Front:
     """The portal as an ASGI application."""
     portal = Portal(world)
-    handlers: list[Any] = [register, log_in, current_bill]
+    handlers: list[Any] = [register, log_in, current_bill, forgotten, reset]
     return service(world, "portal", handlers, {"portal": portal}, portal.start, portal.stop)

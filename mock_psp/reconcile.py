@@ -14,9 +14,10 @@ import aiohttp
 import msgspec
 import sqlalchemy as sa
 
-from fewseconds.contracts import Break, Callback, Reconciled, SettlementDay, Swept
+from fewseconds.contracts import Callback
 from mock_psp import merchant_contract as m
 from mock_psp import schema as t
+from mock_psp.books_contract import Break, Reconciled, SettlementDay, Swept
 from mock_psp.clock import wall_s
 
 if TYPE_CHECKING:

@@ -14,11 +14,16 @@ SENDER: Final = "BESTMU-S"
 ENTITY_ID: Final = "1101000000000099999"
 RECEIPT: Final = "1107000000000000001"
 REFUND: Final = "1107000000000000002"
+CODE: Final = "1107000000000000003"
+CODE_REFERENCE: Final = "code_"
+"""How the sender's own id of such a message begins; all others are about a payment."""
 TEXTS: Final = {
     RECEIPT: "BEST: Rs.{#var#} received for consumer {#var#}, bill {#var#}. Receipt {#var#}. "
     "UPI ref {#var#}. Thank you.",
     REFUND: "BEST: Rs.{#var#} received by UPI ref {#var#} could not be credited to bill {#var#} "
     "and will be refunded.",
+    CODE: "BEST: {#var#} is your code for a new portal password, for 10 minutes. Do not tell it to "
+    "anybody.",
 }
 """The registered wording by template id; ``₹`` is not in the GSM alphabet, so it reads ``Rs.``."""
 VARIABLE: Final = "{#var#}"

@@ -19,6 +19,7 @@ from fewseconds.identity import IST, Bill
 from fewseconds.scenario import Billing
 from fixtures import bills, consumers, keys, qr
 from mock_psp import auditor, tariff
+from mock_psp.books_contract import CalendarMove, SettlementDay
 from mock_psp.serve import Services
 
 if TYPE_CHECKING:
@@ -204,9 +205,9 @@ def test_the_settlement_file_agrees_and_every_break_is_listed(deaf: World) -> No
         _until_posted(deaf, one["transaction_id"])
     token = {"fewseconds_token": deaf.secrets.token}
     deaf.ask("POST", "biller", c.BILLER_SWEEP, **token)
-    moved = deaf.ask("POST", "psp", c.CALENDAR, c.CalendarMove(86_400), **token)
+    moved = deaf.ask("POST", "psp", c.CALENDAR, CalendarMove(86_400), **token)
     settled = dt.datetime.fromtimestamp(moved.body["now_s"], IST).date()
-    day = c.SettlementDay(settled.year, settled.month)
+    day = SettlementDay(settled.year, settled.month)
 
     def compared() -> Any:  # noqa: ANN401 - JSON
         return deaf.ask("POST", "biller", c.BILLER_RECONCILE, day, **token).body

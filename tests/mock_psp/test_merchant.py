@@ -19,6 +19,7 @@ from fewseconds import contracts as c
 from fewseconds.identity import IST
 from fixtures import keys, qr
 from mock_psp import auditor
+from mock_psp.books_contract import CalendarMove
 from mock_psp.serve import Services
 
 with warnings.catch_warnings():
@@ -226,10 +227,10 @@ def test_the_settlement_file_of_the_next_day_holds_payment_and_refund(
 
     assert lines() == {}
     token = {"fewseconds_token": world.secrets.token}
-    moved = world.ask("POST", "psp", c.CALENDAR, c.CalendarMove(86_400), **token)
+    moved = world.ask("POST", "psp", c.CALENDAR, CalendarMove(86_400), **token)
     assert moved.status == 200
     assert lines() == {payment["id"]: (8_000, 0), refund["id"]: (0, 3_000)}
-    assert world.ask("POST", "psp", c.CALENDAR, c.CalendarMove(86_400)).status == 401
+    assert world.ask("POST", "psp", c.CALENDAR, CalendarMove(86_400)).status == 401
 
 
 def test_the_auditor_sees_refunds_and_the_money_of_codes(
@@ -328,7 +329,7 @@ def test_a_webhook_that_fails_is_sent_again_for_a_day_and_then_disabled(
         active = {one["id"]: one["active"] for one in client.get("/v1/webhooks", {})["items"]}
         if not active[hook["id"]]:
             break
-        world.ask("POST", "psp", c.CALENDAR, c.CalendarMove(600), **token)
+        world.ask("POST", "psp", c.CALENDAR, CalendarMove(600), **token)
         while not receiver.came.empty():
             came.append(receiver.next())
     came += [receiver.next() for _ in range(11 - len(came))]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fewseconds import contracts as c
+from fixtures import consumers
 
 if TYPE_CHECKING:
     from tests.mock_psp.conftest import Reply, World
@@ -55,6 +57,64 @@ def test_a_wrong_login_tells_nothing(world: World, login: str, password: str) ->
     """Whatever is wrong, the answer is the same."""
     reply = log_in(world, login, password)
     assert (reply.status, reply.body["detail"]) == (401, "login or password is wrong")
+
+
+def forget(world: World, login: str) -> Reply:
+    """Ask for a code."""
+    return world.ask("POST", "portal", c.PORTAL_FORGOTTEN, c.PortalForgotten(login))
+
+
+def new_password(world: World, login: str, code: str, password: str) -> Reply:
+    """Set a password with a code."""
+    return world.ask("POST", "portal", c.PORTAL_RESET, c.PortalReset(login, code, password))
+
+
+def codes(world: World, index: int) -> list[str]:
+    """The codes on a consumer's handset, the latest last."""
+    phone = consumers.consumer(world.seed, index).phone
+    path = f"{c.INBOX}/{phone}?wait_ms=5000"
+    found = world.ask("GET", "sms", path, fewseconds_token=world.secrets.token).body["messages"]
+    texts = [one["text"] for one in found if one["reference"].startswith("code_")]
+    return [text.removeprefix("BEST: ")[:6] for text in texts]
+
+
+def test_a_forgotten_password_is_set_anew_with_the_code_on_the_phone(world: World) -> None:
+    """The code works once; the old password and the open session are worth nothing then."""
+    login = world.bill(502).consumer
+    old = c.portal_password(world.seed, 502)
+    token = log_in(world, login, old).body["token"]
+    assert forget(world, login).status == 202
+    (code,) = codes(world, 502)
+    wrong = f"{(int(code) + 1) % 10**6:06d}"
+    assert new_password(world, login, wrong, "battery staple").status == 401
+    assert new_password(world, login, code, "short").status == 400
+    assert new_password(world, login, code, "battery staple").status == 201
+    assert new_password(world, login, code, "another horse").status == 401
+    assert shown(world, token).status == 401
+    assert log_in(world, login, old).status == 401
+    assert log_in(world, login, "battery staple").status == 201
+
+
+def test_a_code_survives_five_wrong_guesses_and_no_more(world: World) -> None:
+    """After them the right one is refused as well."""
+    login = world.bill(503).consumer
+    assert forget(world, login).status == 202
+    (code,) = codes(world, 503)
+    guesses = [f"{(int(code) + step) % 10**6:06d}" for step in range(1, 6)]
+    for guess in (*guesses, code):
+        assert new_password(world, login, guess, "battery staple").status == 401
+
+
+def test_asking_for_a_code_tells_nothing_and_rings_once(world: World) -> None:
+    """The answer for a login that nobody has is the same, and a second request is no second SMS."""
+    login = world.bill(506).consumer
+    answers = [forget(world, name) for name in (login, login, "nobody", "")]
+    assert len(set(map(str, answers))) == 1
+    last_digits = consumers.consumer(world.seed, 506).phone[-4:]
+    lines = world.services.folder.messages.read_text().splitlines()
+    sent = [one for one in map(json.loads, lines) if one["reference"].startswith("code_")]
+    ours = {one["reference"] for one in sent if one["to"].endswith(last_digits)}
+    assert len(ours) == 1
 
 
 @pytest.mark.parametrize("token", ["", "guess"])
