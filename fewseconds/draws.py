@@ -103,6 +103,7 @@ class Draws:
         self.seed = seed
         self._visits: dict[tuple[str, int, str, tuple[str, ...]], Visit] = {}
         self._by: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._move_keys: dict[int, int] = {}
         self._cadences = any(app.cadence_ms for app in scenario.apps.values())
 
     def distinguished_by(self, step: str, station: str) -> tuple[str, ...]:
@@ -154,4 +155,7 @@ class Draws:
 
     def move_draw(self, streams: Sequence[int], step: int, attempt: int, journey_id: int) -> int:
         """The draw that ``next_move`` gets after an attempt; ``streams`` are the route's."""
-        return int(chance.uniform(self.seed, streams[step], journey_id, attempt))
+        key = self._move_keys.get(streams[step])
+        if key is None:
+            key = self._move_keys[streams[step]] = chance.key(self.seed, streams[step])
+        return int(chance.draw(key, journey_id, attempt))

@@ -13,14 +13,14 @@ lag and service time are derived and never stored:
 from __future__ import annotations
 
 import threading
-from array import array
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fewseconds import columns
 from fewseconds.journey import STEP_ROW
 
 if TYPE_CHECKING:
@@ -83,34 +83,26 @@ class Outcome(NamedTuple):
 def table(rows: Iterable[Outcome | tuple[Any, ...]]) -> pa.Table:
     """Rows as an Arrow table of :data:`SCHEMA`.
 
-    Columns are made from buffers: ``pa.array`` of a Python sequence imports pandas, wherever it is
-    installed, only to ask whether it was given a series, and a service that writes its first rows
-    would stand still for as long as that takes.
+    ``pa.array`` would import pandas (see :mod:`fewseconds.columns`), and a service that writes its
+    first rows would stand still for as long as that takes.
     """
-    columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) or [() for _ in SCHEMA]
+    read: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) or [() for _ in SCHEMA]
     arrays = [
         _codes(column) if field.type == _CODE else _numbers(column, field.type)
-        for field, column in zip(SCHEMA, columns, strict=True)
+        for field, column in zip(SCHEMA, read, strict=True)
     ]
     return pa.table(arrays, schema=SCHEMA)
 
 
 def _numbers(column: Sequence[int], kind: pa.DataType) -> pa.Array:
     """Whole numbers of 32 or 64 bits; raises OverflowError for one that does not fit."""
-    values = array("q" if kind == pa.int64() else "i", column)
-    return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(values)])
+    return columns.numbers(np.array(column, kind.to_pandas_dtype()))
 
 
 def _codes(column: Sequence[str]) -> pa.DictionaryArray:
     """Strings, each kept once."""
     places = {text: place for place, text in enumerate(dict.fromkeys(column))}
-    texts = [text.encode() for text in places]
-    edges = array("i", accumulate(map(len, texts), initial=0))
-    buffers = [None, pa.py_buffer(edges), pa.py_buffer(b"".join(texts))]
-    words = pa.Array.from_buffers(pa.string(), len(texts), buffers)
-    return pa.DictionaryArray.from_arrays(
-        _numbers([places[text] for text in column], pa.int32()), words
-    )
+    return columns.words(np.array([places[text] for text in column], np.int32), list(places))
 
 
 def write(rows: pa.Table, path: Path) -> None:
