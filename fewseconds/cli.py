@@ -98,7 +98,7 @@ def simulate(
     stream: Annotated[
         bool,
         typer.Option(
-            "--stream", help="The whole plan in constant memory: percentiles, no page, no verdict."
+            "--stream", help="The whole plan in constant memory, rows of a sample of journeys only."
         ),
     ] = False,
     rows: Annotated[
@@ -121,7 +121,7 @@ def simulate(
         lambda: (
             commands.check_engines(scenario, seed, part, as_json=as_json)
             if check
-            else streaming.stream(scenario, seed, part, as_json=as_json)
+            else streaming.stream(scenario, seed, part, results, as_json=as_json)
             if stream
             else commands.simulate(scenario, seed, part, results, as_json=as_json)
         ),

@@ -63,27 +63,80 @@ class Validity(msgspec.Struct, frozen=True):
     """What spoiled it, and what to do, one sentence each."""
 
 
-def quantile(
-    values: NDArray[np.float64], probability: float
-) -> tuple[float, float | None, float | None]:
-    """The nearest-rank quantile with a distribution-free 95 % interval of order statistics.
+class Sample(Protocol):
+    """The values of a measure, or what was kept of them."""
 
-    The ranks follow the binomial law of the number of observations below the quantile, in its
-    normal approximation (Conover, Practical Nonparametric Statistics, 3rd ed., section 3.2).
+    def __len__(self) -> int:
+        """How many values."""
+
+    def quantile(self, probability: float) -> Numbers:
+        """The nearest-rank quantile with its 95 % interval, as :func:`quantile` gives them."""
+
+    def bounds(self, probability: float) -> tuple[float, float]:
+        """Between what the sample's quantile lies; equal where all values were kept."""
+
+    def total(self) -> float:
+        """The sum of values that are 0 or 1."""
+
+    def drawn(self) -> NDArray[np.float64]:
+        """Values that look the same in a drawing."""
+
+
+class Values:
+    """A sample of which every value was kept."""
+
+    def __init__(self, values: NDArray[np.float64]) -> None:
+        """Seconds, or 0 and 1; infinite for what never ended."""
+        self.values = values
+
+    def __len__(self) -> int:
+        """How many values."""
+        return len(self.values)
+
+    def quantile(self, probability: float) -> Numbers:
+        """The nearest-rank quantile with its 95 % interval."""
+        return quantile(self.values, probability)
+
+    def bounds(self, probability: float) -> tuple[float, float]:
+        """The quantile itself, twice."""
+        found = quantile(self.values, probability)[0]
+        return found, found
+
+    def total(self) -> float:
+        """The sum of the values."""
+        return float(self.values.sum())
+
+    def drawn(self) -> NDArray[np.float64]:
+        """The values themselves."""
+        return self.values
+
+
+def ranks(count: int, probability: float) -> tuple[int, int | None, int | None]:
+    """Ranks, from 1, of a quantile and of the ends of its distribution-free 95 % interval.
+
+    They follow the binomial law of the number of observations below the quantile, in its normal
+    approximation (Conover, Practical Nonparametric Statistics, 3rd ed., section 3.2).
     """
-    ordered = np.sort(values)
-    count = len(ordered)
-    centre = ordered[max(math.ceil(probability * count), 1) - 1]
     z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
     spread = z * math.sqrt(count * probability * (1 - probability))
     low, high = (
         math.floor(count * probability - spread),
         math.ceil(count * probability + spread) + 1,
     )
+    centre = max(math.ceil(probability * count), 1)
+    return centre, low if low >= 1 else None, high if high <= count else None
+
+
+def quantile(
+    values: NDArray[np.float64], probability: float
+) -> tuple[float, float | None, float | None]:
+    """The nearest-rank quantile with a distribution-free 95 % interval of order statistics."""
+    ordered = np.sort(values)
+    centre, low, high = ranks(len(ordered), probability)
     return (
-        float(centre),
-        float(ordered[low - 1]) if low >= 1 else None,
-        float(ordered[high - 1]) if high <= count else None,
+        float(ordered[centre - 1]),
+        None if low is None else float(ordered[low - 1]),
+        None if high is None else float(ordered[high - 1]),
     )
 
 
@@ -135,8 +188,11 @@ def supports(count: int, probability: float) -> bool:
     return count > 0 and (1 - beyond) ** count <= 1 - CONFIDENCE
 
 
-def judge(slo: Slo, engine: str, values: NDArray[np.float64], validity: Validity) -> Verdict:
+def judge(
+    slo: Slo, engine: str, values: NDArray[np.float64] | Sample, validity: Validity
+) -> Verdict:
     """Judge one objective on the samples of its measure."""
+    sample: Sample = Values(values) if isinstance(values, np.ndarray) else values
 
     def verdict(word: Word, numbers: Numbers, reason: str = "") -> Verdict:
         observed, low, high = numbers
@@ -152,22 +208,26 @@ def judge(slo: Slo, engine: str, values: NDArray[np.float64], validity: Validity
             observed=observed,
             low=low,
             high=high,
-            count=len(values),
+            count=len(sample),
             reason=reason,
             source=slo.source,
         )
 
     nothing: Numbers = (None, None, None)
-    if len(values) == 0:
+    if len(sample) == 0:
         return verdict("inconclusive", nothing, "nothing of the kind was observed")
     if slo.statistic == "share":
-        numbers: Numbers = share(float(values.sum()), len(values))
+        numbers: Numbers = share(sample.total(), len(sample))
     else:
         probability = QUANTILES[slo.statistic]
-        if not supports(len(values), probability):
-            reason = f"{len(values)} values cannot support a {slo.statistic}; run a longer window"
+        if not supports(len(sample), probability):
+            reason = f"{len(sample)} values cannot support a {slo.statistic}; run a longer window"
             return verdict("inconclusive", nothing, reason)
-        numbers = quantile(values, probability)
+        numbers = sample.quantile(probability)
+        low, high = sample.bounds(probability)
+        if met(slo, low) != met(slo, high):
+            reason = f"the histogram knows only that it lies between {low:g} and {high:g} s"
+            return verdict("inconclusive", numbers, reason)
     if not validity.valid:
         return verdict("inconclusive", numbers, " ".join(validity.reasons[:1]))
     observed = math.nan if numbers[0] is None else numbers[0]
@@ -180,7 +240,10 @@ def met(slo: Slo, observed: float) -> bool:
 
 
 def judge_all(
-    slos: Sequence[Slo], engine: str, samples: Mapping[str, NDArray[np.float64]], validity: Validity
+    slos: Sequence[Slo],
+    engine: str,
+    samples: Mapping[str, NDArray[np.float64]] | Mapping[str, Sample],
+    validity: Validity,
 ) -> list[Verdict]:
     """Judge every objective that applies to ``engine`` and whose measure has samples."""
     return [

@@ -13,15 +13,15 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from fewseconds import chance
+from fewseconds import chance, columns
 from fewseconds.outcomes import SCHEMA
-from fewseconds.plan import Plan, chunks
+from fewseconds.plan import HOUR_US, Plan, chunks
 from sim import layout as at
 from sim import native
 from sim.flat import Flat
-from sim.histogram import Histogram
+from sim.histogram import Histogram, Tally
 from sim.machine import Machine
-from sim.summary import MEASURES, StationUse
+from sim.summary import HOURS_A_DAY, MEASURES, StationUse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,8 +30,63 @@ if TYPE_CHECKING:
 
     from fewseconds.scenario import Scenario
 
-SAMPLE: Final = 1000
+SAMPLE: Final = 5000
 """Journeys whose rows are kept, about."""
+
+
+class Seen:
+    """What is remembered of a plan that goes by in parts."""
+
+    def __init__(self, scenario: Scenario, seed: int, sample: int) -> None:
+        """Nothing has gone by; about ``sample`` journeys of the month will be remembered."""
+        payments = scenario.consumers * scenario.arrivals.payments_per_consumer_month
+        self._limit = chance.threshold(min(sample / max(payments, 1), 1.0))
+        self._sampled: list[pa.Table] = []
+        self._dense: tuple[float, Plan] | None = None
+        self.scenario, self.seed = scenario, seed
+        self.hourly = np.zeros(scenario.arrivals.days * HOURS_A_DAY, np.int64)
+        """Intended starts by hour of the month."""
+        self.span_us = (0, 0)
+        """The first and the last intended start."""
+
+    def keep(self, part: Plan) -> NDArray[np.int64]:
+        """Remember a part; says whose rows are kept: 1 or 0 for each of its journeys."""
+        starts = part.starts_us
+        self.span_us = (self.span_us[0] if self.hourly.any() else int(starts[0]), int(starts[-1]))
+        self.hourly += np.bincount(starts // HOUR_US, minlength=len(self.hourly))
+        numbers = columns.values(part.table["journey_id"])
+        luck = chance.uniform_array(self.seed, chance.stream("sample"), numbers, 1)
+        chosen = luck < self._limit
+        self._sampled.append(_rows(part, np.flatnonzero(chosen)))
+        self._remember_if_dense(part)
+        return chosen.astype(np.int64)
+
+    def _remember_if_dense(self, part: Plan) -> None:
+        count = min(self.scenario.simulate.journeys_max, len(part))
+        starts = part.starts_us
+        spans = starts[count - 1 :] - starts[: len(starts) - count + 1]
+        first = int(spans.argmin())
+        pace = count / (int(spans[first]) + 1)
+        if self._dense is None or pace > self._dense[0]:
+            rows = _rows(part, np.arange(first, first + count))
+            self._dense = pace, Plan(self.scenario, self.seed, rows)
+
+    @property
+    def sampled(self) -> Plan:
+        """The journeys whose rows are kept."""
+        return Plan(self.scenario, self.seed, pa.concat_tables(self._sampled))
+
+    @property
+    def densest(self) -> Plan:
+        """The ``simulate.journeys_max`` journeys in a row that follow each other fastest."""
+        if self._dense is None:
+            raise LookupError(self.scenario.name)
+        return self._dense[1]
+
+
+def _rows(part: Plan, places: NDArray[np.int64]) -> pa.Table:
+    """Some rows, copied, so that the others may be forgotten."""
+    return part.table.take(columns.numbers(places))
 
 
 class Streamed(msgspec.Struct, frozen=True, eq=False):
@@ -42,11 +97,15 @@ class Streamed(msgspec.Struct, frozen=True, eq=False):
     wall_s: float
     """In the engine; the plan and the histograms come on top."""
     fates: dict[str, int]
+    compile_s: float
     measures: dict[str, Histogram]
-    """Every measure of :data:`sim.summary.MEASURES` but the error rate, which is in the fates."""
+    """Every measure of :data:`sim.summary.MEASURES` but the error rate."""
+    errors: Tally
+    """The error rate."""
     stations: dict[str, StationUse]
+    seen: Seen
     sample: pa.Table
-    """All rows of the sampled journeys."""
+    """All rows of the sampled journeys, which are ``seen.sampled``."""
 
 
 def stream(
@@ -59,7 +118,7 @@ def stream(
     """Walk the whole plan of ``scenario``, or the ``parts`` of one, piece by piece."""
     seed = scenario.seed if seed is None else seed
     flat = Flat(scenario, seed)
-    histograms = {name: Histogram() for name in MEASURES if name != "error_rate"}
+    histograms, errors = {name: Histogram() for name in MEASURES if name != "error_rate"}, Tally()
     fates: Counter[str] = Counter()
     kept: list[pa.Table] = []
     nothing = np.zeros((0, at.STAY_WIDTH), np.int64)
@@ -68,8 +127,8 @@ def stream(
         walked = native.journeys(ended, flat)
         fates.update(dict(walked["fate"].value_counts().iter_rows()))
         for name, said in native.says(walked, nothing):
-            if name in histograms:
-                histograms[name].add(said["seconds"].to_numpy())
+            kept_in = errors if name == "error_rate" else histograms[name]
+            kept_in.add(said["seconds"].to_numpy())
 
     def on_stays(stays: NDArray[np.int64]) -> None:
         histograms["biller_time"].add(stays[:, at.STAY_US] / 1e6)
@@ -77,22 +136,18 @@ def stream(
     machine = Machine(
         flat, on_ended, on_stays, lambda rows: kept.append(native.outcomes(rows, flat))
     )
-    payments = scenario.consumers * scenario.arrivals.payments_per_consumer_month
-    limit = chance.threshold(min(sample / max(payments, 1), 1.0))
-    mark = chance.stream("sample")
-
-    def keep(part: Plan) -> NDArray[np.int64]:
-        numbers = part.table["journey_id"].to_numpy()
-        return (chance.uniform_array(seed, mark, numbers, 1) < limit).astype(np.int64)
-
-    machine.prepare()
-    machine.walk(chunks(scenario, seed) if parts is None else parts, keep, progress)
+    seen = Seen(scenario, seed, sample)
+    compile_s = machine.prepare()
+    machine.walk(chunks(scenario, seed) if parts is None else parts, seen.keep, progress)
     return Streamed(
         machine.begun,
         machine.events,
         machine.wall_s,
         dict(sorted(fates.items())),
+        compile_s,
         histograms,
+        errors,
         native.stations(machine, scenario),
+        seen,
         pa.concat_tables([SCHEMA.empty_table(), *kept]),
     )

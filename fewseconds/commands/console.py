@@ -16,10 +16,11 @@ from fewseconds.commit import commit
 from fewseconds.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from fewseconds.errors import FewsecondsError
     from fewseconds.scenario import Scenario
+    from fewseconds.slo import Verdict
 
 err = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
@@ -36,6 +37,13 @@ def say(text: str) -> None:
 def show(text: str) -> None:
     """A line of the answer itself, on stdout; brackets in it are no markup."""
     out.print(text, markup=False, soft_wrap=True)
+
+
+def show_verdicts(verdicts: Iterable[Verdict]) -> None:
+    """A line for every objective, on stdout."""
+    for verdict in verdicts:
+        observed = "–" if verdict.observed is None else f"{verdict.observed:.3g}"
+        show(f"{verdict.word:13} {verdict.name:36} {observed:>8} limit {verdict.limit:g}")
 
 
 def say_error(error: FewsecondsError, *, as_json: bool) -> None:

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
     from fewseconds.plan import Plan
     from fewseconds.scenario import Scenario
-    from fewseconds.slo import Verdict
     from sim.simulated import Simulated
-    from sim.summary import Summary
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -122,7 +120,9 @@ def simulate(name: str, seed: int | None, part: Part, out: Path, *, as_json: boo
             }
         )
     else:
-        _show(summary, verdicts)
+        told = f"{summary.journeys} journeys, {summary.events} events in {summary.wall_s:.1f} s"
+        console.show(told)
+        console.show_verdicts(verdicts)
         console.say(f"Report: {report}")
     return slo.exit_code(word)
 
@@ -163,11 +163,3 @@ def check_engines(name: str, seed: int | None, part: Part, *, as_json: bool) -> 
         for engine, row in zip(("numba", "simpy"), found.first or (), strict=False):
             console.show(f"{engine}: {row}")
     return EXIT_OK if same else EXIT_GATE_FAILED
-
-
-def _show(summary: Summary, verdicts: list[Verdict]) -> None:
-    told = f"{summary.journeys} journeys, {summary.events} events in {summary.wall_s:.1f} s"
-    console.show(told)
-    for verdict in verdicts:
-        observed = "–" if verdict.observed is None else f"{verdict.observed:.3g}"
-        console.show(f"{verdict.word:13} {verdict.name:36} {observed:>8} limit {verdict.limit:g}")

@@ -155,11 +155,13 @@ def distributions(
     *,
     limits: dict[str, tuple[float, float]] | None = None,
     far: bool = False,
+    counts: dict[str, int] | None = None,
 ) -> Panel | None:
     """Share of each sample (seconds) that is done by a time; infinite values never are.
 
     ``limits``: words → (seconds, share that must be done by then). ``far`` spaces the time axis by
-    its logarithm, for samples that lie seconds and minutes apart. None if all samples are empty.
+    its logarithm, for samples that lie seconds and minutes apart. ``counts``: how many values a
+    sample stands for, where it is drawn from fewer. None if all samples are empty.
     """
     kept = {name: np.sort(values) for name, values in samples.items() if len(values)}
     if not kept:
@@ -172,9 +174,8 @@ def distributions(
     )
     shapes, dots, told = [], [], []
     for (name, values), style in zip(kept.items(), STYLES * len(kept), strict=False):
-        shapes.append(
-            Shape(clock.curve(values), style, name, f"{name}: n = {words.whole(len(values))}")
-        )
+        count = words.whole((counts or {}).get(name, len(values)))
+        shapes.append(Shape(clock.curve(values), style, name, f"{name}: n = {count}"))
         for share in MARKS:
             if clock.low <= (at := _at(values, share)) <= clock.high:
                 said = f"{name}, {words.percent(share, 0)} within {words.seconds(at)}"

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 HOUR_S: Final = HOUR_US / 1e6
 PERCENTILES: Final = (0.5, 0.9, 0.95, 0.99, 0.999)
+DRAWN: Final = ("machine_time", "end_to_end")
 TIMES: Final = ("machine_time", "end_to_end", "sms_time", "portal_time", "biller_time")
 WAYS: Final = {"qr": "QR", "portal": "portal", "other_digital": "inside apps", "counter": "counter"}
 
@@ -41,8 +42,8 @@ class Walked(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What one walk gave."""
 
     scenario: Scenario
-    starts_us: NDArray[np.int64]
-    """Intended starts of the whole month, walked or not."""
+    hourly: NDArray[np.int64]
+    """Payments by hour of the whole month, walked or not."""
     span_us: tuple[int, int]
     """First and last intended start that were walked."""
     engine: str
@@ -50,13 +51,13 @@ class Walked(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     events: int
     wall_s: float
     verdicts: tuple[slo.Verdict, ...]
-    samples: Mapping[str, NDArray[np.float64]]
+    samples: Mapping[str, slo.Sample]
     """Seconds (or 0 and 1) by measure; see ``measures.samples``."""
     fates: Mapping[str, int]
     stations: Mapping[str, Any]
     """A :class:`fewseconds.report.usage.Use` each."""
     rows: pl.DataFrame
-    """Outcomes of a part of the walk that was looked at closely, and ..."""
+    """Outcomes of a part of the walk, or of a sample of it, that was looked at closely, and ..."""
     table: pl.DataFrame
     """... its journeys."""
     pairs: tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -93,8 +94,7 @@ def page(walked: Walked) -> Page:
 
 def _answer(walked: Walked) -> Answer:
     word = slo.overall(walked.verdicts)
-    seen = walked.samples.get("machine_time", np.empty(0))
-    medians = words.seconds(_quantile(seen, 0.5)), words.seconds(_quantile(seen, 0.95))
+    medians = tuple(words.seconds(_quantile(walked, "machine_time", p)) for p in (0.5, 0.95))
     gates = [v for v in walked.verdicts if v.gate]
     failed = [v for v in gates if v.word == "fail"]
     if word == "fail":
@@ -116,7 +116,7 @@ def _answer(walked: Walked) -> Answer:
     claims = [v.name for v in walked.verdicts if not v.gate and v.word == "fail"]
     if claims:
         reasons.append(f"Not met, though it decides nothing: {'; '.join(claims)}.")
-    month = len(walked.starts_us)
+    month = int(walked.hourly.sum())
     facts = (
         f"{words.whole(walked.journeys)} of {words.counted(month, 'payment')} walked",
         f"{words.counted(walked.events, 'event')} in {words.seconds(walked.wall_s)}",
@@ -157,7 +157,7 @@ def _figures(walked: Walked) -> tuple[Figure, ...]:
         ("sms_time", 0.95, "Pay pressed to SMS, 95 of 100"),
     )
     return tuple(
-        Figure(words.seconds(_quantile(walked.samples[measure], share)), meaning)
+        Figure(words.seconds(_quantile(walked, measure, share)), meaning)
         for measure, share, meaning in wanted
         if len(walked.samples.get(measure, ()))
     )
@@ -198,7 +198,7 @@ def _ways(walked: Walked) -> Section:
         ranges.append(_range(name, seconds, 0.95, "95 of 100"))
     shares = walked.scenario.channel_shares()
     mix = tuple(
-        (kinds[kind], words.percent(share), words.whole(round(share * len(walked.starts_us))))
+        (kinds[kind], words.percent(share), words.whole(round(share * int(walked.hourly.sum()))))
         for kind, share in shares.items()
         if share > 0
     )
@@ -250,7 +250,7 @@ def _adoption(scenario: Scenario) -> Panel | None:
 def _arrivals(walked: Walked) -> Section:
     scenario = walked.scenario
     days = scenario.arrivals.days
-    hourly = np.bincount(walked.starts_us // HOUR_US, minlength=days * 24)[: days * 24]
+    hourly, month_total = walked.hourly, int(walked.hourly.sum())
     by_day = hourly.reshape(days, 24).sum(axis=1)
     most, mean = int(hourly.max()), float(hourly.mean())
     when = moment(scenario, int(hourly.argmax()))
@@ -263,7 +263,7 @@ def _arrivals(walked: Walked) -> Section:
         f"({most / HOUR_S:.2g} a second), {most / max(mean, 1e-9):.1f} times the mean; the busiest "
         f"day has {words.whole(int(by_day.max()))}."
     )
-    if walked.journeys < len(walked.starts_us):
+    if walked.journeys < month_total:
         text += " Only the stretch between the dashed lines was walked."
     month = charts.bars(
         "Payments an hour over the month",
@@ -271,14 +271,14 @@ def _arrivals(walked: Walked) -> Section:
         until=days,
         x_ticks=charts.days(days),
     )
-    hours = np.bincount(walked.starts_us // HOUR_US % 24, minlength=24) / days
+    hours = hourly.reshape(days, 24).mean(axis=0)
     day = charts.bars(
         "Payments an hour over the day, mean of all days",
         hours,
         until=24,
         x_ticks=charts.hours(),
     )
-    if month and walked.journeys < len(walked.starts_us):
+    if month and walked.journeys < month_total:
         edges = zip(walked_days, ("walked from here", "to here"), strict=True)
         rules = tuple(Rule(100 * at / days, text) for at, text in edges)
         month = msgspec.structs.replace(month, rules=rules)
@@ -290,28 +290,32 @@ def _arrivals(walked: Walked) -> Section:
 
 
 def _times(walked: Walked) -> Section:
-    kept = {name: walked.samples[name] for name in TIMES if len(walked.samples.get(name, ()))}
+    kept = [name for name in TIMES if len(walked.samples.get(name, ()))]
     rows: list[tuple[str | Cell, ...]] = []
-    for name, seconds in kept.items():
-        cells = []
+    for name in kept:
+        cells, count = [], len(walked.samples[name])
         for share in PERCENTILES:
-            supported = slo.supports(len(seconds), share)
-            cells.append(words.seconds(_quantile(seconds, share)) if supported else words.NOTHING)
+            supported = slo.supports(count, share)
+            found = words.seconds(_quantile(walked, name, share))
+            cells.append(found if supported else words.NOTHING)
         meaning = words.MEASURES[name]
-        rows.append((Cell(name.replace("_", " "), meaning), *cells, words.whole(len(seconds))))
+        rows.append((Cell(name.replace("_", " "), meaning), *cells, words.whole(count)))
     limits = {
         f"limit {v.statistic}": (v.limit, slo.QUANTILES[v.statistic])
         for v in walked.verdicts
         if v.measure == "machine_time" and v.statistic in slo.QUANTILES
     }
-    drawn = {"machine time": walked.samples.get("machine_time", np.empty(0))}
-    drawn["end to end"] = walked.samples.get("end_to_end", np.empty(0))
+    shown = {name.replace("_", " "): walked.samples[name] for name in DRAWN if name in kept}
+    drawn = {name: sample.drawn() for name, sample in shown.items()}
+    counts = {name: len(sample) for name, sample in shown.items()}
     return Section(
         "How long it takes",
         "What the system failed counts as never. A dash is a percentile that the sample is too "
         "small for.",
         (
-            charts.distributions("Share of the QR payments done within …", drawn, limits=limits),
+            charts.distributions(
+                "Share of the QR payments done within …", drawn, limits=limits, counts=counts
+            ),
             Table(
                 ("", *(f"{100 * share:g} %" for share in PERCENTILES), "n"),
                 tuple(rows),
@@ -387,5 +391,6 @@ def assumptions(scenario: Scenario) -> Section:
 # --- small things ----------------------------------------------------------------------------
 
 
-def _quantile(values: NDArray[np.float64], share: float) -> float | None:
-    return slo.quantile(values, share)[0] if len(values) else None
+def _quantile(walked: Walked, measure: str, share: float) -> float | None:
+    sample = walked.samples.get(measure)
+    return sample.quantile(share)[0] if sample else None

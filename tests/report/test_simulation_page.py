@@ -44,14 +44,14 @@ def walked(city: Scenario, seen: Evidence) -> Walked:
     verdicts = slo.judge_all(city.slo, "simulated", samples, slo.Validity(valid=True))
     return simulation.Walked(
         scenario=city,
-        starts_us=np.sort(np.random.default_rng(2).integers(0, 30 * 24 * HOUR_US, 5000)),
+        hourly=np.random.default_rng(2).multinomial(5000, [1 / 720] * 720),
         span_us=(0, 2 * HOUR_US),
         engine="simpy",
         journeys=120,
         events=2345,
         wall_s=1.5,
         verdicts=tuple(verdicts),
-        samples=samples,
+        samples={name: slo.Values(values) for name, values in samples.items()},
         fates={"confirmed": 120},
         stations={
             "biller": use(4, [1440, 7200, 0], [0, 50, 0]),
@@ -89,7 +89,7 @@ def never(walked: Walked) -> tuple[slo.Verdict, ...]:
 
 def test_the_sentence_says_what_the_gates_say(walked: Walked, shop: Workshop) -> None:
     """All gates met is a yes with both percentiles; a gate missed is a no with its numbers."""
-    seconds = walked.samples["machine_time"]
+    seconds = walked.samples["machine_time"].drawn()
     median, tail = (
         f"{np.quantile(seconds, share, method='inverted_cdf'):.1f} s" for share in (0.5, 0.95)
     )
@@ -136,7 +136,7 @@ def test_a_month_of_nothing_but_cash_has_a_page(walked: Walked, shop: Workshop) 
     empty = walked.table.clear()
     bare = msgspec.structs.replace(
         walked,
-        samples={name: np.empty(0) for name in NAMES},
+        samples={name: slo.Values(np.empty(0)) for name in NAMES},
         verdicts=(),
         table=empty,
         rows=walked.rows.clear(),
