@@ -87,8 +87,15 @@ def simulate(
         typer.Option(help="numba walks the whole plan; simpy, the reference, a part of it."),
     ] = "numba",
     consumers: Annotated[
-        int | None, typer.Option(help="A city of so many consumers, walked whole.", min=1)
+        int | None,
+        typer.Option(
+            help="A city of so many consumers, walked whole; a larger one has larger stations.",
+            min=1,
+        ),
     ] = None,
+    same_stations: Annotated[
+        bool, typer.Option("--same-stations", help="A larger city has the scenario's stations.")
+    ] = False,
     journeys: Annotated[
         int | None, typer.Option(help="Only so many journeys around the load window.", min=1)
     ] = None,
@@ -116,7 +123,7 @@ def simulate(
     from fewseconds.commands import simulate as commands
     from fewseconds.commands import stream as streaming
 
-    part = commands.Part(engine, consumers, journeys, month, slow or [], rows)
+    part = commands.Part(engine, consumers, same_stations, journeys, month, slow or [], rows)
     _carry_out(
         lambda: (
             commands.check_engines(scenario, seed, part, as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from typing import Final, Literal
 
 import msgspec
@@ -98,6 +99,26 @@ class Station(_Table, frozen=True, kw_only=True):
     surface: str = ""
     """The survey that the variants come from: a shipped name or a path of an artefact. It is
     expanded when the scenario is read; what is written by hand goes before it."""
+
+    def grown(self, factor: float) -> Station:
+        """The station of a city ``factor`` times as large: so many more servers, places and tokens.
+
+        Servers and places are rounded up to whole ones.
+        """
+        limit, places = self.rate_limit, self.queue_limit
+        if limit is not None:
+            burst = math.ceil(limit.burst * factor)
+            limit = msgspec.structs.replace(limit, per_s=limit.per_s * factor, burst=burst)
+        return msgspec.structs.replace(
+            self,
+            servers=math.ceil(self.servers * factor),
+            servers_later=tuple(
+                msgspec.structs.replace(one, servers=math.ceil(one.servers * factor))
+                for one in self.servers_later
+            ),
+            rate_limit=limit,
+            queue_limit=None if places is None else math.ceil(places * factor),
+        )
 
 
 class Fault(_Table, frozen=True, kw_only=True):

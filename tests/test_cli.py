@@ -116,6 +116,20 @@ def test_a_simulation_is_judged(tmp_path: Path) -> None:
     assert {verdict["engine"] for verdict in content["slo"]} == {"simulated"}
 
 
+def test_a_stream_leaves_a_page_and_the_rows_of_a_sample(tmp_path: Path) -> None:
+    """Its verdicts are those of the walk in one piece, and its sample is rows of journeys."""
+    command = ("simulate", "smoke", "--consumers", "3000", "--out", str(tmp_path), "--json")
+    whole, streamed = (json.loads(said(*command, *option).stdout) for option in ((), ("--stream",)))
+    assert streamed["fates"] == whole["fates"]
+    words = [[(one["name"], one["word"]) for one in found["slo"]] for found in (whole, streamed)]
+    assert words[0] == words[1]
+    assert 0 < streamed["startup_s"] <= streamed["total_s"]
+    report = Path(streamed["report"])
+    assert "<html" in report.read_text()
+    rows = pq.read_table(report.with_name("sample.parquet"))
+    assert rows.num_rows == streamed["sampled_rows"] > 3000
+
+
 def test_the_engines_are_compared() -> None:
     """Both engines walk the same journeys; no row of theirs differs, which is exit code 0."""
     result = said("simulate", "smoke", "--journeys", "300", "--check-engines", "--json")
@@ -156,6 +170,7 @@ BAD: list[tuple[list[str], list[str]]] = [
     ),
     (["plan", "{folder}/nobody.toml"], ["nobody: nobody of 50 consumers pays"]),
     (["plan", "smoke", "--out", "{folder}/no/plan.parquet"], ["{folder}/no/plan.parquet: cannot"]),
+    (["simulate", "smoke", "--stream", "--rows", "x"], ["--rows: a stream keeps no whole plan"]),
     (["simulate", "smoke", "--slow", "biller"], ["--slow 'biller': not understood"]),
     (["simulate", "smoke", "--slow", "biller=fast"], ["--slow 'biller=fast': not understood"]),
     (["simulate", "smoke", "--slow", "bilier=5"], ["smoke.toml: fault[0]: unknown station"]),

@@ -27,6 +27,8 @@ class Part(msgspec.Struct, frozen=True):
     engine: Literal["simpy", "numba"]
     consumers: int | None
     """A city of so many consumers instead of the scenario's, walked whole."""
+    same_stations: bool
+    """A larger city has as many servers as the scenario's, instead of so many times as many."""
     journeys: int | None
     """So many journeys around the load window. Neither: numba walks all, SimPy a part."""
     month: int | None
@@ -40,7 +42,15 @@ class Part(msgspec.Struct, frozen=True):
         if self.consumers is None:
             return found
         source = "assumption: given by --consumers"
-        return msgspec.structs.replace(found, consumers=self.consumers, consumers_source=source)
+        factor = self.consumers / found.consumers
+        stations = found.stations
+        if factor > 1 and not self.same_stations:
+            source += f"; servers, queues and rates of all stations times {factor:.4g}"
+            stations = {name: station.grown(factor) for name, station in stations.items()}
+            console.say(source)
+        return msgspec.structs.replace(
+            found, consumers=self.consumers, consumers_source=source, stations=stations
+        )
 
     def of(self, whole: Plan) -> Plan:
         """The rows to walk."""
@@ -55,6 +65,7 @@ class Part(msgspec.Struct, frozen=True):
         for option in ("consumers", "journeys", "month"):
             value = getattr(self, option)
             words += [] if value is None else [f"--{option}", str(value)]
+        words += ["--same-stations"] if self.same_stations else []
         return shlex.join([*words, *(part for text in self.slow for part in ("--slow", text))])
 
 

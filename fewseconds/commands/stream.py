@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import resource
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -44,7 +43,7 @@ def stream(name: str, seed: int | None, part: Part, out: Path, *, as_json: bool)
         done = walk(
             scenario, seed, startup.noting(lambda count: say("simulating", count / payments))
         )
-        walked_s, cpu_s = age.process_s(), time.process_time()
+        ended_s = age.process_s()
         from fewseconds import slo
 
         say("walking a part both ways, writing the page", 1.0)
@@ -53,7 +52,6 @@ def stream(name: str, seed: int | None, part: Part, out: Path, *, as_json: bool)
     word = slo.overall(verdicts)
     measures = {measure: _told(one) for measure, one in done.measures.items() if len(one)}
     if as_json:
-        began_s = startup.seconds or 0.0
         console.print_json(
             fields
             | {
@@ -62,10 +60,10 @@ def stream(name: str, seed: int | None, part: Part, out: Path, *, as_json: bool)
                 "events": done.events,
                 "wall_s": done.wall_s,
                 "compile_s": done.compile_s,
-                "startup_s": began_s,
-                "walked_s": walked_s - began_s,
-                "cpu_s": cpu_s,
-                "us_per_consumer": cpu_s / scenario.consumers * 1e6,
+                "startup_s": startup.seconds,
+                "total_s": ended_s,
+                "cpu_s": done.cpu_s,
+                "us_per_consumer": done.cpu_s / scenario.consumers * 1e6,
                 "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
                 "fates": done.fates,
                 "measures": measures,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -119,3 +120,16 @@ def test_a_histogram_is_judged_as_its_values_are(
     assert exact.low * (1 - 1 / 128) - 1e-6 <= told.low <= exact.low
     assert exact.high <= told.high <= exact.high * (1 + 1 / 128) + 1e-6
     assert told.word == (exact.word if (low <= limit) == (high <= limit) else "inconclusive")
+
+
+def test_a_city_twice_as_large_with_stations_twice_as_large_is_as_fast() -> None:
+    """Its servers are as busy as before, so the biller's times are those of the smaller city."""
+    small = scenario_file.load(
+        "due_date_evening", {"consumers": 4000, "stations": {"biller": {"servers": 1}}}
+    )
+    grown = {name: station.grown(2.0) for name, station in small.stations.items()}
+    large = msgspec.structs.replace(small, consumers=8000, stations=grown)
+    uses = [streaming.stream(one).stations["biller"] for one in (small, large)]
+    assert [use.servers for use in uses] == [1, 2]
+    loads = [int(use.busy_us_by_hour.sum()) / use.servers for use in uses]
+    assert loads[0] == pytest.approx(loads[1], rel=0.05)
