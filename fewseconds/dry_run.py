@@ -76,7 +76,7 @@ def rate(window: Plan, length_s: float) -> float:
 
 def _requests(window: Plan, row: Row, real: RealTarget) -> Iterator[Planned]:
     own = real.bills.bills if real.bills else ()
-    bill = own[row.bill] if own else bills.bill(window.seed, row.bill)
+    bill = own[row.bill] if own else bills.Issue.of(window.scenario, window.seed).bill(row.bill)
     who = traits(window.scenario, window.seed, row)
     psp = real.psp_url or OUR_PSP
 

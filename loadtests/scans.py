@@ -76,7 +76,8 @@ class Printed:
                 unread = visit.failure(row.journey_id, attempt) is not None
             if not unread:
                 break
-        bill = self._own[row.bill] if self._own else bills.bill(self._plan.seed, row.bill)
+        issue = bills.Issue.of(self._plan.scenario, self._plan.seed)
+        bill = self._own[row.bill] if self._own else issue.bill(row.bill)
         text = qr.bill_uri(self._plan.seed, bill, counter=row.kind == "qr_counter")
         self.typed += unread
         return Scan(
@@ -121,6 +122,8 @@ class Scans:
             spec = {
                 "seed": plan.seed,
                 "rows": mine,
+                "month": plan.scenario.first_day,
+                "season": plan.scenario.season.amounts,
                 # One of them keeps pictures for the report; its rows are as good as any.
                 "strip": strip_count if worker == 0 else 0,
                 "strip_dir": str(strip),

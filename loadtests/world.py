@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from fewseconds.draws import Draws
-from fixtures.bills import bill
+from fixtures.bills import Issue
 from fixtures.consumers import phone_number
 from loadtests.spec import NOTHING_OUTSIDE
 
@@ -53,6 +53,7 @@ class World:
     ) -> None:
         """Gather it; ``told`` keeps what payers are told."""
         self.told, self.bills = told, outside.bills
+        self._issue = Issue.of(plan.scenario, plan.seed)
         self.journey_offset = outside.journey_offset
         self.plan, self.scenario, self.seed = plan, plan.scenario, plan.seed
         self.clock, self.clients, self.scans, self.writer, self.token = (
@@ -80,7 +81,7 @@ class World:
 
     def bill(self, row: Row) -> Bill:
         """The bill that a journey pays."""
-        return self.bills[row.bill] if self.bills else bill(self.seed, row.bill)
+        return self.bills[row.bill] if self.bills else self._issue.bill(row.bill)
 
     def phone(self, row: Row) -> str:
         """Where the SMS about that bill goes."""

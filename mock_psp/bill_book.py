@@ -17,7 +17,8 @@ class BillBook:
 
     def __init__(self, spec: RunSpec) -> None:
         """Read the user's own bills, if the run has any; then there are no others."""
-        self._seed, self._consumers = spec.seed, spec.scenario.consumers
+        self._issue = bills.Issue.of(spec.scenario, spec.seed)
+        self._consumers = spec.scenario.consumers
         self._own: dict[str, Bill] | None = None
         self._by_consumer: dict[str, Bill] = {}
         if spec.own_bills:
@@ -31,7 +32,7 @@ class BillBook:
         if self._own is not None:
             return self._own.get(number)
         known = bills.index_of(number) < self._consumers
-        return bills.bill_numbered(self._seed, number) if known else None
+        return self._issue.numbered(number) if known else None
 
     def of_consumer(self, number: str) -> Bill | None:
         """The bill of a consumer; raises MalformedError if nobody can have that number."""
@@ -40,4 +41,4 @@ class BillBook:
         index = consumers.index_of(number)
         if index >= self._consumers:
             return None
-        return self.numbered(bills.bill_number(index, bills.DEFAULT_MONTH))
+        return self.numbered(bills.bill_number(index, self._issue.month))

@@ -190,7 +190,7 @@ class Portal:
         consumer = self._sessions.get(token)
         if consumer is None:
             return _declined(Refusal(401, "Not logged in", "send Authorization: Bearer <token>"))
-        bill = bills.bill(self.world.seed, consumer)
+        bill = bills.Issue.of(self.world.scenario, self.world.seed).bill(consumer)
         name = masked(consumers.name(self.world.seed, consumer))
         shown = BillDetails(
             bill.number, bill.consumer, name, bill.amount_paise, bill.due_on, qr.PAYEE,

@@ -315,6 +315,6 @@ def test_bbps_refuses_by_the_published_codes(deaf: World) -> None:
 def test_a_code_of_no_bill_is_not_issued(deaf: World) -> None:
     """An unknown number is a problem, not a code."""
     with pytest.raises(MalformedError):
-        bills.bill_numbered(7, "12345678901234")
+        bills.Issue(7).numbered("12345678901234")
     query = c.BillQuery(bill_number="12345678901234")
     assert deaf.ask("POST", "biller", c.BILLER_CODES, query).status == 404
