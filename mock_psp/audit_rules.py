@@ -239,7 +239,21 @@ RULES: Final = (
             SELECT reference || ': SMS for no posted payment' FROM messages
             WHERE entry = 'accepted'
               AND substr(reference, 1, 5) <> 'code_'
-              AND reference NOT IN (SELECT transaction_id FROM {POSTED})""",
+              AND reference NOT IN (SELECT transaction_id FROM {POSTED})
+              AND reference NOT IN (SELECT psp_refund_id FROM refunds
+                                    WHERE processed_us IS NOT NULL)""",
+    ),
+    Rule(
+        "every refund that was made is told to the payer in exactly one SMS",
+        "SELECT count(*) FROM refunds WHERE processed_us IS NOT NULL",
+        """SELECT r.psp_refund_id || ': ' || count(o.reference) || ' SMS in the outbox'
+           FROM refunds r LEFT JOIN outbox o ON o.reference = r.psp_refund_id
+           WHERE r.processed_us IS NOT NULL
+             AND EXISTS (SELECT 1 FROM outbox WHERE reference = r.transaction_id)
+           GROUP BY r.psp_refund_id HAVING count(o.reference) <> 1
+           UNION ALL
+           SELECT reference || ': ' || count(*) || ' SMS accepted' FROM messages
+           WHERE entry = 'accepted' GROUP BY reference HAVING count(*) > 1""",
     ),
     Rule(
         "no accepted SMS was swallowed by DLT scrubbing",
@@ -250,8 +264,8 @@ RULES: Final = (
     Rule(
         "an SMS is marked as sent exactly when the gateway has accepted it",
         "SELECT count(*) FROM outbox WHERE sent_us IS NOT NULL",
-        """SELECT transaction_id || ': marked as sent, but never accepted' FROM outbox
+        """SELECT reference || ': marked as sent, but never accepted' FROM outbox
            WHERE sent_us IS NOT NULL
-             AND transaction_id NOT IN (SELECT reference FROM messages WHERE entry = 'accepted')""",
+             AND reference NOT IN (SELECT reference FROM messages WHERE entry = 'accepted')""",
     ),
 )  # fmt: skip

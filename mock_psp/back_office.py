@@ -47,7 +47,10 @@ async def refunds(request: HttpRequest) -> Acceptance:
         raise Refusal(401, "Not authentic", str(error)) from None
     except (msgspec.DecodeError, KeyError) as error:
         raise Refusal(400, "Malformed", str(error)) from None
-    return Acceptance(await biller.ledger.refunded(order))
+    news = await biller.ledger.refunded(order)
+    if news:
+        biller.relay.wake()
+    return Acceptance(news)
 
 
 @post(BILLER_CODES, status_code=200, operation_class=described(BillQuery, refuses=(404, 409)))

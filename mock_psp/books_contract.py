@@ -23,7 +23,8 @@ class Break(msgspec.Struct, frozen=True):
 
     kind: Literal[
         "not_in_ledger", "not_in_file", "amount_differs", "refund_not_in_ledger",
-        "refund_not_in_file", "refund_amount_differs",
+        "refund_not_in_file", "refund_amount_differs", "twice_in_file",
+        "wrong_day",
     ]  # fmt: skip
     transaction_id: str
     file_paise: int

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
+from fewseconds.identity import rupees
 from mock_psp import schema as t
+from mock_psp import templates
 from mock_psp.posting import line
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def give_back(connection: sa.Connection, order: Refunded) -> bool:
             "received_us": order.at_us,
         },
     )  # fmt: skip
+    _tell(connection, order, payment)
     if whole:
         connection.execute(
             sa.update(t.payments)
@@ -69,6 +72,27 @@ def give_back(connection: sa.Connection, order: Refunded) -> bool:
             .values(status="REFUNDED")
         )
     return True
+
+
+def _tell(connection: sa.Connection, order: Refunded, payment: sa.Row[Any]) -> None:
+    """The SMS about the refund, to where the one about the payment went."""
+    first = connection.execute(
+        sa.select(t.outbox.c.phone).where(t.outbox.c.reference == order.transaction_id)
+    ).first()
+    if first is None:
+        return
+    text = templates.filled(
+        templates.REFUNDED, rupees(order.amount_paise), payment.rrn or "", payment.bill_number[:16],
+        order.psp_refund_id,
+    )  # fmt: skip
+    connection.execute(
+        sa.insert(t.outbox),
+        {
+            "transaction_id": order.transaction_id, "reference": order.psp_refund_id,
+            "phone": first.phone, "template_id": templates.REFUNDED, "text": text, "trace": "",
+            "created_us": order.at_us,
+        },
+    )  # fmt: skip
 
 
 def _processed(connection: sa.Connection, order: Refunded) -> int:

@@ -49,7 +49,7 @@ _SENT = (
 )
 _UNSENT = (
     sa.select(
-        t.outbox.c.sequence, t.outbox.c.transaction_id, t.outbox.c.phone, t.outbox.c.template_id,
+        t.outbox.c.sequence, t.outbox.c.reference, t.outbox.c.phone, t.outbox.c.template_id,
         t.outbox.c.text, t.outbox.c.trace,
     )
     .where(t.outbox.c.sent_us.is_(None), t.outbox.c.sequence > sa.bindparam("after"))
@@ -72,7 +72,7 @@ class Message(NamedTuple):
     """An SMS of the outbox that nobody has sent."""
 
     sequence: int
-    transaction_id: str
+    reference: str
     phone: str
     template_id: str
     text: str

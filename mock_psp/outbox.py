@@ -86,6 +86,6 @@ class Relay:
             entity_id=templates.ENTITY_ID,
             template_id=message.template_id,
             text=message.text,
-            reference=message.transaction_id,
+            reference=message.reference,
         )
         return await self._outgoing.post(self._url, call, msgspec.json.encode(request), SmsAccepted)

@@ -208,6 +208,7 @@ def _post(known: Known, notice: Notice, decided: Decided, effect: tuple[str, str
         decided.outbox.append(
             {
                 "transaction_id": name,
+                "reference": name,
                 "phone": notice.phone,
                 "template_id": template_id,
                 "text": text,

@@ -7,6 +7,7 @@ callback. The reconciliation only compares: it lists every break and mends none.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -15,10 +16,12 @@ import msgspec
 import sqlalchemy as sa
 
 from fewseconds.contracts import Callback
+from fewseconds.identity import IST
 from mock_psp import merchant_contract as m
 from mock_psp import schema as t
 from mock_psp.books_contract import Break, Reconciled, SettlementDay, Swept
 from mock_psp.clock import wall_s
+from mock_psp.settlement import settled_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -33,8 +36,18 @@ OVERLAP_S: Final = 600
 SETTLING_S: Final = 30
 """A younger payment may still be called back in the ordinary way."""
 CHUNK: Final = 500
+OWN_CODE: Final = "QR"
+"""How references of codes begin that the merchant made over the API: they have books of their own.
+"""
 
 log = logging.getLogger(__name__)
+
+
+class _Made(msgspec.Struct, frozen=True):
+    """All that is asked of a payment or a refund here."""
+
+    created_at: int
+    captured: bool = True
 
 
 class Sweeper:
@@ -65,6 +78,8 @@ class Sweeper:
             newest_s = (
                 next(iter(found.values())).created_at if found else max(one.created_at, now_s)
             )
+            if one.reference.startswith(OWN_CODE):
+                continue
             if one.captured and one.created_at <= newest_s - settling_s:
                 found[one.acquirer_data["upi_transaction_id"]] = one
         held = self._posted(list(found))
@@ -117,35 +132,43 @@ async def reconciled(client: MerchantClient, ledger: Ledger, day: SettlementDay)
         )
     )
     refunds = ledger.rows(sa.select(t.refunds).where(t.refunds.c.processed_us.is_not(None)))
-    # Codes that the merchant made over the API have books of their own.
-    mine = [one for one in lines if not one.reference.startswith("QR")]
+    mine = [one for one in lines if not one.reference.startswith(OWN_CODE)]
     found: list[Break] = []
+    seen: set[tuple[str, str]] = set()
     held = {row.transaction_id: row.amount_paise for row in payments}
     given = {row.psp_refund_id: row for row in refunds}
     matched = 0
     for one in mine:
+        if (one.type, one.entity_id) in seen:
+            found.append(Break("twice_in_file", one.upi_transaction_id, one.amount, 0))
+            continue
+        seen.add((one.type, one.entity_id))
         known = held.pop(one.upi_transaction_id, None) if one.type == "payment" else None
         if one.type == "refund":
             refund = given.pop(one.entity_id, None)
             known = None if refund is None else refund.amount_paise
-        broken = _broken(one, known)
-        found += broken
-        matched += not broken
+        wrong = broken(one, known)
+        found += wrong
+        matched += not wrong
     unsettled = 0
+    until_s = max((one.settled_at for one in mine), default=0)
     for name, amount_paise in held.items():
-        if await _known_there(client, name):
+        created_s = await _created(client, f"{m.PAYMENTS}/{m.payment_id(name)}")
+        if created_s is not None and not _due(created_s, day, until_s):
             unsettled += 1
         else:
             found.append(Break("not_in_file", name, 0, amount_paise))
     for row in given.values():
-        if await _known_there(client, row.transaction_id):
+        created_s = await _created(client, f"{m.REFUNDS}/{row.psp_refund_id}")
+        if created_s is not None and not _due(created_s, day, until_s):
             unsettled += 1
         else:
             found.append(Break("refund_not_in_file", row.transaction_id, 0, row.amount_paise))
     return Reconciled(len(mine), matched, unsettled, tuple(found))
 
 
-def _broken(line: m.ReconItem, known_paise: int | None) -> list[Break]:
+def broken(line: m.ReconItem, known_paise: int | None) -> list[Break]:
+    """What is wrong with a line of the file, if the ledger says ``known_paise`` (None: nothing)."""
     return list(_breaks(line, known_paise))
 
 
@@ -155,6 +178,8 @@ def _breaks(line: m.ReconItem, known_paise: int | None) -> Iterator[Break]:
         kind = "refund_not_in_ledger" if refund else "not_in_ledger"
     elif known_paise != line.amount:
         kind = "refund_amount_differs" if refund else "amount_differs"
+    elif line.settled_at != settled_at(line.created_at):
+        kind = "wrong_day"
     else:
         return
     yield msgspec.convert(
@@ -166,15 +191,26 @@ def _breaks(line: m.ReconItem, known_paise: int | None) -> Iterator[Break]:
     )  # fmt: skip
 
 
-async def _known_there(client: MerchantClient, transaction_id: str) -> bool:
-    """Whether the payment service has a captured payment of that transaction."""
+async def _created(client: MerchantClient, path: str) -> int | None:
+    """When a payment or refund was made, as the payment service knows it; None if it does not."""
     try:
-        path = f"{m.PAYMENTS}/{m.payment_id(transaction_id)}"
-        return (await client.get(path, m.MerchantPayment)).captured
+        made = await client.get(path, _Made)
     except aiohttp.ClientResponseError as error:
-        if error.status == 400:  # noqa: PLR2004 - no such payment, as Razorpay says it
-            return False
+        if error.status == 400:  # noqa: PLR2004 - no such thing, as Razorpay says it
+            return None
         raise
+    return made.created_at if made.captured else None
+
+
+def _due(created_s: int, day: SettlementDay, until_s: int) -> bool:
+    """Whether what was made then has to be in the file of that day or month.
+
+    The file tells how far the other side's calendar has come.
+    """
+    settled_s = settled_at(created_s)
+    date = dt.datetime.fromtimestamp(settled_s, IST).date()
+    asked = (date.year, date.month) == (day.year, day.month) and day.day in (None, 0, date.day)
+    return asked and settled_s <= until_s
 
 
 def _callback(payment: m.MerchantPayment) -> Callback:

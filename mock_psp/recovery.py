@@ -95,7 +95,7 @@ def _happened(transaction: Transaction, entry: Entry) -> None:
     if entry.entry == "credit":
         transaction.credited, transaction.status, transaction.code = True, "SUCCESS", "00"
         transaction.outcome = "ok"
-        transaction.journey.events.add("pay.credited")
+        transaction.journey.events.add(("pay.credited", transaction.transaction_id))
     elif entry.entry == "reversal":
         transaction.reversed, transaction.status = True, "FAILURE"
         transaction.outcome, transaction.code = "error", RESTARTED

@@ -86,8 +86,9 @@ receipts: Final = Table(
 outbox: Final = Table(
     "outbox", LEDGER,
     Column("sequence", _SERIAL, primary_key=True, autoincrement=True),
-    Column("transaction_id", Text, ForeignKey("payments.transaction_id"), unique=True,
-           nullable=False),
+    Column("transaction_id", Text, ForeignKey("payments.transaction_id"), nullable=False),
+    Column("reference", Text, unique=True, nullable=False,
+           comment="the transaction, or the PSP's refund: one message each"),
     Column("phone", Text, nullable=False),
     Column("template_id", Text, nullable=False),
     Column("text", Text, nullable=False),

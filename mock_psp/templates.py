@@ -17,6 +17,7 @@ REFUND: Final = "1107000000000000002"
 CODE: Final = "1107000000000000003"
 CODE_REFERENCE: Final = "code_"
 """How the sender's own id of such a message begins; all others are about a payment."""
+REFUNDED: Final = "1107000000000000004"
 TEXTS: Final = {
     RECEIPT: "BEST: Rs.{#var#} received for consumer {#var#}, bill {#var#}. Receipt {#var#}. "
     "UPI ref {#var#}. Thank you.",
@@ -24,6 +25,8 @@ TEXTS: Final = {
     "and will be refunded.",
     CODE: "BEST: {#var#} is your code for a new portal password, for 10 minutes. Do not tell it to "
     "anybody.",
+    REFUNDED: "BEST: Rs.{#var#} paid by UPI ref {#var#} for bill {#var#} has been refunded. "
+    "Refund ref {#var#}.",
 }
 """The registered wording by template id; ``₹`` is not in the GSM alphabet, so it reads ``Rs.``."""
 VARIABLE: Final = "{#var#}"

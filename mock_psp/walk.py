@@ -31,6 +31,11 @@ DutyOf = Callable[[Call, Any], Duty]
 """The real work that a station here does for an attempt's parcel."""
 
 
+def payment_of(parcel: object) -> str:
+    """The payment that a parcel is, or none."""
+    return str(getattr(parcel, "transaction_id", ""))
+
+
 class Journey:
     """What a service knows about one journey: its kind, its traits, and what has happened."""
 
@@ -39,7 +44,8 @@ class Journey:
     def __init__(self, route: j.Route, journey_id: int, traits: Traits) -> None:
         """Nothing has happened yet."""
         self.route, self.journey_id, self.traits = route, journey_id, traits
-        self.events: set[str] = set()
+        self.events: set[tuple[str, str]] = set()
+        """What has happened, and to which of its payments: a second one has a fate of its own."""
 
     def trace(self, step: str, attempt: int) -> Trace:
         """The trace of one of its steps, from the first leg on."""
@@ -97,10 +103,14 @@ class Walk:
         return answer
 
     def happen(self, journey: Journey, event: str, parcel: object) -> None:
-        """Note an event; the first time, start the branches that wait for it and begin here."""
-        if event in journey.events:
+        """Note an event; the first time, start the branches that wait for it and begin here.
+
+        Who pays again while the first payment is deemed has paid twice once that is credited: each
+        payment is called back, reversed and asked about by itself.
+        """
+        if (event, payment_of(parcel)) in journey.events:
             return
-        journey.events.add(event)
+        journey.events.add((event, payment_of(parcel)))
         for branch in journey.route.followers(event):
             first = journey.route.steps[branch.first_step].legs[0].station
             if first in self.stations:
@@ -200,15 +210,16 @@ class Walk:
             duty_of = self.duties.get((call.step, leg.station))
             duty = NOTHING if duty_of is None else duty_of(call, parcel)
             if leg.asks:
-                duty = Duty(duty.do, lambda: self._asked(journey, leg.asks))
+                duty = Duty(duty.do, lambda: self._asked(journey, leg.asks, parcel))
             answer = await station.visit(call, duty, priority=leg.priority)
         if leg.emits and answer.outcome in (j.OK, j.TIMED_OUT):
             self.happen(journey, f"{call.step}.{leg.emits}", parcel)
         return answer
 
     @staticmethod
-    def _asked(journey: Journey, event: str) -> Answer | None:
-        return None if event in journey.events else Answer(j.UNFINISHED, j.PENDING_CODE)
+    def _asked(journey: Journey, event: str, parcel: object) -> Answer | None:
+        known = (event, payment_of(parcel)) in journey.events
+        return None if known else Answer(j.UNFINISHED, j.PENDING_CODE)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -109,7 +109,7 @@ def test_unsent_messages_are_there_after_a_restart(with_ledger: Callable[..., An
         await ledger.sent(messages[1].sequence, 5)
 
     async def second(ledger: Ledger) -> list[str]:
-        return [message.transaction_id for message in ledger.unsent(0)]
+        return [message.reference for message in ledger.unsent(0)]
 
     with_ledger(first)
     assert with_ledger(second) == [f"{0:035d}", f"{2:035d}"]
