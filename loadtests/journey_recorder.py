@@ -33,7 +33,7 @@ class Kept(msgspec.Struct):
     seconds: list[Second]
 
 
-class JourneyReport(msgspec.Struct, kw_only=True):
+class JourneyReport(msgspec.Struct, kw_only=True, frozen=True):
     """What one worker saw; :func:`together` adds several up."""
 
     kept: dict[str, Kept] = {}
