@@ -1,9 +1,9 @@
-"""Commands that walk many variants of a scenario in virtual time: sweep, capacity, compare."""
+"""Commands that compare: scenarios and their variants in virtual time, and runs of real load."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -39,12 +39,45 @@ Cluster = Annotated[
 ]
 Results = Annotated[Path, typer.Option(help="Folder that gets a folder with the report.")]
 RESULTS = Path("results")
+First = Annotated[str, typer.Argument(help="A scenario; or the folder of a run.", metavar="A|RUN")]
+Second = Annotated[
+    str,
+    typer.Argument(
+        help="Another scenario; or the run's baseline: a folder of a run, a .jtl of JMeter's, or a "
+        "_stats.csv or _stats_history.csv of Locust's.",
+        metavar="B|BASE",
+    ),
+]
+WorseBy = Annotated[
+    float, typer.Option(help="How much longer a run may take, as a share of BASE.", min=0.0)
+]
+MoreFailures = Annotated[
+    float, typer.Option(help="How many more of a run may fail, as a share of all.", min=0.0)
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label", metavar="LABEL=STEP", help="What a label of a foreign BASE is; repeatable."
+    ),
+]
+Across = Annotated[
+    bool, typer.Option("--across", help="Compare runs of different scenarios or loads.")
+]
+OnInconclusive = Annotated[
+    Literal["inconclusive", "pass", "fail"],
+    typer.Option(help="What the exit code says when runs cannot tell."),
+]
 
 
 @app.command()
 def compare(
-    first: Annotated[str, typer.Argument(help="A scenario.", metavar="A")],
-    second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
+    first: First,
+    second: Second,
+    worse_by: WorseBy = 0.10,
+    more_failures: MoreFailures = 0.01,
+    label: Labels = None,
+    across: Across = False,
+    on_inconclusive: OnInconclusive = "inconclusive",
     seed: Seed = None,
     hours: Hours = 1,
     whole: Whole = False,
@@ -57,18 +90,34 @@ def compare(
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
-    """Walk two scenarios with common random numbers and say what changes from A to B.
+    """What changes between two scenarios, or between a run and its baseline.
 
-    Exit code: that of B's gates: 0 all met, 1 one surely missed, 3 one not settled.
+    Two scenarios A B: both are walked in virtual time with common random numbers, and the answer
+    is what changes from A to B. Exit code: that of B's gates: 0 all met, 1 one surely missed,
+    3 one not settled.
+
+    A run and its baseline RUN BASE (folders, also of several runs each, or another tool's file):
+    the answer is what changes from BASE to RUN, measured. Exit code: 0 no gate is worse by more
+    than is allowed, 1 one surely is, 3 the runs cannot tell.
     """
     from fewseconds.commands.compare import compare as command
+    from fewseconds.commands.compare_runs import RunsWish, are_runs, compare_runs
     from fewseconds.commands.studies import Effort
 
-    effort = Effort(
-        hours=hours, whole=whole, replications=replications, most=most, precision=precision,
-        engine=engine, processes=processes, cluster=cluster, results=results,
-    )  # fmt: skip
-    carry_out(lambda: command(first, second, seed, effort, as_json=as_json), as_json=as_json)
+    def work() -> int:
+        if are_runs(first, second):
+            wish = RunsWish(
+                worse_by=worse_by, more_failures=more_failures, labels=tuple(label or ()),
+                across=across, on_inconclusive=on_inconclusive, results=results,
+            )  # fmt: skip
+            return compare_runs(first, second, wish, as_json=as_json)
+        effort = Effort(
+            hours=hours, whole=whole, replications=replications, most=most, precision=precision,
+            engine=engine, processes=processes, cluster=cluster, results=results,
+        )  # fmt: skip
+        return command(first, second, seed, effort, as_json=as_json)
+
+    carry_out(work, as_json=as_json)
 
 
 @app.command()

@@ -31,7 +31,7 @@ class Case(NamedTuple):
     """A test case that is not one of a run's."""
 
     name: str
-    kind: Literal["", "failure", "skipped"]
+    kind: Literal["", "failure", "error", "skipped"]
     message: str = ""
     output: str = ""
 
@@ -61,7 +61,7 @@ def write_cases(path: Path, name: str, cases: Iterable[Case]) -> None:
     root = ET.Element("testsuites")
     counts = {
         plural: str(sum(element.find(kind) is not None for element in elements))
-        for plural, kind in (("failures", "failure"), ("skipped", "skipped"))
+        for plural, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped"))
     }
     told = ET.SubElement(
         root, "testsuite", {"name": _sayable(name), "tests": str(len(elements)), **counts}

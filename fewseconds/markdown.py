@@ -32,16 +32,16 @@ def write(folder: Path, record: Record) -> Path:
 def summary(record: Record) -> str:
     """The summary as text."""
     lines = [
-        f"## {SIGNS[record.word]} {record.word}: {_text(record.title)}",
+        f"## {SIGNS[record.word]} {record.word}: {plain(record.title)}",
         "",
-        _text(record.summary),
+        plain(record.summary),
         "",
-        *(f"- Why nothing can be concluded: {_text(r)}" for r in record.validity.reasons),
+        *(f"- Why nothing can be concluded: {plain(r)}" for r in record.validity.reasons),
         *([""] if record.validity.reasons else []),
         *_objectives(record),
         *_checks(record),
         *_generator(record),
-        *(f"- {_text(note)}" for note in record.notes),
+        *(f"- {plain(note)}" for note in record.notes),
         *([""] if record.notes else []),
         _provenance(record),
         "",
@@ -75,7 +75,7 @@ def _objectives(record: Record) -> Iterator[str]:
         one = next(iter(pair.values()))
         kind = "gate" if one.gate else "claim"
         cells = (_cell(pair.get(engine)) for engine in ("measured", "simulated"))
-        yield f"| {kind} | {_text(one.name)} | {words.limit(one)} | {' | '.join(cells)} |"
+        yield f"| {kind} | {plain(one.name)} | {words.limit(one)} | {' | '.join(cells)} |"
     yield ""
 
 
@@ -83,7 +83,7 @@ def _cell(verdict: Verdict | None) -> str:
     if verdict is None:
         return ""
     value = words.quantity(verdict.measure, verdict.observed)
-    reason = f" ({_text(verdict.reason)})" if verdict.reason else ""
+    reason = f" ({plain(verdict.reason)})" if verdict.reason else ""
     return f"{SIGNS[verdict.word]} {verdict.word}, {value}{reason}"
 
 
@@ -94,8 +94,8 @@ def _checks(record: Record) -> Iterator[str]:
     yield f"{len(record.checks) - len(broken)} of {len(record.checks)} exact checks hold."
     yield ""
     for check in broken:
-        first = f": {_text('; '.join(check.first))}" if check.first else ""
-        yield f"- {SIGNS['fail']} {_text(check.name)}: {check.violations} of {check.checked}{first}"
+        first = f": {plain('; '.join(check.first))}" if check.first else ""
+        yield f"- {SIGNS['fail']} {plain(check.name)}: {check.violations} of {check.checked}{first}"
     if broken:
         yield ""
 
@@ -111,7 +111,7 @@ def _generator(record: Record) -> Iterator[str]:
         yield ""
 
 
-def _text(text: str) -> str:
+def plain(text: str) -> str:
     """Text on one line in which nothing is taken for markup."""
     return SPECIAL.sub(r"\\\1", " ".join(text.split()))
 

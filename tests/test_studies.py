@@ -50,7 +50,7 @@ def said(*arguments: object) -> Result:
         (("sweep", "smoke", "--vary", "adoption.share=0..1", "--sobol", "5"), "write 4"),
         (("sweep", "smoke", "--vary", "seed=1,2", "--vary", "seed=3"), "a key is given twice"),
         (("compare", "smoke", "smok"), "did you mean 'smoke'?"),
-        (("compare", "smoke", "."), "is a folder of results"),
+        (("compare", "smoke", "."), "a run and its baseline"),
         (("capacity", "smoke", "--outage", "biler=3"), "did you mean 'biller'?"),
         (("capacity", "smoke", "--outage", "biller=x"), "write a station and minutes"),
         (("capacity", "smoke", "--prices", "nowhere.toml"), "cannot be read"),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from fewseconds.commands import console, studies
-from fewseconds.errors import UsageError
 
 if TYPE_CHECKING:
     from fewseconds.commands.studies import Effort
@@ -17,10 +15,6 @@ if TYPE_CHECKING:
 
 def compare(first: str, second: str, seed: int | None, effort: Effort, *, as_json: bool) -> int:
     """Compare scenario ``second`` with ``first``; returns the exit code of the second's gates."""
-    for name in (first, second):
-        if Path(name).is_dir():
-            message = f"{name}: is a folder of results; name two scenarios to compare"
-            raise UsageError(message)
     before, after = console.load(first), console.load(second)
     seed = before.seed if seed is None else seed
     engine = effort.chosen_engine()
