@@ -51,6 +51,17 @@ Metrics = Annotated[
         show_default=False,
     ),
 ]
+Otlp = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        help="Send traces of journeys to an OpenTelemetry collector, such as http://HOST:4318.",
+        show_default=False,
+    ),
+]
+TraceShare = Annotated[
+    float, typer.Option(help="Which share of the journeys is traced.", min=0.0, max=1.0)
+]
 
 
 def carry_out(work: Callable[[], int], *, as_json: bool) -> NoReturn:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from fewseconds import cli_target as target
-from fewseconds.cli_frame import Json, Metrics, Name, Seed, Slow, carry_out
+from fewseconds.cli_frame import Json, Metrics, Name, Otlp, Seed, Slow, TraceShare, carry_out
 
 load_app = typer.Typer(help="Load in the open model, and its own checks.", no_args_is_help=True)
 bench_app = typer.Typer(help="Our speed beside that of the best.", no_args_is_help=True)
@@ -160,6 +160,8 @@ def load_run(
     processes: Processes = 1,
     slow: Slow = None,
     metrics: Metrics = "",
+    otlp: Otlp = "",
+    trace_share: TraceShare = 0.01,
     dry_run: target.DryRun = False,
     on_inconclusive: OnInconclusive = "inconclusive",
     as_json: Json = False,
@@ -182,7 +184,7 @@ def load_run(
     def work() -> int:
         wish = LoadWish(
             shape=shape, processes=processes, client=client, decoding=decoding,
-            telemetry=telemetry(metrics),
+            telemetry=telemetry(metrics, otlp, trace_share),
         )  # fmt: skip
         order = Order(scenario, seed, results, wish, slow or [], parties, on_inconclusive, dry_run)
         return command(order, as_json=as_json)

@@ -36,6 +36,7 @@ from loadtests.world import World
 
 if TYPE_CHECKING:
     from loadtests.notes import Notes
+    from loadtests.tracing import Tracer
 
 PARENT_LOOK_S = 1.0
 TURN_S = 1.0
@@ -80,6 +81,7 @@ class Journeys:
         self._heard = environment.events.request.fire
         self._onlookers = Onlookers(environment)
         self._notes: Notes | None = None
+        self._tracer: Tracer | None = None
         self._plan: Plan | None = None
 
     def order(self, index: int, count: int) -> bytes:
@@ -134,17 +136,24 @@ class Journeys:
         )  # fmt: skip
         self._recorder = JourneyRecorder(spec.window_us[0])
         self._world.onlookers += (self._recorder,)
-        if spec.telemetry.notes:
-            self._take_notes(scenario, spec.seed)
+        self._look_on(spec, scenario)
         self._scans.wait_until_ahead((spec.window_us[1] - spec.window_us[0]) / 1e6)
 
-    def _take_notes(self, scenario: Scenario, seed: int) -> None:
-        # Tables and reports are loaded only where somebody looks on.
-        from loadtests.notes import Notes  # noqa: PLC0415
+    def _look_on(self, spec: LoadSpec, scenario: Scenario) -> None:
+        # Tables, reports and OpenTelemetry are loaded only where somebody looks on.
+        if spec.telemetry.notes:
+            from loadtests.notes import Notes  # noqa: PLC0415
 
-        self._notes = Notes(scenario, seed)
-        self._world.onlookers += (self._notes,)
-        self._onlookers.follow(self._notes)
+            self._notes = Notes(scenario, spec.seed)
+            self._world.onlookers += (self._notes,)
+            self._onlookers.follow(self._notes)
+        if spec.telemetry.otlp:
+            from loadtests.tracing import Tracer  # noqa: PLC0415
+
+            # The folder's name holds the time, so runs of one seed do not share their traces.
+            self._tracer = Tracer(scenario, spec.seed, spec.outcomes, self._clock, spec.telemetry)
+            self._world.onlookers += (self._tracer,)
+            self._world.traces = self._tracer
 
     def play(self, epoch_us: int) -> bytes:
         """Play the rows and write what happened."""
@@ -154,6 +163,8 @@ class Journeys:
         if self._notes is not None:
             self._notes.counts = dispatcher.counts
             self._notes.keep_up()
+        if self._tracer is not None:
+            self._tracer.begin()
         # What is there now stays; the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -166,6 +177,8 @@ class Journeys:
             turning.kill()
             if self._notes is not None:
                 self._notes.close()
+            if self._tracer is not None:
+                self._tracer.close()
             scans.close()
             written, heard = self._writer.close(), self._told.close()
         summary = LoadSummary(
