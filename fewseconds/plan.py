@@ -46,9 +46,9 @@ SCHEMA: Final = pa.schema(
 )
 ROWS_MAX: Final = 100_000_000
 """Longest plan that is made at once: 4 GB. More is made in chunks."""
-STRETCH_ROWS: Final = 500_000
+STRETCH_ROWS: Final = 200_000
 """Rows that :func:`chunks` sorts at a time."""
-CHUNK_ROWS: Final = 250_000
+CHUNK_ROWS: Final = 100_000
 _OPERATOR: Final = chance.stream("plan", "operator")
 
 

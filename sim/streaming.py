@@ -17,6 +17,7 @@ import pyarrow as pa
 from fewseconds import chance, columns
 from fewseconds.outcomes import SCHEMA
 from fewseconds.plan import HOUR_US, Plan, chunks
+from fewseconds.plan import SCHEMA as PLAN
 from sim import layout as at
 from sim import native
 from sim.flat import Flat
@@ -35,6 +36,29 @@ SAMPLE: Final = 5000
 """Journeys whose rows are kept, about."""
 
 
+PILE: Final = 64
+"""Tables that are kept before they are made one."""
+
+
+class Pile:
+    """Rows of many small tables in few: a table weighs kilobytes, however few rows it has."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        """Begin empty."""
+        self._tables = [schema.empty_table()]
+
+    def add(self, table: pa.Table) -> None:
+        """Put some rows on top."""
+        if table.num_rows:
+            self._tables.append(table)
+        if len(self._tables) > PILE:
+            self._tables = [self.whole()]
+
+    def whole(self) -> pa.Table:
+        """All rows, in the order in which they came."""
+        return pa.concat_tables(self._tables).unify_dictionaries().combine_chunks()
+
+
 class Seen:
     """What is remembered of a plan that goes by in parts."""
 
@@ -42,7 +66,7 @@ class Seen:
         """Nothing has gone by; about ``sample`` journeys of the month will be remembered."""
         payments = scenario.consumers * scenario.arrivals.payments_per_consumer_month
         self._limit = chance.threshold(min(sample / max(payments, 1), 1.0))
-        self._sampled: list[pa.Table] = []
+        self._sampled = Pile(PLAN)
         self._dense: tuple[float, Plan] | None = None
         self.scenario, self.seed = scenario, seed
         self.hourly = np.zeros(scenario.arrivals.days * HOURS_A_DAY, np.int64)
@@ -58,7 +82,7 @@ class Seen:
         numbers = columns.values(part.table["journey_id"])
         luck = chance.uniform_array(self.seed, chance.stream("sample"), numbers, 1)
         chosen = luck < self._limit
-        self._sampled.append(_rows(part, np.flatnonzero(chosen)))
+        self._sampled.add(_rows(part, np.flatnonzero(chosen)))
         self._remember_if_dense(part)
         return chosen.astype(np.int64)
 
@@ -75,7 +99,7 @@ class Seen:
     @property
     def sampled(self) -> Plan:
         """The journeys whose rows are kept."""
-        return Plan(self.scenario, self.seed, pa.concat_tables(self._sampled))
+        return Plan(self.scenario, self.seed, self._sampled.whole())
 
     @property
     def densest(self) -> Plan:
@@ -124,7 +148,7 @@ def stream(
     flat = Flat(scenario, seed)
     histograms, errors = {name: Histogram() for name in MEASURES if name != "error_rate"}, Tally()
     fates: Counter[str] = Counter()
-    kept: list[pa.Table] = []
+    kept = Pile(SCHEMA)
     nothing = np.zeros((0, at.STAY_WIDTH), np.int64)
 
     def on_ended(ended: NDArray[np.int64]) -> None:
@@ -137,9 +161,7 @@ def stream(
     def on_stays(stays: NDArray[np.int64]) -> None:
         histograms["biller_time"].add(stays[:, at.STAY_US] / 1e6)
 
-    machine = Machine(
-        flat, on_ended, on_stays, lambda rows: kept.append(native.outcomes(rows, flat))
-    )
+    machine = Machine(flat, on_ended, on_stays, lambda rows: kept.add(native.outcomes(rows, flat)))
     seen = Seen(scenario, seed, sample)
     until_s = time.process_time()
     compile_s = machine.prepare()
@@ -156,5 +178,5 @@ def stream(
         errors,
         native.stations(machine, scenario),
         seen,
-        pa.concat_tables([SCHEMA.empty_table(), *kept]),
+        kept.whole(),
     )

@@ -11,22 +11,27 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy import stats
 
 from fewseconds import scenario_file
-from fewseconds.plan import plan
-from sim import reference, reference_station
+from fewseconds.measures import frame
+from fewseconds.plan import HOUR_US, plan
+from sim import engines, reference, reference_station
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fewseconds.plan import Plan
     from fewseconds.scenario import Scenario
+    from sim.summary import Summary
 
     Tiny = Callable[..., Scenario]
 
 SEEDS = range(8)
+MANY = 200_000
+"""Customers of the compiled engine, in the same hour: everything is as much faster."""
 CONSUMERS = 2400
 RATE = CONSUMERS / 3_600_000
 """Arrivals a millisecond."""
@@ -85,6 +90,32 @@ def off_by(scenario: Scenario, expected_ms: float) -> float:
     return abs(float(np.mean(means)) - expected_ms) / float(error)
 
 
+def faster(law: dict[str, Any] | int) -> dict[str, Any]:
+    """The law of a service that is so much faster as there are more customers."""
+    spelled: dict[str, Any] = law if isinstance(law, dict) else {"law": "constant", "value_ms": law}
+    return {
+        name: value * CONSUMERS / MANY if name.endswith("_ms") else value
+        for name, value in spelled.items()
+    }
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_compiled_mean_waits_are_those_of_the_theory(name: str, tiny: Tiny) -> None:
+    """Over 1.6 million customers, within four standard errors of less than a per cent each."""
+    servers, law, expected_ms = QUEUES[name]
+    stations = {"till": {"servers": servers, "service_time": faster(law)}}
+    scenario = tiny({"buy": {"legs": [{"station": "till"}]}}, stations, MANY)
+    means = []
+    for seed in SEEDS:
+        made = plan(scenario, seed)
+        till = engines.walk(made, "numba", rows=False).summarised(made).stations["till"]
+        assert till.visits == MANY
+        means.append(till.waiting_us / till.visits * MANY / CONSUMERS / 1000)
+    error = float(np.std(means, ddof=1)) / math.sqrt(len(means))
+    assert error < 0.01 * expected_ms
+    assert abs(float(np.mean(means)) - expected_ms) < 4 * error
+
+
 @pytest.mark.parametrize("name", QUEUES)
 def test_mean_waits_are_those_of_the_theory(name: str, tiny: Tiny) -> None:
     """The mean wait lies within four standard errors of Erlang's or Pollaczek's formula."""
@@ -118,6 +149,73 @@ def city() -> Plan:
     )
     made = plan(scenario, 7)
     return made.window(*made.busiest_window())
+
+
+@pytest.fixture(scope="module")
+def compiled() -> tuple[Plan, Summary, dict[str, dict[str, np.ndarray]]]:
+    """An hour of the city by the compiled engine: what it counted, and its rows by station."""
+    crowded = city()
+    middle = int(crowded.starts_us.mean())
+    walk = plan(crowded.scenario, 7).window(middle - HOUR_US // 2, middle + HOUR_US // 2)
+    done = engines.walk(walk, "numba")
+    rows = frame(done.outcomes).filter(pl.col("station") != "")
+    by_station = {
+        str(name): {column: table[column].to_numpy() for column in table.columns}
+        for (name,), table in rows.partition_by("station", as_dict=True).items()
+    }
+    return walk, done.summarised(walk), by_station
+
+
+def test_littles_law_holds_at_every_station_of_the_compiled_engine(
+    compiled: tuple[Plan, Summary, dict[str, dict[str, np.ndarray]]],
+) -> None:
+    """Its integrals over time are what its rows add up to, and what a random gauge reads."""
+    made, summary, rows = compiled
+    assert len(rows) > 10
+    luck = np.random.default_rng(3)
+    for name, mine in rows.items():
+        use = summary.stations[name]
+        came, served, left = mine["start_us"], mine["service_start_us"], mine["end_us"]
+        assert use.waiting_us == use.waiting_us_by_hour.sum() == (served - came).sum()
+        assert use.busy_us == use.busy_us_by_hour.sum() == (left - served).sum()
+        moments = luck.uniform(came.min(), left.max(), 200_000)
+        inside = np.searchsorted(np.sort(came), moments) - np.searchsorted(np.sort(left), moments)
+        expected = (left - came).sum() / float(left.max() - came.min())
+        error = inside.std() / math.sqrt(len(moments))
+        assert abs(inside.mean() - expected) <= 5 * error, name
+        # Nobody is refused here but where the queue is full.
+        assert len(came) == use.visits
+    assert sum(summary.fates.values()) == summary.journeys == len(made)
+
+
+def test_nobody_of_the_compiled_engine_waits_for_an_idle_server(
+    compiled: tuple[Plan, Summary, dict[str, dict[str, np.ndarray]]],
+) -> None:
+    """At each arrival the rows say how many are served and wait; both add up, first come first."""
+    made, _, rows = compiled
+    waited = 0
+    for name, mine in rows.items():
+        servers = made.scenario.stations[name].servers
+        if servers == 0:
+            assert (mine["service_start_us"] == mine["start_us"]).all()
+            continue
+        came = np.sort(mine["start_us"])
+        starts, ends = np.sort(mine["service_start_us"]), np.sort(mine["end_us"])
+        now = mine["start_us"]
+        served = np.searchsorted(starts, now) - np.searchsorted(ends, now, "right")
+        waiting = np.searchsorted(came, now) - np.searchsorted(starts, now)
+        # Who came alone, at an instant at which nothing else happened here.
+        single = np.searchsorted(came, now, "right") - np.searchsorted(came, now) == 1
+        single &= np.searchsorted(ends, now, "right") == np.searchsorted(ends, now)
+        assert (mine["queue_length"] == waiting)[single].all(), name
+        assert (served <= servers).all()
+        waits = mine["service_start_us"] > now
+        assert (waits == (served == servers))[single].all(), name
+        assert single.mean() > 0.8
+        waited += int(waits.sum())
+        order = mine["service_start_us"][np.argsort(now, kind="stable")]
+        assert (np.diff(order) >= 0).all()
+    assert waited > 300
 
 
 Gauge = dict[str, list[tuple[int, int, int]]]
