@@ -241,14 +241,38 @@ def conform(
 
 @app.command()
 def audit(
-    folder: Annotated[Path, typer.Argument(help="Folder of a run, such as results/latest.")],
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Run folders such as results/latest, ledger files, postgresql:// addresses.",
+            metavar="DATABASE…",
+        ),
+    ] = None,
     database: Database = "",
+    acks: Annotated[
+        Path | None, typer.Option(help="What payers were told: a file or folder of a run's.")
+    ] = None,
+    settlement: Annotated[
+        Path | None, typer.Option(help="The payment service's settlement file, CSV or JSON.")
+    ] = None,
+    receipts: Annotated[
+        Path | None, typer.Option(help="The biller's receipts, CSV or JSON.")
+    ] = None,
+    sms_log: Annotated[Path | None, typer.Option(help="The gateway's log, CSV or JSON.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check the ledger of a run against what was paid: no rupee lost, none counted twice."""
+    """Check the ledger of a run against what was paid: no rupee lost, none counted twice.
+
+    Without a database, the files say what they can; what nothing can tell is listed with its why.
+    """
+    from fewseconds.commands.audit import Order
     from fewseconds.commands.audit import audit as command
 
-    _carry_out(lambda: command(folder, database, as_json=as_json), as_json=as_json)
+    order = Order(
+        places=tuple(places or ()), database=database, acks=acks, settlement=settlement,
+        receipts=receipts, sms_log=sms_log,
+    )  # fmt: skip
+    _carry_out(lambda: command(order, as_json=as_json), as_json=as_json)
 
 
 @app.command()

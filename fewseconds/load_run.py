@@ -15,6 +15,7 @@ from fewseconds.errors import HarnessError
 from fewseconds.record import Check, Generator
 from fewseconds.run import LoadWish, Stage
 from mock_psp import auditor
+from mock_psp.auditor import Unchecked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +37,8 @@ class LoadRecord(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: tuple[slo.Verdict, ...]
     validity: slo.Validity
     checks: tuple[Check, ...]
+    unchecked: tuple[Unchecked, ...]
+    """Rules of the audit that nothing was there to judge by."""
     generator: Generator | None
     workers: int
     journeys: int
@@ -64,7 +67,7 @@ def run(scenario: Scenario, seed: int, results: Path, wish: LoadWish, say: Say) 
     names = {str(one.measure) for one in scenario.slo} - {"faster_than_portal", *unmeasured}
     samples = {name: measures.samples(name, walked, measured) for name in sorted(names)}
     verdicts = slo.judge_all(scenario.slo, "measured", samples, valid)
-    checks, broken = _audited(stage.folder)
+    checks, unchecked, broken = _audited(stage.folder)
     word = _word(verdicts, checks, valid, broken=broken or bool(troubles))
     window_s = (stage.window_us[1] - stage.window_us[0]) / 1e6
     record = LoadRecord(
@@ -72,10 +75,11 @@ def run(scenario: Scenario, seed: int, results: Path, wish: LoadWish, say: Say) 
         exit_code=slo.exit_code(word),
         load=wish.shape.says(),
         plan_hash=stage.plan_hash,
-        notes=wish.real.notes() if wish.real else (),
+        notes=(*(wish.real.notes() if wish.real else ()), *stage.receipts.notes()),
         verdicts=tuple(verdicts),
         validity=valid,
         checks=tuple(checks),
+        unchecked=tuple(unchecked),
         generator=facts,
         workers=summary.workers if summary else wish.processes,
         journeys=len(stage.window),
@@ -97,16 +101,18 @@ def _cpu_ms(summary: Any) -> float | None:  # noqa: ANN401 - a LoadSummary or No
     return float(summary.cpu_s * 1e3 * summary.workers / summary.started)
 
 
-def _audited(folder: Path) -> tuple[list[Check], bool]:
+def _audited(folder: Path) -> tuple[list[Check], tuple[Unchecked, ...], bool]:
     try:
         audit = auditor.audit(folder)
     except HarnessError as error:
         message = str(error)
-        return [Check("the ledger can be audited", passed=False, checked=0, first=(message,))], True
-    return [
+        failed = Check("the ledger can be audited", passed=False, checked=0, first=(message,))
+        return [failed], (), True
+    checks = [
         Check(one.name, one.passed, one.checked, one.violations, tuple(one.first))
         for one in audit.checks
-    ], False
+    ]
+    return checks, audit.unchecked, False
 
 
 def _word(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import time
 from typing import TYPE_CHECKING
@@ -19,13 +20,15 @@ from fewseconds.results import new_folder
 from fewseconds.shapes import Shape
 from loadtests.launch import Generator as LoadProcess
 from loadtests.spec import LoadSummary, Telemetry, unplayable
-from mock_psp import auditor, serve
+from mock_psp import auditor, receipts, serve
 from mock_psp.journal import await_callbacks
+from mock_psp.receipts import Receipts
+from mock_psp.spec import Folder
 from sim.paired import pairs
 from sim.reference import simulate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import numpy as np
@@ -73,6 +76,7 @@ class Stage:
         strange = unplayable(scenario)
         if strange:
             raise UsageError("\n".join(f"{scenario.name}: {line}" for line in strange))
+        self.receipts = Receipts(0, 0)
         self.folder = new_folder(results, scenario.name)
 
     @property
@@ -149,6 +153,12 @@ class Stage:
         if real.biller is not None and not real.psp_url:
             self.say("waiting for callbacks", 0.99)
             await_callbacks(self.folder / "journal.jsonl", self.scenario.load.drain_s)
+        if real.biller is not None and real.adapter is not None:
+            self.say("asking for receipts", 0.99)
+            place = Folder(self.folder)
+            self.receipts = receipts.collect(
+                real.biller.url, real.adapter, place.acknowledgements, place.receipts
+            )
         return summary
 
     def virtual(self) -> tuple[Simulated, Plan]:
@@ -170,7 +180,6 @@ def run(
     """Run ``scenario`` once; returns its record and its folder, which holds everything else."""
     started_at, begun = dt.datetime.now(dt.UTC), time.monotonic()
     stage = Stage(scenario, seed, results, say, wish)
-    real = stage.wish.real
     measured, summary, troubles = stage.measure()
     simulated, around = stage.virtual()
     say("auditing the ledger", 0.0)
@@ -207,7 +216,7 @@ def run(
         simulated_wall_s=simulated.wall_s,
         tries=tries,
         notes=(
-            *(real.notes() if real else ()),
+            *_about_parties(stage),
             *checks.notes(scenario, summary.typed if summary else None),
         ),
     )
@@ -304,6 +313,16 @@ def _audit(folder: Path, troubles: list[str]) -> list[Check]:
         Check(check.name, check.passed, check.checked, check.violations, tuple(check.first))
         for check in audit.checks
     ]
+
+
+def _about_parties(stage: Stage) -> Iterator[str]:
+    """Which parties are not ours, and what the audit could not judge because of it."""
+    if stage.wish.real is None:
+        return
+    yield from (*stage.wish.real.notes(), *stage.receipts.notes())
+    with contextlib.suppress(HarnessError):
+        for one in auditor.audit(stage.folder).unchecked:
+            yield f"Not checked: {one.name} ({one.why})."
 
 
 def _word(verdicts: list[slo.Verdict], found: list[Check], valid: slo.Validity) -> slo.Word:

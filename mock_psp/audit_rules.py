@@ -8,7 +8,9 @@ Tables: those of the ledger (``schema``), and beside them
 * ``codes``: the QR codes that a merchant has made over the API, and what they say they received;
 * ``seen``: journeys whose consumer saw a confirmation (the load generator's rows);
 * ``open``: journeys with something still under way when the services stopped;
-* ``printed``: what the bills that were paid say, made anew from their numbers.
+* ``printed``: what the bills that were paid say, made anew from their numbers;
+* ``leaks``: secrets and personal data in files that others may read, ``looked_at`` how many there
+  are.
 
 Each rule counts what it looks at and lists what breaks it, one text a violation.
 """
@@ -25,6 +27,10 @@ class Rule(NamedTuple):
     name: str
     counted: str
     broken: str
+    invariant: str = ""
+    """The invariant that it stands for: I1 conservation, I2 credited once, I3 acknowledged is
+    there, I4 one receipt, I5 forward only, I7 amounts, I8 idempotent, I9 authentic, I11 reconciled,
+    I12 nothing sensitive written."""
 
 
 POSTED: Final = "(SELECT * FROM payments WHERE status <> 'FAILED')"
@@ -45,18 +51,21 @@ RULES: Final = (
             GROUP BY p.transaction_id
             HAVING count(l.account) <> 2 OR sum(l.amount_paise) <> 0
                 OR max(l.amount_paise) <> p.amount_paise""",
+        "I1",
     ),
     Rule(
         "every line belongs to a posted payment",
         "SELECT count(*) FROM lines",
         f"""SELECT transaction_id || ': line in ' || account FROM lines
             WHERE transaction_id NOT IN (SELECT transaction_id FROM {POSTED})""",
+        "I1",
     ),
     Rule(
         "a bill is credited at most once",
         "SELECT count(DISTINCT bill_number) FROM payments WHERE status = 'CREDITED'",
         """SELECT bill_number || ': credited ' || count(*) || ' times' FROM payments
            WHERE status = 'CREDITED' GROUP BY bill_number HAVING count(*) > 1""",
+        "I2",
     ),
     Rule(
         "a bill is paid exactly when a payment is credited to it",
@@ -67,6 +76,7 @@ RULES: Final = (
            UNION ALL
            SELECT b.bill_number || ': paid, but by no credited payment' FROM bills b
            LEFT JOIN payments p USING (transaction_id) WHERE p.status IS NOT 'CREDITED'""",
+        "I2",
     ),
     Rule(
         "the amount on the bill is the amount credited",
@@ -80,6 +90,7 @@ RULES: Final = (
               OR b.paid_paise IS NOT p.amount_paise - (
                      SELECT coalesce(sum(r.amount_paise), 0) FROM refunds r
                      WHERE r.transaction_id = b.transaction_id AND r.processed_us IS NOT NULL)""",
+        "I7",
     ),
     Rule(
         "every posted payment has exactly one receipt, and nothing else has one",
@@ -90,6 +101,7 @@ RULES: Final = (
             UNION ALL
             SELECT receipt_number || ': receipt for no posted payment' FROM receipts
             WHERE transaction_id NOT IN (SELECT transaction_id FROM {POSTED})""",
+        "I4",
     ),
     Rule(
         "every reference number and every event is unique",
@@ -99,6 +111,7 @@ RULES: Final = (
            UNION ALL
            SELECT event_id || ': taken ' || count(*) || ' times' FROM callbacks
            GROUP BY event_id HAVING count(*) > 1""",
+        "I8",
     ),
     Rule(
         "a payment only moves forward",
@@ -117,6 +130,39 @@ RULES: Final = (
             AND c.sequence = (SELECT max(sequence) FROM callbacks l
                               WHERE l.transaction_id = p.transaction_id AND l.effect <> 'none')
            WHERE p.status IS NOT upper(c.effect)""",
+        "I5",
+    ),
+    Rule(
+        "a callback that contradicts an earlier one is an alarm, and changes nothing",
+        "SELECT count(*) FROM alarms",
+        """SELECT a.event_id || ': ' || a.kind || ', but ' || count(c.sequence) || ' were taken'
+           FROM alarms a LEFT JOIN callbacks c ON c.event_id = a.event_id
+           GROUP BY a.sequence, a.event_id, a.kind
+           HAVING count(c.sequence) <> (a.kind = 'event_with_another_body')""",
+        "I8",
+    ),
+    Rule(
+        "the biller answers every copy of a callback in the same way",
+        "SELECT count(*) FROM journal WHERE entry = 'acknowledged'",
+        """SELECT transaction_id || ': acknowledged as ' || min(status) || ' and as ' || max(status)
+           FROM journal WHERE entry = 'acknowledged' AND status <> 'refunded'
+           GROUP BY transaction_id HAVING min(status) <> max(status)""",
+        "I8",
+    ),
+    Rule(
+        "nothing was written for a callback that the payment service did not send",
+        "SELECT count(*) FROM callbacks",
+        """SELECT c.event_id || ': about ' || c.transaction_id || ', which nobody has paid'
+           FROM callbacks c LEFT JOIN payments p USING (transaction_id)
+           WHERE coalesce(p.channel, 'upi') = 'upi'
+             AND c.transaction_id NOT IN (SELECT transaction_id FROM journal)""",
+        "I9",
+    ),
+    Rule(
+        "nothing that others may read holds a secret or personal data",
+        "SELECT coalesce(sum(files), 0) FROM looked_at",
+        "SELECT file || ', line ' || line || ': ' || what FROM leaks",
+        "I12",
     ),
     Rule(
         "money is conserved: what was debited was credited, reversed, or is under way",
@@ -126,6 +172,7 @@ RULES: Final = (
             FROM {MONEY} m LEFT JOIN open o USING (journey_id)
             WHERE least <> most OR debits <> 1 OR credits + reversals > 1
                OR (credits + reversals = 0 AND o.journey_id IS NULL)""",
+        "I1",
     ),
     Rule(
         "no more is given back than was credited",
@@ -139,6 +186,7 @@ RULES: Final = (
            UNION ALL
            SELECT reference || ': refunded ' || count(*) || ' times' FROM journal
            WHERE entry = 'refund' GROUP BY reference HAVING count(*) > 1""",
+        "I1",
     ),
     Rule(
         "money that could not be credited has exactly one refund, with a reason",
@@ -153,6 +201,7 @@ RULES: Final = (
            SELECT transaction_id || ': refund of a payment that is ' || status FROM refunds
            JOIN payments p USING (transaction_id)
            WHERE psp_refund_id IS NULL AND p.status <> 'REFUND_DUE'""",
+        "I2",
     ),
     Rule(
         "a refund in the ledger is a refund at the bank, with two lines that balance",
@@ -169,6 +218,7 @@ RULES: Final = (
            FROM refunds r LEFT JOIN journal j
              ON j.reference = r.psp_refund_id AND j.entry = 'refund'
            WHERE r.processed_us IS NOT NULL AND j.amount_paise IS NOT r.amount_paise""",
+        "I1",
     ),
     Rule(
         "what was credited at the bank is posted at the biller, rupee for rupee",
@@ -185,6 +235,7 @@ RULES: Final = (
             WHERE channel = 'upi'
               AND transaction_id NOT IN (SELECT transaction_id FROM journal WHERE entry = 'credit')
         """,
+        "I11",
     ),
     Rule(
         "every QR code of a merchant has received exactly what was credited through it",
@@ -196,6 +247,7 @@ RULES: Final = (
            GROUP BY c.reference
            HAVING c.received_paise <> coalesce(sum(j.amount_paise), 0)
                OR c.received_count <> count(j.at_us)""",
+        "I11",
     ),
     Rule(
         "every acknowledged payment is posted",
@@ -205,6 +257,7 @@ RULES: Final = (
            FROM journal j LEFT JOIN payments p USING (transaction_id)
            WHERE j.entry = 'acknowledged' AND upper(j.status) IS NOT p.status
              AND p.status IS NOT 'REFUNDED'""",
+        "I3",
     ),
     Rule(
         "every payment that a payer saw succeed was credited once",
@@ -220,6 +273,7 @@ RULES: Final = (
            SELECT 'journey ' || journey_id || ': its payer saw a confirmation, but no credit'
            FROM seen WHERE journey_id NOT IN (SELECT journey_id FROM journal WHERE entry = 'credit')
         """,
+        "I3",
     ),
     Rule(
         "every posted payment has exactly one SMS accepted by the gateway",
@@ -242,6 +296,7 @@ RULES: Final = (
               AND reference NOT IN (SELECT transaction_id FROM {POSTED})
               AND reference NOT IN (SELECT psp_refund_id FROM refunds
                                     WHERE processed_us IS NOT NULL)""",
+        "I4",
     ),
     Rule(
         "every refund that was made is told to the payer in exactly one SMS",
@@ -254,12 +309,14 @@ RULES: Final = (
            UNION ALL
            SELECT reference || ': ' || count(*) || ' SMS accepted' FROM messages
            WHERE entry = 'accepted' GROUP BY reference HAVING count(*) > 1""",
+        "I4",
     ),
     Rule(
         "no accepted SMS was swallowed by DLT scrubbing",
         "SELECT count(*) FROM messages WHERE entry = 'accepted'",
         "SELECT reference || ': scrubbed with code ' || code FROM messages"
         " WHERE entry = 'scrubbed'",
+        "I4",
     ),
     Rule(
         "an SMS is marked as sent exactly when the gateway has accepted it",
@@ -267,5 +324,6 @@ RULES: Final = (
         """SELECT reference || ': marked as sent, but never accepted' FROM outbox
            WHERE sent_us IS NOT NULL
              AND reference NOT IN (SELECT reference FROM messages WHERE entry = 'accepted')""",
+        "I4",
     ),
 )  # fmt: skip

@@ -107,10 +107,14 @@ def _show(record: LoadRecord) -> None:
         observed = "–" if verdict.observed is None else f"{verdict.observed:.3g}"
         console.show(f"{verdict.word:13} {verdict.name:36} {observed:>8} limit {verdict.limit:g}")
     held = sum(check.passed for check in record.checks)
-    console.show(f"the ledger: {held} of {len(record.checks)} checks hold")
+    console.show(f"the audit: {held} of {len(record.checks)} checks hold")
     for check in record.checks:
         if not check.passed:
             console.show(f"  {check.name}: {check.violations} of {check.checked}")
+            for line in check.first:
+                console.show(f"    {line}")
+    for one in record.unchecked:
+        console.show(f"  {one.name}: not checked, {one.why}")
     for reason in record.validity.reasons:
         console.show(reason)
     console.show(f"{record.word.upper()}  {record.folder}")
