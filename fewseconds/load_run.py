@@ -5,14 +5,17 @@ No simulation and no page: for long runs, more processes, and rates that are not
 
 from __future__ import annotations
 
+import datetime as dt
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import polars as pl
 
-from fewseconds import measures, slo, validity
+from fewseconds import checks, junit, markdown, measures, slo, validity
+from fewseconds.commit import commit, versions
 from fewseconds.errors import HarnessError
-from fewseconds.record import Check, Generator
+from fewseconds.record import Check, Generator, Record
 from fewseconds.run import LoadWish, Stage
 from mock_psp import auditor
 from mock_psp.auditor import Unchecked
@@ -49,8 +52,14 @@ class LoadRecord(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
 
 
-def run(scenario: Scenario, seed: int, results: Path, wish: LoadWish, say: Say) -> LoadRecord:
-    """Put the load on once; raises UsageError for a shape that makes no sense."""
+def run(
+    scenario: Scenario, seed: int, results: Path, wish: LoadWish, say: Say, command: str
+) -> LoadRecord:
+    """Put the load on once; raises UsageError for a shape that makes no sense.
+
+    ``command`` is the command line that repeats it.
+    """
+    started_at, begun_s = dt.datetime.now(dt.UTC), time.monotonic()
     stage = Stage(scenario, seed, results, say, wish)
     measured, summary, troubles = stage.measure()
     say("auditing the ledger", 0.0)
@@ -67,8 +76,8 @@ def run(scenario: Scenario, seed: int, results: Path, wish: LoadWish, say: Say) 
     names = {str(one.measure) for one in scenario.slo} - {"faster_than_portal", *unmeasured}
     samples = {name: measures.samples(name, walked, measured) for name in sorted(names)}
     verdicts = slo.judge_all(scenario.slo, "measured", samples, valid)
-    checks, unchecked, broken = _audited(stage.folder)
-    word = _word(verdicts, checks, valid, broken=broken or bool(troubles))
+    held, unchecked, broken = _audited(stage.folder)
+    word = _word(verdicts, held, valid, broken=broken or bool(troubles))
     window_s = (stage.window_us[1] - stage.window_us[0]) / 1e6
     record = LoadRecord(
         word=word,
@@ -78,7 +87,7 @@ def run(scenario: Scenario, seed: int, results: Path, wish: LoadWish, say: Say) 
         notes=(*(wish.real.notes() if wish.real else ()), *stage.receipts.notes()),
         verdicts=tuple(verdicts),
         validity=valid,
-        checks=tuple(checks),
+        checks=tuple(held),
         unchecked=tuple(unchecked),
         generator=facts,
         workers=summary.workers if summary else wish.processes,
@@ -91,7 +100,42 @@ def run(scenario: Scenario, seed: int, results: Path, wish: LoadWish, say: Say) 
     (stage.folder / "load_record.json").write_bytes(
         msgspec.json.format(msgspec.json.encode(record))
     )
+    told = as_record(stage, record, started_at, time.monotonic() - begun_s, command)
+    junit.write(stage.folder, told)
+    markdown.write(stage.folder, told)
     return record
+
+
+def as_record(
+    stage: Stage, found: LoadRecord, started_at: dt.datetime, wall_s: float, command: str
+) -> Record:
+    """The same in the form that JUnit and Markdown are made of: a run without a simulation."""
+    scenario = stage.scenario
+    return Record(
+        scenario=scenario.name,
+        scenario_hash=scenario.digest,
+        title=scenario.title,
+        description=scenario.description,
+        seed=stage.seed,
+        plan_hash=found.plan_hash,
+        commit=commit(),
+        versions=versions(),
+        command=command,
+        started_at=started_at,
+        wall_s=wall_s,
+        window_us=stage.window_us,
+        word=found.word,
+        exit_code=found.exit_code,
+        summary=checks.summary(found.word, found.verdicts, found.checks, found.validity),
+        verdicts=found.verdicts,
+        validity=found.validity,
+        checks=found.checks,
+        generator=found.generator,
+        measured_journeys=found.journeys,
+        simulated_journeys=0,
+        simulated_wall_s=0.0,
+        notes=(f"The load was {found.load}.", *found.notes),
+    )
 
 
 def _cpu_ms(summary: Any) -> float | None:  # noqa: ANN401 - a LoadSummary or None
@@ -116,11 +160,11 @@ def _audited(folder: Path) -> tuple[list[Check], tuple[Unchecked, ...], bool]:
 
 
 def _word(
-    verdicts: list[slo.Verdict], checks: list[Check], valid: slo.Validity, *, broken: bool
+    verdicts: list[slo.Verdict], held: list[Check], valid: slo.Validity, *, broken: bool
 ) -> slo.Word:
     if broken:
         return "inconclusive"
-    if any(check.gate and not check.passed for check in checks):
+    if any(check.gate and not check.passed for check in held):
         return "fail"
     word = slo.overall(verdicts)
     return "inconclusive" if word == "pass" and not valid.valid else word

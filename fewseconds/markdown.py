@@ -55,9 +55,11 @@ def summary(record: Record) -> str:
 
 
 def _provenance(record: Record) -> str:
+    simulated = record.simulated_journeys
     return (
-        f"{words.counted(record.measured_journeys, 'journey')} measured, "
-        f"{words.whole(record.simulated_journeys)} simulated. Seed {record.seed}, scenario "
+        f"{words.counted(record.measured_journeys, 'journey')} measured"
+        f"{f', {words.whole(simulated)} simulated' if simulated else ''}. "
+        f"Seed {record.seed}, scenario "
         f"{_code(record.scenario)} {_code(record.scenario_hash[:12])}, plan "
         f"{_code(record.plan_hash[:12])}, commit {_code(record.commit)}."
     )
@@ -66,15 +68,17 @@ def _provenance(record: Record) -> str:
 def _objectives(record: Record) -> Iterator[str]:
     if not record.verdicts:
         return
-    yield "| | objective | limit | measured | simulated |"
-    yield "|---|---|---|---|---|"
+    # A load run has no simulation beside it.
+    engines = ("measured", "simulated") if record.simulated_journeys else ("measured",)
+    yield f"| | objective | limit | {' | '.join(engines)} |"
+    yield f"|---|---|---{'|---' * len(engines)}|"
     names = dict.fromkeys(verdict.name for verdict in record.verdicts)
     pairs = [{v.engine: v for v in record.verdicts if v.name == name} for name in names]
     pairs.sort(key=lambda pair: not next(iter(pair.values())).gate)
     for pair in pairs:
         one = next(iter(pair.values()))
         kind = "gate" if one.gate else "claim"
-        cells = (_cell(pair.get(engine)) for engine in ("measured", "simulated"))
+        cells = (_cell(pair.get(engine)) for engine in engines)
         yield f"| {kind} | {plain(one.name)} | {words.limit(one)} | {' | '.join(cells)} |"
     yield ""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -11,8 +14,6 @@ from fewseconds.commands.load import insisted
 from fewseconds.errors import EXIT_OK
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fewseconds.load_run import LoadRecord
     from fewseconds.parties import Parties
     from fewseconds.real_target import RealTarget
@@ -44,6 +45,7 @@ def load_run(order: Order, *, as_json: bool) -> int:
     fields = console.header(scenario, seed, "locust")
     if order.dry_run:
         return told_only(scenario, seed, order.wish.shape, real, fields, as_json=as_json)
+    from fewseconds import junit, markdown
     from fewseconds.load_run import run
 
     wish = msgspec.structs.replace(order.wish, real=real)
@@ -51,14 +53,23 @@ def load_run(order: Order, *, as_json: bool) -> int:
     for note in real.notes() if real else ():
         console.say(note)
 
+    # Everything that was said stands on the command line; credentials are in files.
+    command = shlex.join(["fewseconds", *sys.argv[1:]])
+
     def once() -> tuple[str, LoadRecord]:
         with console.progress() as say:
-            record = run(scenario, seed, order.results, wish, say)
+            record = run(scenario, seed, order.results, wish, say, command)
         return record.word, record
 
     record, tries, code = insisted(once, order.on_inconclusive)
     if as_json:
-        console.print_json(fields | msgspec.to_builtins(record) | {"tries": tries})
+        folder = Path(record.folder)
+        places = {
+            "outcomes": str(folder / "outcomes"),
+            "junit": str(folder / junit.FILE_NAME),
+            "markdown": str(folder / markdown.FILE_NAME),
+        }
+        console.print_json(fields | msgspec.to_builtins(record) | places | {"tries": tries})
     else:
         _show(record)
     return code
