@@ -116,7 +116,11 @@ class PayRequest(msgspec.Struct, frozen=True):
     bill_number: str
     amount_paise: int
     pin: str
+    """Empty if the money comes out of a wallet, which asks for none."""
     scanned: str = ""
+    from_gallery: bool = False
+    """The code was a picture in the phone, not before its camera."""
+    funding: Literal["account", "wallet"] = "account"
 
 
 class Payment(msgspec.Struct, frozen=True):

@@ -2,80 +2,120 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
 
 from fewseconds import chance, pace
-from fewseconds.payer_app import memory
+from fewseconds.payer_app import CAPPED, OVER_GALLERY_CAP, memory
+from fewseconds.station import Burst, Failure
+from fewseconds.timeline import Window, bank_outages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fewseconds.plan import Traits
     from fewseconds.scenario import Scenario
-    from fewseconds.station import Failure, Station
+    from fewseconds.station import Station
+
+TOO_DEAR: Final = (
+    Failure(outcome="declined", code=OVER_GALLERY_CAP, share=1.0, source="the app's profile"),
+)
+
+
+def _edges(shares: list[float]) -> list[int]:
+    """Cumulative thresholds of ways to fail; what lies above them succeeds."""
+    running, edges = 0.0, []
+    for share in shares:
+        running += share
+        edges.append(chance.threshold(running))
+    return edges
+
+
+class Place(NamedTuple):
+    """A leg, and what its visits depend on beside the station's table."""
+
+    step: str
+    leg: int
+    station: str
+    variant: str
+    slowdown: float
+    grid_us: int
+    memory: Callable[[float], float]
+    """Turns the station's persistence into that of the attempts here."""
+    outages: list[Window]
+    """Spans in which every visit fails."""
 
 
 class Visit:
     """How a leg's visits to its station turn out, for journeys with certain traits."""
 
     __slots__ = (
-        "_seed",
-        "edges",
-        "failure_key",
-        "failure_share",
-        "failures",
-        "grid_us",
-        "milli",
-        "patience",
-        "patience_key",
-        "persistence",
-        "refresh",
-        "service_key",
-        "table",
+        "_seed", "burst_below", "burst_key", "burst_us", "edges", "edges_in_burst", "failure_key",
+        "failure_share", "failures", "grid_us", "milli", "outages", "patience", "patience_key",
+        "persistence", "refresh", "service_key", "table",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        seed: int,
-        place: tuple[str, int, str],
-        station: Station,
-        variant: str,
-        slowdown: float,
-        grid_us: int,
-        memory: Callable[[float], float],
-    ) -> None:
-        """Prepare the draws of the leg at ``place`` = (step, leg, station).
-
-        ``memory`` turns the station's persistence into that of the attempts here.
-        """
-        other = station.variants.get(variant)
+    def __init__(self, seed: int, place: Place, station: Station) -> None:
+        """Prepare the draws of the leg at ``place``."""
+        other = station.variants.get(place.variant)
         law = other.service_time if other and other.service_time else station.service_time
-        failures = station.failures if other is None or other.failures is None else other.failures
         persistence = station.persistence
         if other is not None and other.persistence is not None:
             persistence = other.persistence
         self._seed = seed
+        named = (place.step, place.leg, place.station)
         self.table = law.table()
-        self.service_key = chance.key(seed, chance.stream("service", *place))
-        self.failure_key = chance.key(seed, chance.stream("failure", *place))
-        self.patience_key = chance.key(seed, chance.stream("patience", *place))
-        self.refresh = chance.stream("refresh", *place)
-        self.failures = failures
-        self.failure_share, self.edges = 0.0, []
-        for failure in failures:
-            self.failure_share += failure.share
-            self.edges.append(chance.threshold(self.failure_share))
-        self.persistence = chance.threshold(memory(persistence))
-        self.milli, self.grid_us = round(slowdown * 1000), grid_us
+        self.service_key = chance.key(seed, chance.stream("service", *named))
+        self.failure_key = chance.key(seed, chance.stream("failure", *named))
+        self.patience_key = chance.key(seed, chance.stream("patience", *named))
+        self.refresh = chance.stream("refresh", *named)
+        self.failures = station.failures_of(place.variant)
+        self.failure_share = sum(failure.share for failure in self.failures)
+        self.edges = self.edges_in_burst = _edges([one.share for one in self.failures])
+        self._set_burst(seed, place, station.burst)
+        self.outages = [
+            (from_us, until_us, Failure(
+                outcome="error", code=fault.code, share=1.0, source=fault.source))
+            for from_us, until_us, fault in place.outages
+        ]  # fmt: skip
+        self.persistence = chance.threshold(place.memory(persistence))
+        self.milli, self.grid_us = round(place.slowdown * 1000), place.grid_us
         self.patience = station.patience.table() if station.patience else None
+
+    def _set_burst(self, seed: int, place: Place, burst: Burst | None) -> None:
+        """Prepare when errors come in bursts, and how many then; all steps share them."""
+        self.burst_us = self.burst_below = 0
+        self.burst_key = chance.key(seed, chance.stream("burst", place.station, place.variant))
+        errors = sum(one.share for one in self.failures if one.outcome == "error")
+        if burst is not None and errors > 0:
+            self.burst_us = burst.span_s * 1_000_000
+            self.burst_below = chance.threshold(burst.share_of_time)
+            others, time = self.failure_share - errors, burst.share_of_time
+            # What has no room in the bursts comes outside them, so that the mean is kept.
+            busy = min(errors / time, 1 - others)
+            calm = max((errors - time * busy) / (1 - time), 0.0) if time < 1 else busy
+            self.edges, self.edges_in_burst = (
+                self._scaled(calm / errors),
+                self._scaled(busy / errors),
+            )
+
+    def _scaled(self, errors: float) -> list[int]:
+        """Thresholds of the failures when there are so many times as many errors."""
+        return _edges(
+            [one.share * (errors if one.outcome == "error" else 1) for one in self.failures]
+        )
 
     def service_us(self, journey_id: int, attempt: int) -> int:
         """How long the work takes."""
         draw = chance.draw(self.service_key, journey_id, attempt)
         return pace.scaled(chance.quantile(self.table, draw), self.milli, self.grid_us)
 
-    def failure(self, journey_id: int, attempt: int) -> Failure | None:
-        """How the work fails, if it does."""
+    def failure(self, journey_id: int, attempt: int, now_us: int = 0) -> Failure | None:
+        """How the work of a visit that comes at ``now_us`` fails, if it does."""
+        for from_us, until_us, outage in self.outages:
+            if from_us <= now_us < until_us:
+                return outage
         if not self.failures:
             return None
         if self.persistence:
@@ -83,8 +123,16 @@ class Visit:
                 self._seed, self.refresh, journey_id, attempt, self.persistence
             )
         draw = chance.draw(self.failure_key, journey_id, attempt)
-        index = chance.pick(self.edges, draw)
+        edges = self.edges_in_burst if self._in_burst(now_us) else self.edges
+        index = chance.pick(edges, draw)
         return self.failures[index] if index < len(self.failures) else None
+
+    def _in_burst(self, now_us: int) -> bool:
+        """Whether errors come now, if they come in bursts."""
+        if not self.burst_us:
+            return False
+        luck: int = chance.draw(self.burst_key, now_us // self.burst_us, 1)
+        return luck < self.burst_below
 
     def patience_us(self, journey_id: int, attempt: int) -> int | None:
         """How long this visit is ready to wait; None is for ever."""
@@ -99,23 +147,38 @@ class Draws:
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         """Tables are built when first needed and kept."""
-        self.scenario = scenario
         self.seed = seed
-        self._visits: dict[tuple[str, int, str, tuple[str, ...]], Visit] = {}
-        self._by: dict[tuple[str, str], tuple[str, ...]] = {}
         self._move_keys: dict[int, int] = {}
-        self._cadences = any(app.cadence_ms for app in scenario.apps.values())
+        self.follow(scenario)
 
-    def distinguished_by(self, step: str, station: str) -> tuple[str, ...]:
-        """The traits that tell the visits of one leg of ``step`` to ``station`` apart."""
-        found = self._by.get((step, station))
+    def follow(self, scenario: Scenario) -> None:
+        """Draw as another scenario says from now on."""
+        self.scenario = scenario
+        self._visits: dict[tuple[str, int, str, tuple[str, ...]], Visit] = {}
+        self._by: dict[tuple[str, int, str], tuple[str, ...]] = {}
+        self._cadences = any(app.cadence_ms for app in scenario.apps.values())
+        self._capped = any(scenario.gallery_capped(app) for app in scenario.apps.values())
+
+    def distinguished_by(self, step: str, leg: int, station: str) -> tuple[str, ...]:
+        """The traits that tell the visits of leg number ``leg`` of ``step`` apart."""
+        found = self._by.get((step, leg, station))
         if found is None:
             table = self.scenario.stations[station]
             found = table.by
             if self._cadences and "app" not in found and self._remembers(step, table):
                 found += ("app",)
-            self._by[step, station] = found
+            if self._limits(step, leg) and "gallery" not in found:
+                found += ("gallery",)
+            outages = any(fault.bank and fault.station == station for fault in self.scenario.fault)
+            if outages and "account" not in found:
+                found += ("account",)
+            self._by[step, leg, station] = found
         return found
+
+    def _limits(self, step: str, leg: int) -> bool:
+        """Whether payments above the apps' limits are declined at a leg."""
+        mine = self.scenario.steps.get(step)
+        return self._capped and mine is not None and mine.legs[leg].app_limits
 
     def _remembers(self, step: str, table: Station) -> bool:
         """Whether attempts at a station share their luck, on a grid that is the app's."""
@@ -126,19 +189,25 @@ class Draws:
 
     def visit(self, step: str, leg: int, station: str, traits: Traits) -> Visit:
         """The draws of leg number ``leg`` of ``step``, which goes to ``station``."""
-        told = traits.values(self.distinguished_by(step, station))
+        told = traits.values(self.distinguished_by(step, leg, station))
         found = self._visits.get((step, leg, station, told))
         if found is None:
             table, mine = self.scenario.stations[station], self.scenario.steps.get(step)
             app = self.scenario.apps.get(traits.app)
+            if self._limits(step, leg) and traits.gallery == CAPPED:
+                table = msgspec.structs.replace(
+                    table, failures=TOO_DEAR, variants={}, persistence=0.0, burst=None
+                )
 
             def lasting(persistence: float) -> float:
                 return persistence if mine is None else memory(persistence, mine, app)
 
-            found = self._visits[step, leg, station, told] = Visit(
-                self.seed, (step, leg, station), table, traits.key(table.by),
+            place = Place(
+                step, leg, station, traits.key(self.scenario.stations[station].by),
                 self.scenario.slowdown(station), self.scenario.simulate.resolution_us, lasting,
+                bank_outages(self.scenario, station, traits.account),
             )  # fmt: skip
+            found = self._visits[step, leg, station, told] = Visit(self.seed, place, table)
         return found
 
     def service_us(

@@ -55,6 +55,8 @@ class Leg(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Event that happens when the work here has succeeded, even if the caller has gone."""
     asks: str = ""
     """The answer is positive only if this event of the journey (``step.event``) has happened."""
+    app_limits: bool = False
+    """Here the app's own limits apply: a payment that is too dear for them is declined."""
     priority: int = 0
     """From 0 to 3: in a queue, visits of a higher priority are served first."""
 

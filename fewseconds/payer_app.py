@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 WALLET: Final = "wallet"
 """The account that a payment out of a wallet is made from (trait ``account``; else the bank)."""
+CAPPED: Final = "capped"
+"""Too dear for a code out of the gallery (trait ``gallery``)."""
+OVER_GALLERY_CAP: Final = "U02"
+"""UPI response code *amount cap exceeded*, with which such a payment is declined."""
 
 
 CADENCE_RANGE_MS: Final = (10, 10_000)

@@ -72,6 +72,7 @@ class Codes(msgspec.Struct, frozen=True):
 
     journey_id: NDArray[np.int64]
     consumer: NDArray[np.int64]
+    bill: NDArray[np.int64]
     kind: NDArray[np.int16]
     app: NDArray[np.int16]
     bank: NDArray[np.int16]
@@ -159,6 +160,7 @@ class Plan:
         return Codes(
             journey_id=columns.values(self.table["journey_id"]),
             consumer=columns.values(self.table["consumer"]),
+            bill=columns.values(self.table["bill"]),
             kind=self.codes("kind"),
             app=self.codes("app"),
             bank=self.codes("bank"),
@@ -340,6 +342,8 @@ class Traits(msgspec.Struct, frozen=True):
     """What the app does about signatures, if there is a code to scan."""
     account: str = ""
     """Where the money comes from: the bank, or ``wallet``."""
+    gallery: str = ""
+    """``capped`` if the bill is too dear for a code out of the gallery."""
 
     def key(self, by: tuple[str, ...]) -> str:
         """The name of the variant chosen by the traits ``by``."""

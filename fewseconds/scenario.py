@@ -20,11 +20,13 @@ from fewseconds.station import Fault, Station
 if TYPE_CHECKING:
     import datetime as dt
 
-TRAITS: Final = ("medium", "scanner", "app", "bank", "operator", "signature", "account")
+TRAITS: Final = ("medium", "scanner", "app", "bank", "operator", "signature", "account", "gallery")
 """What may tell one visit of a station from another (``Station.by``)."""
 MEDIA: Final = (
     "laser_print", "laptop_screen", "same_phone", "placard", "phone_screen", "thermal_print",
 )  # fmt: skip
+SAME_PHONE: Final = "same_phone"
+"""The medium whose code is a picture in the paying phone itself."""
 SCANNERS: Final = ("zxing-cpp", "pyzbar", "opencv")
 
 
@@ -209,6 +211,11 @@ class Scenario(_Table, frozen=True, kw_only=True):
         Apps change numbers only: steps, legs, branches and events are those of the kind.
         """
         return journey.route(kind, self.named_steps(kind, app))
+
+    def gallery_capped(self, app: App) -> bool:
+        """Whether ``app`` limits what may be paid by a code out of the gallery."""
+        verified = self.payee is None or self.payee.verified
+        return not verified and app.gallery_max_paise is not None
 
     def slowdown(self, station: str) -> float:
         """By how much the service times of ``station`` are stretched on purpose, at all times."""

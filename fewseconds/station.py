@@ -31,11 +31,29 @@ class Failure(_Table, frozen=True, kw_only=True):
     source: str
 
 
+class Burst(_Table, frozen=True, kw_only=True):
+    """Errors of a station come together: in a few spans of time, as long as there is room in them.
+
+    Each variant of the station has bursts of its own. The mean is that of its failures.
+    """
+
+    share_of_time: float
+    """Share of the spans in which there are errors."""
+    span_s: int
+    """Length of a span; spans are cut from the first midnight on."""
+    source: str
+
+
 class Variant(_Table, frozen=True, kw_only=True):
     """What differs at a station for one value of the traits it distinguishes."""
 
     service_time: Law | None = None
     failures: tuple[Failure, ...] | None = None
+    shares: dict[str, float] | None = None
+    """Outcome → share of all failures with it; each failure of the station is scaled by what this
+    is to the station's ``typical`` share."""
+    source: str | None = None
+    """Of the shares; a law and a failure have their own."""
     persistence: float | None = None
 
 
@@ -96,6 +114,9 @@ class Station(_Table, frozen=True, kw_only=True):
     by: tuple[str, ...] = ()
     """Traits that choose a variant; several are joined with ``/`` in the variant's name."""
     variants: dict[str, Variant] = {}
+    typical: dict[str, float] = {}
+    """Outcome → share over all variants, to which the variants' ``shares`` are related."""
+    burst: Burst | None = None
     surface: str = ""
     """The survey that the variants come from: a shipped name or a path of an artefact. It is
     expanded when the scenario is read; what is written by hand goes before it."""
@@ -120,6 +141,23 @@ class Station(_Table, frozen=True, kw_only=True):
             queue_limit=None if places is None else math.ceil(places * factor),
         )
 
+    def failures_of(self, variant: str) -> tuple[Failure, ...]:
+        """The failures of the visits that ``variant`` names, at their own shares."""
+        own = self.variants.get(variant)
+        if own is None:
+            return self.failures
+        failures = self.failures if own.failures is None else own.failures
+        if own.shares is None:
+            return failures
+        return tuple(
+            msgspec.structs.replace(
+                one, share=one.share * own.shares[one.outcome] / self.typical[one.outcome]
+            )
+            if one.outcome in own.shares
+            else one
+            for one in failures
+        )
+
 
 class Fault(_Table, frozen=True, kw_only=True):
     """Something that is made to go wrong on purpose."""
@@ -131,6 +169,9 @@ class Fault(_Table, frozen=True, kw_only=True):
     """Of callbacks: how many of them it befalls. One that is lost stays lost in every attempt."""
     copies: int = 2
     """How many come at once instead of one, if callbacks are doubled."""
+    bank: str = ""
+    """An outage of one bank only: whose customers' visits fail with ``code`` as long as it lasts.
+    """
     factor: float | None = None
     """A slowdown: service times that begin then are this many times as long."""
     start: dt.datetime | None = msgspec.field(default=None, name="from")
@@ -151,7 +192,8 @@ class Fault(_Table, frozen=True, kw_only=True):
     @property
     def phrase(self) -> str:
         """The fault in a few words, such as ``slowdown of biller by 5``."""
-        what = f"{self.kind} of {self.station}" if self.station else self.kind.replace("_", " ")
+        where = self.bank or self.station
+        what = f"{self.kind} of {where}" if where else self.kind.replace("_", " ")
         if self.share is not None:
             what += f" in {self.share:.3g} of all cases"
         if self.factor is not None:

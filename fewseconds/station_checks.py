@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from fewseconds.payer_app import CAPPED, WALLET
 from fewseconds.scenario import MEDIA, SCANNERS, TRAITS
 from fewseconds.spelling import closest
 from fewseconds.station import WEEKDAYS
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
 
     from fewseconds.law import Law
     from fewseconds.scenario import Scenario
-    from fewseconds.station import Failure, Fault, Opening, RateLimit, Station
+    from fewseconds.station import Burst, Failure, Fault, Opening, RateLimit, Station
 
 SHARES_TOLERANCE: Final = 1e-6
 FACTOR_RANGE: Final = (0.001, 1000.0)
 """Slow-downs are whole thousandths, and a stretched time must stay within 63 bits."""
 RATE_RANGE: Final = (0.001, 1e9)
 BURST_MAX: Final = 1_000_000
+SPAN_MAX_S: Final = 86_400
 
 COPIES: Final = (2, 64)
 
@@ -37,6 +39,8 @@ def station_problems(scenario: Scenario) -> Iterator[str]:
         yield from _failure_problems(place, station.failures)
         yield from _variant_problems(scenario, place, station)
         yield from _capacity_problems(scenario, place, station)
+        if station.burst is not None:
+            yield from _burst_problems(f"{place}.burst", station.burst)
         if station.opening is not None:
             yield from _opening_problems(f"{place}.opening", station.opening)
         if station.rate_limit is not None:
@@ -68,6 +72,13 @@ def _capacity_problems(scenario: Scenario, place: str, station: Station) -> Iter
             moments.append(change.start)
     if any(a >= b for a, b in pairwise(moments)):
         yield f"{place}: changes must come in order of time; sort them and keep one a moment"
+
+
+def _burst_problems(place: str, burst: Burst) -> Iterator[str]:
+    if not 1 <= burst.span_s <= SPAN_MAX_S:
+        yield f"{place}.span_s: {burst.span_s!r} is out of range; write 1 to {SPAN_MAX_S}"
+    if not 0 < burst.share_of_time <= 1:
+        yield f"{place}.share_of_time: {burst.share_of_time!r} is not above 0 and at most 1"
 
 
 def _opening_problems(place: str, opening: Opening) -> Iterator[str]:
@@ -106,12 +117,18 @@ def fault_problems(scenario: Scenario, place: str, fault: Fault) -> Iterator[str
     elif fault.station not in scenario.stations:
         hint = closest(fault.station, scenario.stations)
         yield f"{place}: unknown station {fault.station!r}; {hint}"
+    if fault.bank and fault.kind != "outage":
+        yield f"{place}.bank: belongs to an outage; remove it"
+    if fault.bank and fault.bank not in scenario.banks:
+        yield f"{place}.bank: unknown bank {fault.bank!r}; {closest(fault.bank, scenario.banks)}"
     low, high = FACTOR_RANGE
     if fault.kind == "slowdown" and not low <= (fault.factor or 0) <= high:
         yield f"{place}.factor: {fault.factor!r} is not above 0; write {low:g} to {high:g}"
     if fault.kind == "outage":
         if fault.factor is not None:
             yield f"{place}.factor: belongs to a slowdown; remove it"
+        if fault.bank and fault.visits == "hold":
+            yield f"{place}.visits: the outage of one bank holds nobody; write 'reject'"
         if fault.start is None or fault.until is None:
             yield f"{place}: an outage has a beginning and an end; write from and until"
     for key, moment in (("from", fault.start), ("until", fault.until)):
@@ -168,6 +185,13 @@ def _variant_problems(scenario: Scenario, place: str, station: Station) -> Itera
             yield f"{place}.variants.{value}.persistence: {what}"
         yield from _law_problems(f"{place}.variants.{value}.service_time", variant.service_time)
         yield from _failure_problems(f"{place}.variants.{value}", variant.failures)
+        for outcome, share in (variant.shares or {}).items():
+            if not station.typical.get(outcome, 0) > 0:
+                what = f"{outcome!r} has no typical share; write {place}.typical"
+                yield f"{place}.variants.{value}.shares: {what}"
+            elif not 0 <= share <= 1:
+                what = f"{share!r} is not between 0 and 1"
+                yield f"{place}.variants.{value}.shares.{outcome}: {what}"
 
 
 def _variant_name_problems(scenario: Scenario, place: str, station: Station) -> Iterator[str]:
@@ -177,6 +201,9 @@ def _variant_name_problems(scenario: Scenario, place: str, station: Station) -> 
         "app": scenario.apps,
         "bank": scenario.banks,
         "operator": scenario.operators,
+        "signature": ("", "verifies", "ignores"),
+        "account": (*scenario.banks, WALLET),
+        "gallery": ("", CAPPED),
     }
     for name in station.variants:
         values = name.split("/")

@@ -90,6 +90,17 @@ def us_of(moment: dt.datetime, first_day: dt.date) -> int:
 Window = tuple[int, int, "Fault"]
 
 
+def bank_outages(scenario: Scenario, station: str, account: str) -> list[Window]:
+    """The outages of the bank whose account is paid from, with their spans."""
+    first_day = scenario.first_day
+    return [
+        (us_of(fault.start, first_day), us_of(fault.until, first_day), fault)
+        for fault in scenario.fault
+        if fault.station == station and fault.bank and fault.bank == account
+        and fault.start is not None and fault.until is not None
+    ]  # fmt: skip
+
+
 def _faults(scenario: Scenario, station: str) -> tuple[list[Window], list[Window]]:
     """Outages, and the slow-downs that hold for a time only, with their spans.
 
@@ -101,6 +112,8 @@ def _faults(scenario: Scenario, station: str) -> tuple[list[Window], list[Window
     for fault in scenario.fault:
         if fault.station != station or (fault.start is None and fault.until is None):
             continue
+        if fault.bank:
+            continue  # Not the station's: it is in the draws of that bank's customers.
         from_us = 0 if fault.start is None else us_of(fault.start, first_day)
         until_us = FOR_EVER_US if fault.until is None else us_of(fault.until, first_day)
         (outages if fault.kind == "outage" else slowdowns).append((from_us, until_us, fault))

@@ -19,7 +19,9 @@ from fewseconds import journey as j
 from fewseconds.acknowledgements import Acknowledgement
 from fewseconds.identity import paise
 from fewseconds.outcomes import Outcome
-from fewseconds.plan import traits
+from fewseconds.payer_app import WALLET
+from fewseconds.scenario import SAME_PHONE
+from fixtures import funding
 from fixtures.consumers import consumer_number
 from loadtests.client import Answer
 from loadtests.spec import SCANS
@@ -71,7 +73,7 @@ class Phone:
     def take(self, row: Row) -> None:
         """Become the phone of the consumer of ``row``."""
         self.row = row
-        self.traits: Traits = traits(self.world.scenario, self.world.seed, row)
+        self.traits: Traits = funding.traits(self.world.scenario, self.world.seed, row)
         self.scanned = ""
         self.strange = False
         self.details: c.BillDetails | None = None
@@ -194,6 +196,7 @@ class Phone:
         details = self.details
         if details is None:
             return Answer("error", "no_bill")
+        wallet = self.traits.account == WALLET
         request = c.PayRequest(
             app=self.row.app,
             payer_vpa=f"payer{self.row.consumer}@{self.row.bank.lower()}",
@@ -201,8 +204,10 @@ class Phone:
             payee_vpa=details.payee_vpa,
             bill_number=details.bill_number,
             amount_paise=details.amount_paise,
-            pin="4821",
+            pin="" if wallet else "4821",
             scanned=self.scanned,
+            from_gallery=bool(self.scanned) and self.row.medium == SAME_PHONE,
+            funding="wallet" if wallet else "account",
         )
         answer = self.ask("psp", "POST", c.PAY, c.Payment, "pay", attempt, request)
         return self.seen(answer, attempt)

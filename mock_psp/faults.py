@@ -102,6 +102,10 @@ class Faults:
         self._wire = tuple(one for one in dated if one.on_the_wire)
         self._at_stations = tuple(one for one in dated if not one.on_the_wire)
         disturbed = msgspec.structs.replace(world.scenario, fault=self._at_stations)
+        always = (one for one in world.scenario.fault if one.start is None and one.until is None)
+        world.draws.follow(
+            msgspec.structs.replace(world.scenario, fault=(*always, *self._at_stations))
+        )
         for station in world.stations:
             station.follow(disturbed)
         return self.in_force()

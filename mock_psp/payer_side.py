@@ -30,8 +30,9 @@ from fewseconds.contracts import (
     Trace,
 )  # fmt: skip
 from fewseconds.errors import MalformedError
+from fewseconds.payer_app import WALLET
 from fixtures import consumers, keys, qr
-from mock_psp import merchant_api
+from mock_psp import app_rules, merchant_api
 from mock_psp.biller_line import biller_line
 from mock_psp.books_contract import CalendarMove, CalendarTime
 from mock_psp.calendar import Calendar
@@ -55,6 +56,7 @@ from mock_psp.web import application as service
 
 if TYPE_CHECKING:
     from mock_psp.front import Front
+    from mock_psp.walk import DutyOf
     from mock_psp.world import World
 
 KEPT_MAX: Final = 100_000
@@ -114,7 +116,10 @@ class PayerSide:
             for name, table in world.scenario.stations.items()
             if table.role == "mocked" and name not in ELSEWHERE
         }
-        duties = {("resolve", "payer_psp"): lambda _, scan: Duty(do=lambda: self._read(scan))}
+        duties: dict[tuple[str, str], DutyOf] = {
+            ("resolve", "payer_psp"): lambda _, scan: Duty(do=lambda: self._read(scan)),
+            ("pay", "payer_psp"): lambda _, parcel: Duty(do=lambda: self._limit(parcel.request)),
+        }
         self.walk = Walk(world, stations, {"biller": biller}, {**duties, **self.banks.duties})
         before.resume(self.walk, self.banks)
 
@@ -159,7 +164,9 @@ class PayerSide:
                     consumers.index_of(request.consumer_number)
                 scan.query = BillQuery(consumer_number=request.consumer_number)
                 return None
-            payload = qr.verify(request.scanned, self._keys)
+            payload, verified = app_rules.read(
+                self.world.scenario, request.app, request.scanned, self._keys
+            )
             if payload.expires_at is not None and payload.expires_at < self.world.clock.moment():
                 raise MalformedError("QRexpire", "is over; ask the biller for a new code")
             if payload.reference is None:
@@ -169,8 +176,13 @@ class PayerSide:
             return Answer(j.DECLINED, "U05", problem)
         asks_paise = payload.amount_paise or 0
         scan.query = BillQuery(bill_number=payload.reference, amount_paise=asks_paise)
-        scan.verified = True
+        scan.verified = verified
         return None
+
+    def _limit(self, request: PayRequest) -> Answer | None:
+        """The payer PSP's work at a payment: the app's own limits."""
+        code = app_rules.refusal(self.world.scenario, request)
+        return Answer(j.DECLINED, code) if code else None
 
     async def _ask_biller(self, call: Call, scan: Scan) -> Answer:
         if self.merchant.owns(scan.query.bill_number):
@@ -190,6 +202,9 @@ class PayerSide:
         """One payment attempt; asked again with the same body, the same payment."""
         _check(data)
         journey = self.journey(trace)
+        if data.funding == "wallet":
+            app_rules.check_funding(self.world.scenario, data)
+            journey.traits = msgspec.structs.replace(journey.traits, account=WALLET)
         step, seed = _step(journey, trace), self._seed
         name = identity.transaction_id(PREFIX, seed, trace.journey_id, trace.attempt)
         known = self.transactions.get(name)
@@ -250,7 +265,7 @@ def _step(journey: Journey, trace: Trace) -> int:
 
 def _check(data: PayRequest) -> None:
     """Refuse what is not a payment before any party hears of it; names the parameter at fault."""
-    if PIN.fullmatch(data.pin) is None:
+    if PIN.fullmatch(data.pin) is None and (data.pin or data.funding != "wallet"):
         raise MalformedError("pin", "is not a PIN; send 4 or 6 digits")
     if data.amount_paise <= 0:
         raise MalformedError("amount_paise", f"{data.amount_paise!r} is not above 0")

@@ -14,6 +14,7 @@ from fewseconds.contracts import (
     Payment,
     PayRequest,
 )
+from fewseconds.payer_app import WALLET
 from mock_psp.journal import Entry, Kind
 from mock_psp.station import Answer, Call, Duty
 
@@ -147,6 +148,8 @@ class Banks:
             code = MAGIC_AMOUNTS.get(request.amount_paise, "")
         if code:
             return Answer(j.ERROR if code in TECHNICAL_CODES else j.DECLINED, code)
+        if request.funding == WALLET:
+            return None  # Nobody is asked for a PIN.
         wrong = self._wrong.get(request.payer_vpa, 0)
         if request.pin in WRONG_PINS or wrong >= PIN_TRIES:
             self._wrong[request.payer_vpa] = wrong + 1

@@ -164,8 +164,9 @@ class Station:
                 pace_milli = self._hours.at(granted_us).pace_milli
                 if self.sleeps or pace_milli != NORMAL:
                     start_us = granted_us if self.servers or self._changes else arrived_us
-                    planned_us = start_us + scaled(self._lot(call).service_us, pace_milli, 1)
-                answer = await self._serve(call, duty, planned_us)
+                    drawn_us = self._lot(call, arrived_us).service_us
+                    planned_us = start_us + scaled(drawn_us, pace_milli, 1)
+                answer = await self._serve(call, duty, planned_us, arrived_us)
             except Exception:
                 answer = Answer(ERROR, "exception")
                 raise
@@ -205,21 +206,21 @@ class Station:
             return False
         if self._changes:
             return False
-        service_us, failure = self._lot(call)
+        service_us, failure = self._lot(call, self._clock.now_us())
         return service_us <= limit_us and (failure is None or failure.outcome != "timed_out")
 
     def _draw(self, call: Call) -> Visit:
         """The draws of the visits that a call is one of."""
         return self._draws.visit(call.step, call.leg, self.name, call.traits)
 
-    def _lot(self, call: Call) -> Lot:
+    def _lot(self, call: Call, arrived_us: int) -> Lot:
         """What a visit has drawn."""
         known, lot = self._known
         if known is not call or lot is None:
             draw = self._draw(call)
             lot = Lot(
                 draw.service_us(call.journey_id, call.attempt),
-                draw.failure(call.journey_id, call.attempt),
+                draw.failure(call.journey_id, call.attempt, arrived_us),
             )
             self._known = call, lot
         return lot
@@ -336,8 +337,10 @@ class Station:
             if rest_us > EARLY_US:
                 await asyncio.sleep(rest_us / 1e6)
 
-    async def _serve(self, call: Call, duty: Duty, planned_us: int | None) -> Answer:
-        failure = self._lot(call).failure if self.table.role == "mocked" else None
+    async def _serve(
+        self, call: Call, duty: Duty, planned_us: int | None, arrived_us: int
+    ) -> Answer:
+        failure = self._lot(call, arrived_us).failure if self.table.role == "mocked" else None
         lost = failure is not None and failure.outcome == "timed_out"
         answer = DONE
         if failure is not None and not lost:

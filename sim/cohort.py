@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from fewseconds.errors import UsageError
-from fewseconds.payer_app import WALLET
+from fewseconds.payer_app import CAPPED, WALLET
 from fewseconds.plan import Codes, Traits, names
 from fewseconds.scenario import SCANNERS, TRAITS, Scenario
+from fixtures import funding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,6 +64,7 @@ class Cohort:
             "scanner": SCANNERS,
             "signature": SIGNATURES,
             "account": (*banks, WALLET),
+            "gallery": ("", CAPPED),
         }
         self._groups: dict[tuple[str, ...], Group] = {}
         self._bits = 0
@@ -100,7 +102,11 @@ class Cohort:
                 of_app = np.array([SIGNATURES.index(app.signature) for app in apps], np.int64)
                 found[trait] = np.where(view.medium > 0, of_app[view.app], 0)
             elif trait == "account":
-                found[trait] = view.bank.astype(np.int64)
+                wallet = funding.from_wallet(self._scenario, self._seed, view)
+                found[trait] = np.where(wallet, len(self._scenario.banks), view.bank)
+            elif trait == "gallery":
+                above = funding.above_gallery_cap(self._scenario, self._seed, view)
+                found[trait] = above.astype(np.int64)
             else:
                 found[trait] = getattr(view, trait).astype(np.int64)
         return found

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fewseconds.plan import Codes
     from fewseconds.scenario import Scenario
+    from fewseconds.station import Failure
 
 PARTS: Final = {
     "": at.OTHER, "aim": at.AIM, "pay": at.PAY, "pending": at.PENDING, "message": at.MESSAGE,
@@ -176,6 +177,10 @@ class Flat:
         rows: list[tuple[int, ...]] = []
         edges: list[int] = []
         failures: list[tuple[int, int]] = []
+        outages: list[tuple[int, int, int]] = []
+
+        def coded(failure: Failure) -> tuple[int, int]:
+            return j.OUTCOMES.index(failure.outcome), self.codes[failure.code]
 
         def law(knots: tuple[int, ...] | None) -> int:
             if knots is None:
@@ -192,18 +197,23 @@ class Flat:
                     (
                         visit.service_key, law(visit.table), visit.milli, visit.failure_key,
                         len(edges), len(visit.edges), visit.refresh, visit.persistence,
-                        visit.patience_key, law(visit.patience),
+                        visit.patience_key, law(visit.patience), visit.burst_us, visit.burst_key,
+                        visit.burst_below, len(outages), len(visit.outages),
                     )
                 )  # fmt: skip
-                edges.extend(visit.edges)
-                failures.extend(
-                    (j.OUTCOMES.index(one.outcome), self.codes[one.code]) for one in visit.failures
-                )
+                for from_us, until_us, failure in visit.outages:
+                    outages.append((from_us, until_us, len(failures)))
+                    edges.append(0)
+                    failures.append(coded(failure))
+                rows[-1] = (*rows[-1][:4], len(edges), *rows[-1][5:])
+                for of in (visit.edges, visit.edges_in_burst) if visit.burst_us else (visit.edges,):
+                    edges.extend(of)
+                    failures.extend(coded(one) for one in visit.failures)
             return found[id(visit)]
 
         draw_of: list[int] = []
         for number, (step, leg, station) in enumerate(self.places):
-            mine = self.cohort.group(self.draws.distinguished_by(step, station))
+            mine = self.cohort.group(self.draws.distinguished_by(step, leg, station))
             self.tables["legs"][number, [at.LEG_DRAWS, at.LEG_SHIFT, at.LEG_MASK]] = (
                 len(draw_of), mine.shift, mine.mask,
             )  # fmt: skip
@@ -214,6 +224,7 @@ class Flat:
             "laws": np.array(law_rows, np.int64),
             "edges": np.array(edges or [0], np.int64),
             "failures": table(failures, at.FAILURE_WIDTH),
+            "outages": table(outages, at.OUTAGE_WIDTH),
         }
 
     def cohorts(self, view: Codes) -> NDArray[np.int64]:

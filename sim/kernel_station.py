@@ -135,8 +135,17 @@ def admit(c: City, number: int) -> int:
 def drawn_failure(c: City, draws: at.Table, journey_id: int, attempt: int) -> int:
     """How the work fails; NONE if it does not."""
     count, first = draws[at.DRAW_FAILURES], draws[at.DRAW_FIRST_FAILURE]
+    for number in range(draws[at.DRAW_OUTAGES]):
+        outage = c.outages[draws[at.DRAW_FIRST_OUTAGE] + number]
+        if outage[at.OUTAGE_FROM_US] <= c.n[at.NOW] < outage[at.OUTAGE_UNTIL_US]:
+            return outage[at.OUTAGE_FAILURE]
     if count == 0:
         return at.NONE
+    burst_us = draws[at.DRAW_BURST_US]
+    if burst_us > 0:
+        luck = draw(draws[at.DRAW_BURST_KEY], c.n[at.NOW] // burst_us, 1)
+        if luck < draws[at.DRAW_BURST_BELOW]:
+            first += count
     persistence = draws[at.DRAW_PERSISTENCE]
     if persistence > 0 and attempt > 1:
         attempt = last_refresh(

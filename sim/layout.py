@@ -43,8 +43,10 @@ KIND_FIRST_STEP, KIND_FIRST_BRANCH, KIND_WIDTH = range(3)
 BRANCH_FIRST_STEP, BRANCH_NAME, BRANCH_WIDTH = range(3)
 (
     DRAW_SERVICE_KEY, DRAW_LAW, DRAW_MILLI, DRAW_FAILURE_KEY, DRAW_FIRST_FAILURE, DRAW_FAILURES,
-    DRAW_REFRESH, DRAW_PERSISTENCE, DRAW_PATIENCE_KEY, DRAW_PATIENCE, DRAW_WIDTH,
-) = range(11)  # fmt: skip
+    DRAW_REFRESH, DRAW_PERSISTENCE, DRAW_PATIENCE_KEY, DRAW_PATIENCE, DRAW_BURST_US,
+    DRAW_BURST_KEY, DRAW_BURST_BELOW, DRAW_FIRST_OUTAGE, DRAW_OUTAGES, DRAW_WIDTH,
+) = range(16)  # fmt: skip
+OUTAGE_FROM_US, OUTAGE_UNTIL_US, OUTAGE_FAILURE, OUTAGE_WIDTH = range(4)
 FAILURE_OUTCOME, FAILURE_CODE, FAILURE_WIDTH = range(3)
 PHASE_FROM_US, PHASE_SERVERS, PHASE_DOOR, PHASE_CODE, PHASE_PACE, PHASE_WIDTH = range(6)
 
@@ -114,6 +116,9 @@ class City(NamedTuple):
     """Shape ``(laws, knots)``: quantile tables."""
     edges: Table
     failures: Table
+    """Of a leg's draws: those outside bursts, then the same again in a burst."""
+    outages: Table
+    """Spans in which every visit of a leg fails."""
     phases: Table
     # The plan, or the part of it that is being walked.
     journeys: Table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from fewseconds import journey as j
-from fewseconds.plan import traits
+from fixtures.funding import traits
 
 if TYPE_CHECKING:
     from fewseconds.draws import Draws

@@ -52,7 +52,7 @@ class Visit(simpy.Event):
         self.walk, self.leg, self.attempt = walk, leg, attempt
         self.journey_id, self.branch = walk.row.journey_id, branch
         self.service_us = leg.draws.service_us(self.journey_id, attempt)
-        self.failure = leg.draws.failure(self.journey_id, attempt)
+        self.failure = leg.draws.failure(self.journey_id, attempt, walk.city.env.now)
         self.arrived_us = self.service_start_us = walk.city.env.now
         self.queue_length = 0
         self.outcome, self.code = j.OK, ""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 from scipy import stats
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from fewseconds.scenario import Scenario
 
 COUNT = 20_000
+SPAN_US = 900_000_000
+"""A span of time in which a bank has a burst of errors, or has none."""
 P_MIN = 1e-3
 ANYBODY = Traits("other", "SBI", "laser_print", "zxing-cpp", "jio")
 PHONEPE = Traits("phonepe", "SBI", "laser_print", "zxing-cpp", "jio")
@@ -78,9 +82,9 @@ def test_traits_choose_the_law_and_the_failures_of_a_variant() -> None:
 
 
 def test_each_way_to_fail_has_its_share() -> None:
-    """Counts of every response code lie in the 99.9 % interval of its share."""
+    """Counts of every response code lie in the 99.9 % interval of its share, whatever the span."""
     bank = visit("remitter_bank")
-    found = [bank.failure(journey, 1) for journey in range(COUNT)]
+    found = [bank.failure(journey, 1, journey * SPAN_US) for journey in range(COUNT)]
     codes = ["" if failure is None else failure.code for failure in found]
     for code, share in {"Z9": 0.039, "ZM": 0.02, "Z8": 0.0067, "U16": 0.004, "XY": 0.0048}.items():
         low, high = stats.binom.ppf([0.0005, 0.9995], COUNT, share)
@@ -189,3 +193,93 @@ def test_a_quicker_camera_remembers_more_from_frame_to_frame(
     often, again = sum(first for first, _ in pairs), sum(first and then for first, then in pairs)
     low, high = stats.binom.ppf([0.0005, 0.9995], often, persistence + (1 - persistence) * 0.3)
     assert low <= again <= high
+
+
+NPCI = {"SBI": (5.92, 0.42), "BOI": (6.72, 4.32), "FINO": (12.42, 1.42), "HDFC": (4.63, 0.01)}
+"""Business and technical declines in percent, NPCI's table of August 2025."""
+
+
+def at_bank(name: str, world: Scenario = MUMBAI) -> Visit:
+    """The debits of one bank's customers."""
+    traits = msgspec.structs.replace(ANYBODY, account=name)
+    return visit("remitter_bank", traits=traits, world=world)
+
+
+@pytest.mark.parametrize("name", NPCI)
+def test_every_bank_declines_as_often_as_npci_counted(name: str) -> None:
+    """Declines for the payer's reasons and for the bank's lie in the intervals of the table."""
+    bank = at_bank(name)
+    found: Counter[str] = Counter(
+        failure.outcome
+        for journey in range(COUNT)
+        if (failure := bank.failure(journey, 1, journey * SPAN_US))
+    )
+    for outcome, percent in zip(("declined", "error"), NPCI[name], strict=True):
+        low, high = stats.binom.ppf([0.0005, 0.9995], COUNT, percent / 100)
+        assert low <= found[outcome] <= high
+
+
+def test_technical_declines_come_in_bursts_of_each_bank() -> None:
+    """All errors fall into a tenth of the spans, the same for every step and not for every bank."""
+    spans = range(4000)
+    in_burst = {}
+    for name in ("BOI", "CENTRAL"):
+        pay, back = at_bank(name), visit(
+            "remitter_bank", "reversal", traits=msgspec.structs.replace(ANYBODY, account=name)
+        )  # fmt: skip
+
+        def erring(one: Visit, span: int) -> int:
+            moments = (span * SPAN_US + offset for offset in range(0, SPAN_US, SPAN_US // 40))
+            found = [one.failure(span * 40 + n, 1, now) for n, now in enumerate(moments)]
+            return sum(failure is not None and failure.outcome == "error" for failure in found)
+
+        counts = [erring(pay, span) for span in spans]
+        in_burst[name] = {span for span, count in zip(spans, counts, strict=True) if count}
+        low, high = stats.binom.ppf([0.0005, 0.9995], len(spans), 0.1)
+        assert len(in_burst[name]) <= high
+        if name == "BOI":  # 43 of 100 debits fail in a burst, so 40 of them cannot miss it.
+            assert low <= len(in_burst[name])
+            assert {span for span in spans if erring(back, span)} == in_burst[name]
+    # Two banks share no more bursts than chance lets them.
+    both = len(in_burst["BOI"] & in_burst["CENTRAL"])
+    assert both <= stats.binom.ppf(0.9995, len(spans), 0.01)
+
+
+def test_an_outage_of_one_bank_is_nobody_elses() -> None:
+    """Within the span every debit of its customers fails with the code; all others go on."""
+    outage = {
+        "kind": "outage", "station": "remitter_bank", "bank": "SBI", "code": "U28",
+        "from": "2026-11-02T10:00:00+05:30", "until": "2026-11-02T11:00:00+05:30",
+        "source": "made up",
+    }  # fmt: skip
+    world = scenario_file.load("mumbai", {"fault": [outage]})
+    from_us, until_us = 34 * 3_600_000_000, 35 * 3_600_000_000
+    moments = (from_us - 1, from_us, until_us - 1, until_us)
+    said = {
+        name: [at_bank(name, world).failure(5, 1, now) for now in moments]
+        for name in ("SBI", "HDFC", "wallet")
+    }
+    before = [at_bank("SBI").failure(5, 1, now) for now in moments]
+    assert [failure and failure.code for failure in said["SBI"][1:3]] == ["U28", "U28"]
+    assert (said["SBI"][0], said["SBI"][3]) == (before[0], before[3])
+    for name in ("HDFC", "wallet"):
+        assert all(failure is None or failure.code != "U28" for failure in said[name])
+
+
+def test_wallets_need_no_bank_and_no_pin() -> None:
+    """A payment out of a wallet asks for no PIN and follows the wallet's own law."""
+    wallet = msgspec.structs.replace(ANYBODY, account="wallet")
+    assert set(served(visit("person_enters_pin", "enter_pin", traits=wallet))) == {0}
+    assert stats.kstest(served(at_bank("wallet")), lognormal_us(150, 500).cdf).pvalue > P_MIN
+
+
+def test_dear_bills_are_declined_out_of_the_gallery_unless_the_payee_is_verified() -> None:
+    """Only the leg where the app's limits apply declines, and only for an unverified payee."""
+    capped = msgspec.structs.replace(ANYBODY, gallery="capped")
+    unverified = scenario_file.load("mumbai", {"payee": {"verified": False}})
+    at_psp = visit("payer_psp", "pay", 1, capped, unverified).failure(5, 1)
+    assert at_psp is not None
+    assert (at_psp.outcome, at_psp.code) == ("declined", "U02")
+    assert visit("payer_psp", "pay", 1, ANYBODY, unverified).failure(5, 1) is None
+    assert visit("payer_psp", "resolve", 1, capped, unverified).failure(5, 1) is None
+    assert visit("payer_psp", "pay", 1, capped).failure(5, 1) is None

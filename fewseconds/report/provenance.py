@@ -65,6 +65,13 @@ def _station(scenario: Scenario, name: str) -> Iterator[Assumption]:
         if own.service_time is not None:
             value = words.law(own.service_time, factor)
             yield Assumption(subject, variant, value, own.service_time.source)
+        for outcome, share in (own.shares or {}).items():
+            yield Assumption(
+                f"{words.label(name, {})}, {variant}",
+                outcome,
+                f"{share:.2%}",
+                own.source or table.source,
+            )
         for failure in own.failures or ():
             yield Assumption(subject, f"{variant}, fails", words.failure(failure), failure.source)
 

@@ -35,7 +35,7 @@ GAP_US = 100_000
 BEGIN_US = 18 * HOUR_US
 KINDS = ("portal", "qr_ebill", "portal", "qr_counter", "portal_first", "qr_ebill")
 APPS = ("phonepe", "google_pay", "paytm", "bhim", "amazon_pay")
-BANKS = ("SBI", "HDFC", "OTHER")
+BANKS = ("SBI", "HDFC", "INDUSIND")
 MEDIA = {"qr_ebill": ("laser_print", "laptop_screen", "same_phone"), "qr_counter": ("placard",)}
 PEOPLE = (
     "person_opens_app", "person_types_number", "person_reviews", "person_enters_pin",

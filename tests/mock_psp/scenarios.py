@@ -61,7 +61,7 @@ def moody_scenario() -> Scenario:
     stations = {
         "beneficiary_bank": {"by": ["bank"], "variants": {"AXIS": always("timed_out", "U68")}},
         "remitter_bank": {
-            "by": ["bank"],
+            "by": ["account"],
             "variants": {
                 "HDFC": always("timed_out", "U67"),
                 "ICICI": always("declined", "Z9"),

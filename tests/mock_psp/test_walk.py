@@ -11,6 +11,7 @@ import pytest
 from fewseconds import plan as p
 from fewseconds.draws import Draws
 from fewseconds.outcomes import table
+from fixtures.funding import traits
 from mock_psp.station import Station
 from mock_psp.walk import Journey, Walk
 from sim.reference import simulate
@@ -40,6 +41,18 @@ class Rows:
     def add(self, row: Outcome) -> None:
         """Keep one."""
         self.rows.append(row)
+
+
+class Clock:
+    """The plan's clock on a loop that begins at ``origin_us``."""
+
+    def __init__(self, loop: SkippingLoop, origin_us: int) -> None:
+        """Nothing has happened yet."""
+        self._loop, self._origin_us = loop, origin_us
+
+    def now_us(self) -> int:
+        """Microseconds since the plan's first midnight."""
+        return self._origin_us + self._loop.now_us()
 
 
 class World:
@@ -103,10 +116,10 @@ def both() -> Callable[..., tuple[pl.DataFrame, pl.DataFrame]]:
 
     def run(scenario: Scenario, loop: SkippingLoop) -> tuple[pl.DataFrame, pl.DataFrame]:
         whole = p.plan(scenario, SEED)
-        clock: Any = loop
-        world: Any = World(scenario, clock)
-        # Both clocks begin at the first arrival, so that floating-point seconds stay exact enough.
+        # The loop begins at the first arrival, so that floating-point seconds stay exact enough.
         origin_us = int(whole.starts_us[0])
+        clock: Any = Clock(loop, origin_us)
+        world: Any = World(scenario, clock)
         walk = Walk(world, world.stations, {}, {})
 
         async def everybody() -> None:
@@ -114,7 +127,7 @@ def both() -> Callable[..., tuple[pl.DataFrame, pl.DataFrame]]:
                 delay_us = row.intended_start_us - origin_us - loop.now_us()
                 await asyncio.sleep(max(delay_us, 0) / 1e6)
                 route = scenario.route(row.kind, row.app)
-                journey = Journey(route, row.journey_id, p.traits(scenario, SEED, row))
+                journey = Journey(route, row.journey_id, traits(scenario, SEED, row))
                 walk.start(walk.branch(journey, route.branches[0], None))
             while others := asyncio.all_tasks() - {asyncio.current_task()}:
                 await asyncio.wait(others)
@@ -122,7 +135,6 @@ def both() -> Callable[..., tuple[pl.DataFrame, pl.DataFrame]]:
         loop.run_until_complete(everybody())
         walked = pl.DataFrame(pl.from_arrow(table(world.writer.rows)))
         simulated = pl.DataFrame(pl.from_arrow(simulate(whole).outcomes))
-        simulated = simulated.with_columns(pl.col(*TIMES) - origin_us)
         return walked, simulated
 
     return run

@@ -99,6 +99,11 @@ def stations(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         table["by"] = [draw(st.sampled_from(["bank", "account"]))]
         table["variants"] = {"SBI": {"service_time": draw(laws)}, "HDFC": {"persistence": 0.9}}
+    if draw(st.integers(0, 2)) == 0:
+        table["burst"] = SOURCE | {"share_of_time": 0.5, "span_s": draw(st.integers(1, 2))}
+    if draw(st.integers(0, 2)) == 0 and "variants" in table:
+        table["typical"] = {"error": 0.2, "declined": 0.4}
+        table["variants"]["SBI"]["shares"] = {"error": 0.25, "declined": 0.1}
     if draw(st.integers(0, 5)) == 0:
         outside = draw(st.sampled_from(["wait", "turn_away"]))
         table["opening"] = SOURCE | {"hours": {"sunday": ["00:00-00:01"]}, "outside": outside}
@@ -123,6 +128,7 @@ apps = st.fixed_dictionaries(
 faults = st.one_of(
     windows.map(lambda window: {"kind": "outage", "visits": "reject"} | window),
     windows.map(lambda window: {"kind": "outage", "visits": "hold"} | window),
+    windows.map(lambda window: {"kind": "outage", "bank": "SBI", "code": "XY"} | window),
     windows.map(lambda window: {"kind": "slowdown", "factor": 2.5} | window),
     st.just({"kind": "slowdown", "factor": 1.5}),
 )
