@@ -29,6 +29,48 @@ Slo = Annotated[
     list[str] | None,
     typer.Option("--slo", metavar="P=TIME", help="A limit such as p99=250ms; may be repeated."),
 ]
+Results = Annotated[Path, typer.Option(help="Folder that gets a folder for this run.")]
+RateScale = Annotated[float, typer.Option(help="So many times the true rate: a stress test.")]
+ConstantRate = Annotated[
+    float, typer.Option(help="Journeys/s in the plan's order, gaps replaced: endurance.")
+]
+All = Annotated[bool, typer.Option("--all", help="The whole plan; needs --constant-rate.")]
+Duration = Annotated[
+    str, typer.Option(help="Instead of the scenario's; hours make a soak. 0s is its own.")
+]
+Shapes = Annotated[
+    str,
+    typer.Option(
+        help="flat, ramp=FROM, steps=FROM,COUNT or spike=PEAK, with --constant-rate as end or "
+        "base, and --duration."
+    ),
+]
+Replay = Annotated[
+    str, typer.Option(help="Folder of an earlier run: the same journeys at the same times.")
+]
+City = Annotated[
+    int,
+    typer.Option("--consumers", help="A smaller or larger city; 0 is the scenario's.", min=0),
+]
+Journeys = Annotated[int, typer.Option(help="At most so many; 0 is no limit.", min=0)]
+InFlight = Annotated[
+    int,
+    typer.Option(
+        help="Journeys beyond so many open ones are dropped; 0 is the scenario's limit, or two "
+        "minutes of the rate that is given.",
+        min=0,
+    ),
+]
+Decoding = Annotated[
+    Literal["auto", "camera", "printed"],
+    typer.Option(
+        help="Photograph and decode every bill, or take the printed text; auto is the camera for "
+        "up to 20 000 bills."
+    ),
+]
+Client = Annotated[
+    Literal["lean", "fasthttp"], typer.Option(help="Our client or Locust's FastHttpUser's.")
+]
 
 
 @load_app.command("probe")
@@ -134,59 +176,37 @@ def load_search(
 @load_app.command("run")
 @target.with_parties
 def load_run(
-    scenario: Name,
-    parties: target.Parties,
-    seed: Seed = None,
-    results: Annotated[Path, typer.Option(help="Folder that gets a folder for this run.")] = Path(
-        "results"
-    ),
-    rate_scale: Annotated[
-        float, typer.Option(help="So many times the true rate: a stress test.")
-    ] = 1.0,
-    constant_rate: Annotated[
-        float, typer.Option(help="Journeys/s in the plan's order, gaps replaced: endurance.")
-    ] = 0.0,
-    everything: Annotated[
-        bool, typer.Option("--all", help="The whole plan; needs --constant-rate.")
-    ] = False,
-    journeys: Annotated[int, typer.Option(help="At most so many; 0 is no limit.", min=0)] = 0,
-    decoding: Annotated[
-        Literal["camera", "printed"],
-        typer.Option(help="Photograph and decode every bill, or take the printed text."),
-    ] = "camera",
-    client: Annotated[
-        Literal["lean", "fasthttp"], typer.Option(help="Our client or Locust's FastHttpUser's.")
-    ] = "lean",
-    processes: Processes = 1,
-    slow: Slow = None,
-    metrics: Metrics = "",
-    otlp: Otlp = "",
-    trace_share: TraceShare = 0.01,
-    dry_run: target.DryRun = False,
-    on_inconclusive: OnInconclusive = "inconclusive",
-    as_json: Json = False,
-) -> None:
+    scenario: Name, parties: target.Parties, seed: Seed = None, results: Results = Path("results"),
+    rate_scale: RateScale = 1.0, constant_rate: ConstantRate = 0.0, everything: All = False,
+    duration: Duration = "0s", shape: Shapes = "flat", replay: Replay = "", consumers: City = 0,
+    journeys: Journeys = 0, in_flight_max: InFlight = 0, decoding: Decoding = "auto",
+    client: Client = "lean", processes: Processes = 1, slow: Slow = None, metrics: Metrics = "",
+    otlp: Otlp = "", trace_share: TraceShare = 0.01, dry_run: target.DryRun = False,
+    on_inconclusive: OnInconclusive = "inconclusive", as_json: Json = False,
+) -> None:  # fmt: skip
     """Put a scenario's load on its services, in any shape; judge and audit, without simulating.
 
     Exit code: 0 all gates met, 1 a gate failed, 2 usage, 3 inconclusive.
     """
-    from fewseconds.commands.load_run import Order
+    from fewseconds.commands.load_run import Order, asked_for
     from fewseconds.commands.load_run import load_run as command
     from fewseconds.commands.telemetry import telemetry
     from fewseconds.run import LoadWish
     from fewseconds.shapes import Shape
 
-    shape = Shape(
-        rate_scale=rate_scale, constant_rate=constant_rate, everything=everything,
-        journeys_max=journeys,
-    )  # fmt: skip
-
     def work() -> int:
+        duration_s, stages = asked_for(shape, constant_rate, duration)
         wish = LoadWish(
-            shape=shape, processes=processes, client=client, decoding=decoding,
+            shape=Shape(
+                rate_scale=rate_scale, constant_rate=constant_rate, everything=everything,
+                journeys_max=journeys, duration_s=duration_s, stages=stages, replay=replay,
+            ),
+            processes=processes, client=client, decoding=decoding, in_flight_max=in_flight_max,
             telemetry=telemetry(metrics, otlp, trace_share),
         )  # fmt: skip
-        order = Order(scenario, seed, results, wish, slow or [], parties, on_inconclusive, dry_run)
+        order = Order(
+            scenario, consumers, seed, results, wish, slow or [], parties, on_inconclusive, dry_run
+        )
         return command(order, as_json=as_json)
 
     carry_out(work, as_json=as_json)

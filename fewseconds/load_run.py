@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import polars as pl
 
-from fewseconds import checks, junit, markdown, measures, slo, validity
+from fewseconds import checks, junit, markdown, slo, validity
 from fewseconds.commit import commit, versions
 from fewseconds.errors import HarnessError
 from fewseconds.record import Check, Generator, Record
+from fewseconds.resident import Growth, Look
 from fewseconds.run import LoadWish, Stage
+from fewseconds.series import latencies
+from fewseconds.tally import tallied
+from loadtests.probe import Latency
 from mock_psp import auditor
 from mock_psp.auditor import Unchecked
 
@@ -27,6 +30,13 @@ if TYPE_CHECKING:
     from fewseconds.scenario import Scenario
 
 
+DECODING: Final = {
+    "camera": "every bill was photographed and decoded, by processes of their own",
+    "printed": "no bill was photographed: phones took the printed text, after as many frames, of "
+    "such lengths, as the camera's measured law gives",
+}
+
+
 class LoadRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a run of load alone has found."""
 
@@ -34,6 +44,8 @@ class LoadRecord(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int
     load: str
     """What the load was, in words."""
+    decoding: str
+    """What was really decoded, in words."""
     plan_hash: str
     notes: tuple[str, ...]
     """Parties that are not ours, and what is not measured, one sentence each."""
@@ -45,10 +57,19 @@ class LoadRecord(msgspec.Struct, frozen=True, kw_only=True):
     generator: Generator | None
     workers: int
     journeys: int
+    rows: int
+    """Outcome rows of clients and services."""
     fates: dict[str, int]
     journeys_per_s: float
     cpu_ms_per_journey: float | None
     """Of the generator."""
+    steps: dict[str, Latency]
+    """Quantiles in milliseconds over the whole run, of ``step/NAME`` and ``sent/NAME`` (attempts,
+    from when they were due and from when they began), ``journey/KIND`` and ``lag``; second by
+    second they are in ``series.parquet``."""
+    growth: dict[str, Growth]
+    """Resident memory of generator and services once they were warm."""
+    memory: list[Look]
     folder: str
 
 
@@ -57,25 +78,22 @@ def run(
 ) -> LoadRecord:
     """Put the load on once; raises UsageError for a shape that makes no sense.
 
-    ``command`` is the command line that repeats it.
+    ``command`` is the command line that repeats it. Rows are read a group of journeys at a time, so
+    the whole city needs no more memory than a day.
     """
     started_at, begun_s = dt.datetime.now(dt.UTC), time.monotonic()
     stage = Stage(scenario, seed, results, say, wish)
-    measured, summary, troubles = stage.measure()
-    say("auditing the ledger", 0.0)
-    client = measured.filter(pl.col("observer") == "client")
-    walked = measures.journeys(client, stage.window)
-    facts, valid = None, slo.Validity(valid=False, reasons=tuple(troubles))
-    if summary is not None:
-        server = measured.filter(pl.col("observer") == "server")
-        facts = validity.generator(scenario, client, server, msgspec.structs.asdict(summary))
-        mocked = [name for name, s in scenario.stations.items() if s.role == "mocked"]
-        judged = validity.validity(facts, server.filter(pl.col("station").is_in(mocked)).height)
-        valid = slo.Validity(not troubles and judged.valid, (*troubles, *judged.reasons))
+    summary, troubles, _ = stage.play()
+    say("reading the outcomes", 0.0)
     unmeasured = wish.real.unmeasured() if wish.real else ()
     names = {str(one.measure) for one in scenario.slo} - {"faster_than_portal", *unmeasured}
-    samples = {name: measures.samples(name, walked, measured) for name in sorted(names)}
-    verdicts = slo.judge_all(scenario.slo, "measured", samples, valid)
+    found = tallied(stage.folder / "outcomes", stage.window, names)
+    facts, valid = None, slo.Validity(valid=False, reasons=tuple(troubles))
+    if summary is not None:
+        facts = validity.kept(found.seen, msgspec.structs.asdict(summary))
+        valid = validity.before(scenario.slo, found.samples, facts, found.mocked_visits, troubles)
+    verdicts = slo.judge_all(scenario.slo, "measured", found.samples, valid)
+    say("auditing the ledger", 0.0)
     held, unchecked, broken = _audited(stage.folder)
     word = _word(verdicts, held, valid, broken=broken or bool(troubles))
     window_s = (stage.window_us[1] - stage.window_us[0]) / 1e6
@@ -83,6 +101,7 @@ def run(
         word=word,
         exit_code=slo.exit_code(word),
         load=wish.shape.says(),
+        decoding=DECODING[stage.decoding],
         plan_hash=stage.plan_hash,
         notes=(*(wish.real.notes() if wish.real else ()), *stage.receipts.notes()),
         verdicts=tuple(verdicts),
@@ -92,9 +111,13 @@ def run(
         generator=facts,
         workers=summary.workers if summary else wish.processes,
         journeys=len(stage.window),
-        fates=dict(sorted(walked["fate"].value_counts().iter_rows())),
+        rows=found.rows,
+        fates=dict(sorted(found.fates.items())),
         journeys_per_s=len(stage.window) / window_s,
         cpu_ms_per_journey=_cpu_ms(summary),
+        steps=latencies(stage.folder),
+        growth=stage.resident.growth(),
+        memory=stage.resident.looks,
         folder=str(stage.folder),
     )
     (stage.folder / "load_record.json").write_bytes(

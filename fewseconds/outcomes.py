@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fewseconds import columns
 from fewseconds.journey import STEP_ROW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
 __all__ = ["SCHEMA", "STEP_ROW", "Outcome", "Writer", "read", "table"]
 
@@ -207,14 +210,43 @@ def _held_elsewhere(file: Path, files: list[Path]) -> bool:
     return False
 
 
+def files(folder: Path) -> list[Path]:
+    """The files that together hold every row of a run once."""
+    found = sorted(Path(folder).glob("*.parquet"))
+    return [file for file in found if not _held_elsewhere(file, found)]
+
+
+def groups(
+    folder: Path, journeys: NDArray[np.int64], rows_max: int
+) -> Iterator[tuple[pa.Table, NDArray[np.bool_]]]:
+    """All rows of some journeys, then of others: however many there are, not all are in memory.
+
+    A group has about ``rows_max`` rows, and with them which of ``journeys`` (their numbers) are in
+    it: those with the same last bits of the number. There is always one group.
+    """
+    # Only whoever reads runs that do not fit needs it.
+    import pyarrow.dataset as ds  # noqa: PLC0415
+
+    found = files(folder)
+    total = sum(pq.ParquetFile(file).metadata.num_rows for file in found)
+    count = 1
+    while total > count * rows_max:
+        count *= 2
+    if not found:
+        yield SCHEMA.empty_table(), np.ones(len(journeys), bool)
+        return
+    data = ds.dataset([str(file) for file in found], schema=SCHEMA, format="parquet")
+    for group in range(count):
+        mine = pc.equal(pc.bit_wise_and(pc.field("journey_id"), pc.scalar(count - 1)), group)
+        yield data.to_table(filter=mine).unify_dictionaries(), journeys & (count - 1) == group
+
+
 def read(folder: Path, observer: str | None = None) -> pa.Table:
     """All rows that the processes of a run have written to ``folder`` so far."""
-    files = sorted(Path(folder).glob("*.parquet"))
-    files = [file for file in files if not _held_elsewhere(file, files)]
-    tables = [pq.read_table(file, schema=SCHEMA).unify_dictionaries() for file in files]
+    tables = [pq.read_table(file, schema=SCHEMA).unify_dictionaries() for file in files(folder)]
     if not tables:
         return SCHEMA.empty_table()
     whole = pa.concat_tables(tables)
     if observer is not None:
-        whole = whole.filter(pa.compute.equal(whole["observer"].cast(pa.string()), observer))
+        whole = whole.filter(pc.equal(whole["observer"].cast(pa.string()), observer))
     return whole

@@ -16,6 +16,7 @@ from fewseconds.errors import HarnessError, UsageError
 from fewseconds.plan import Plan, plan
 from fewseconds.real_target import RealTarget
 from fewseconds.record import Check, Evidence, Generator, Record
+from fewseconds.resident import Resident
 from fewseconds.results import new_folder
 from fewseconds.shapes import Shape
 from loadtests.launch import Generator as LoadProcess
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 
     Say = Callable[[str, float], None]
 
+CAMERA_JOURNEYS_MAX = 20_000
+"""Photographing so many bills takes about ten minutes of both processors of a small machine."""
+IN_FLIGHT_S = 120
+"""Longer than nearly all journeys; those that wait for a portal or a lost SMS are few."""
 SERVICES_LEAD_US = 5_000_000
 """The services' clock is set so that the window begins about this long after their start."""
 
@@ -49,10 +54,23 @@ class LoadWish(msgspec.Struct, frozen=True, kw_only=True):
     shape: Shape = Shape()
     processes: int = 1
     client: str = "lean"
-    decoding: str = "camera"
+    decoding: str = "auto"
+    """``camera``, ``printed``, or ``auto``: the camera unless there are too many bills for it."""
+    in_flight_max: int = 0
+    """0 is the scenario's own, or two minutes of journeys where the rate is given."""
     telemetry: Telemetry = Telemetry()
     real: RealTarget | None = None
     """Parties and bills that are not ours."""
+
+
+def with_room(window: Plan, wish: LoadWish) -> Plan:
+    """The same journeys, with as many allowed in flight as asked for."""
+    load = window.scenario.load
+    rates = [wish.shape.constant_rate, *(stage.rate_per_s for stage in wish.shape.stages)]
+    most = wish.in_flight_max or max(load.in_flight_max, round(max(rates) * IN_FLIGHT_S))
+    load = msgspec.structs.replace(load, in_flight_max=most)
+    scenario = msgspec.structs.replace(window.scenario, load=load)
+    return Plan(scenario, window.seed, window.table)
 
 
 class Stage:
@@ -68,6 +86,7 @@ class Stage:
         self.whole = plan(scenario, seed)
         real = self.wish.real or RealTarget()
         self.window, self.window_us = real.window(self.whole, self.wish.shape)
+        self.window = with_room(self.window, self.wish)
         if len(self.window) == 0:
             message = (
                 f"{scenario.name}: no journey falls into the load window; lengthen load.duration_s"
@@ -78,6 +97,14 @@ class Stage:
             raise UsageError("\n".join(f"{scenario.name}: {line}" for line in strange))
         self.receipts = Receipts(0, 0)
         self.folder = new_folder(results, scenario.name)
+        self.resident = Resident()
+        self.decoding = self._decoding()
+
+    def _decoding(self) -> str:
+        """What is asked for, or whatever so many bills allow."""
+        if self.wish.decoding != "auto":
+            return self.wish.decoding
+        return "camera" if len(self.window) <= CAMERA_JOURNEYS_MAX else "printed"
 
     @property
     def plan_hash(self) -> str:
@@ -85,8 +112,11 @@ class Stage:
         own = self.wish.real.bills if self.wish.real else None
         return self.whole.digest if own is None else own.plan_hash(self.whole)
 
-    def measure(self) -> tuple[pl.DataFrame, LoadSummary | None, list[str]]:
-        """Play the window against the services; returns rows, the generator's count, troubles."""
+    def play(self) -> tuple[LoadSummary | None, list[str], int]:
+        """Play the window against the services.
+
+        Returns the generator's count, troubles, and by how much the services' clock is ahead, µs.
+        """
         troubles: list[str] = []
         summary = None
         real = self.wish.real or RealTarget()
@@ -111,20 +141,22 @@ class Stage:
                 self.say("stopping the services", 1.0)
         except HarnessError as error:
             troubles.append(str(error))
+        # The services were told the plan's clock before the generator knew when it could start.
+        shift_us = 0 if summary is None else (origin_us - epoch_us) + summary.epoch_us
+        return summary, troubles, shift_us
+
+    def measure(self) -> tuple[pl.DataFrame, LoadSummary | None, list[str]]:
+        """As :meth:`play`, with all rows; their times are the plan's."""
+        summary, troubles, shift_us = self.play()
         rows = measures.frame(outcomes.read(self.folder / "outcomes"))
-        if summary is not None:
-            # The services were told the plan's clock before the generator knew when it could start.
-            shift_us = (origin_us - epoch_us) + summary.epoch_us
-            times = ["intended_us", "start_us", "service_start_us", "end_us"]
-            moved = [
-                pl.when(pl.col("observer") == "server")
-                .then(pl.col(name) - shift_us)
-                .otherwise(pl.col(name))
-                .alias(name)
-                for name in times
-            ]
-            rows = rows.with_columns(moved)
-        return rows, summary, troubles
+        moved = [
+            pl.when(pl.col("observer") == "server")
+            .then(pl.col(name) - shift_us)
+            .otherwise(pl.col(name))
+            .alias(name)
+            for name in ("intended_us", "start_us", "service_start_us", "end_us")
+        ]
+        return rows.with_columns(moved), summary, troubles
 
     def _load(self, services: serve.Services, real: RealTarget) -> LoadSummary:
         # The token of our own gateway is nobody else's business.
@@ -140,12 +172,13 @@ class Stage:
                     f"run; its log ends\n{died.log_tail}"
                 )
                 raise HarnessError(message)
+            self.resident.look(services.pids | load.pids)
             self.say("paying for real", min((time.monotonic() - begun) / length_s, 0.99))
 
         wish = self.wish
         with LoadProcess(
             self.folder, self.window, self.window_us, real.targets(services.urls), token,
-            processes=wish.processes, client=wish.client, decoding=wish.decoding,
+            processes=wish.processes, client=wish.client, decoding=self.decoding,
             telemetry=wish.telemetry,
             outside=real.outside(),
         ) as load:  # fmt: skip

@@ -78,9 +78,12 @@ class _Journey(msgspec.Struct):
 class JourneyRecorder:
     """Looks on (see :class:`loadtests.phone.Onlooker`); :meth:`turn` it about once a second."""
 
-    def __init__(self, from_us: int = 0) -> None:
-        """Seconds are counted from ``from_us`` on the plan's clock."""
-        self._from_us = from_us
+    def __init__(self, from_us: int = 0, waiting: frozenset[str] = frozenset()) -> None:
+        """Seconds are counted from ``from_us`` on the plan's clock.
+
+        Steps that are ``waiting`` begin a while after they are due, as the scenario has it.
+        """
+        self._from_us, self._waiting = from_us, waiting
         self._measures: dict[str, _Measure] = {}
         self._steps: dict[str, tuple[_Measure, _Measure]] = {}
         self._lag = self._of(LAG)
@@ -101,7 +104,7 @@ class JourneyRecorder:
         else:
             whole.note(when_us, end_us - due_us)
             sent.note(when_us, end_us - begun_us)
-        if outcome.attempt == 1:
+        if outcome.attempt == 1 and outcome.step not in self._waiting:
             self._lag.note(begun_us - self._from_us, begun_us - due_us)
         if outcome.branch == "main":
             journey = self._under_way.get(row.journey_id)

@@ -19,6 +19,7 @@ import msgspec
 import pyarrow.parquet as pq
 
 from fewseconds.errors import HarnessError, UsageError
+from fewseconds.resident import children
 from loadtests.spec import (
     NOTHING_OUTSIDE,
     SPEC_VARIABLE,
@@ -73,6 +74,16 @@ class LocustProcess:
     def age_s(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self._begun_s
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids: ``load``, and its workers by number if there are any."""
+        if self._process is None:
+            return {}
+        mine = self._process.pid
+        # Decoders are children as well, but no generators.
+        workers = children(mine)[: self._processes] if self._processes > 1 else []
+        return {"load": mine} | {f"load-{index}": pid for index, pid in enumerate(workers)}
 
     def __enter__(self) -> Self:
         """Start the process."""

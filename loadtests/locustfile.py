@@ -134,7 +134,8 @@ class Journeys:
             plan, self._clock, clients, self._scans, self._writer, spec.token,
             told=self._told, outside=spec.outside,
         )  # fmt: skip
-        self._recorder = JourneyRecorder(spec.window_us[0])
+        waiting = frozenset(name for name, step in scenario.steps.items() if step.delay_ms > 0)
+        self._recorder = JourneyRecorder(spec.window_us[0], waiting)
         self._world.onlookers += (self._recorder,)
         self._look_on(spec, scenario)
         self._scans.wait_until_ahead((spec.window_us[1] - spec.window_us[0]) / 1e6)

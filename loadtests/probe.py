@@ -17,10 +17,10 @@ import msgspec
 
 from fewseconds import promise
 from fewseconds.errors import HarnessError, UsageError
+from fewseconds.schedule import Stage
 from loadtests.histogram import Histogram
 from loadtests.launch import LocustProcess
 from loadtests.recorder import Limit, Report
-from loadtests.schedule import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

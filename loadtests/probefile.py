@@ -15,6 +15,7 @@ import msgspec
 from locust import User, constant, events, task
 
 from fewseconds.errors import UsageError
+from fewseconds.schedule import starts_us
 from loadtests import crew
 from loadtests.client import transport
 from loadtests.connection import AnswerTimeoutError
@@ -23,7 +24,6 @@ from loadtests.pool import Pool
 from loadtests.probe import PROBE_VARIABLE, ProbeSpec, ProbeSummary
 from loadtests.recorder import Recorder, Report, merged
 from loadtests.response import WireError
-from loadtests.schedule import starts_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

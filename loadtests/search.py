@@ -20,7 +20,7 @@ import numpy as np
 import scipy.stats
 
 from fewseconds.errors import UsageError
-from loadtests.schedule import Stage
+from fewseconds.schedule import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

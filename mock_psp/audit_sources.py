@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from fewseconds import acknowledgements, outcomes
@@ -44,6 +45,8 @@ TABLES: Final = {
     "leaks": "file, line, what",
     "looked_at": "files",
 }
+PIECE_ROWS: Final = 500_000
+READ: Final = ["observer", "outcome", "code", "step", "journey_id"]
 CONFIRMING_STEPS: Final = ("pay", "check_status")
 
 
@@ -129,12 +132,9 @@ class Session:
             log = (msgspec.structs.astuple(one) for one in log_entries(folder.messages))
             self.fill("messages", log)
         if folder.outcomes.exists():
-            rows = outcomes.read(folder.outcomes)
-            confirmed = _is(rows, "step", CONFIRMING_STEPS)
-            self.fill("seen", _journeys(rows, "client", "ok", confirmed))
-            # A code means that somebody was told "not yet"; without one, the stop broke it off.
-            broken_off = _is(rows, "code", ("",))
-            self.fill("open", _journeys(rows, "server", "unfinished", broken_off))
+            seen, broken_off = _journeys_of(folder.outcomes)
+            self.fill("seen", ((one,) for one in seen))
+            self.fill("open", ((one,) for one in broken_off))
         if "ledger" in self.sources and folder.spec.exists():
             numbers = self.sqlite.execute("SELECT DISTINCT bill_number FROM payments").fetchall()
             self.fill("printed", _printed(read_spec(folder.spec), [one for (one,) in numbers]))
@@ -189,13 +189,25 @@ def _told(path: Path) -> Iterable[tuple[Any, ...]]:
         raise UsageError(f"{path}: holds no acknowledgements: {error}") from None
 
 
-def _journeys(
-    rows: pa.Table, observer: str, outcome: str, also: pa.ChunkedArray
-) -> list[tuple[int]]:
+def _journeys_of(folder: Path) -> tuple[set[int], set[int]]:
+    """Journeys that saw their payment confirmed, and those that the services' stop broke off."""
+    seen: set[int] = set()
+    broken_off: set[int] = set()
+    for file in outcomes.files(folder):
+        # A piece at a time: the whole city leaves thirty million rows.
+        for piece in pq.ParquetFile(file).iter_batches(PIECE_ROWS, columns=READ):
+            rows = pa.Table.from_batches([piece])
+            seen |= _journeys(rows, "client", "ok", _is(rows, "step", CONFIRMING_STEPS))
+            # A code means that somebody was told "not yet"; without one, the stop broke it off.
+            broken_off |= _journeys(rows, "server", "unfinished", _is(rows, "code", ("",)))
+    return seen, broken_off
+
+
+def _journeys(rows: pa.Table, observer: str, outcome: str, also: pa.ChunkedArray) -> set[int]:
     """Journeys that have a row like that."""
     mask = pc.and_(_is(rows, "observer", (observer,)), _is(rows, "outcome", (outcome,)))
     mask = pc.and_(mask, also)
-    return [(one,) for one in pc.unique(rows.filter(mask)["journey_id"]).to_pylist()]
+    return set(pc.unique(rows.filter(mask)["journey_id"]).to_pylist())
 
 
 def _is(rows: pa.Table, column: str, values: tuple[str, ...]) -> pa.ChunkedArray:

@@ -128,6 +128,11 @@ class Services:
         process = self._running.get(service)
         return 0 if process is None else process.pid
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of the services that run."""
+        return {name: process.pid for name, process in self._running.items()}
+
     def __enter__(self) -> Self:
         """Start all services; raises HarnessError, with none left running, if one is not ready."""
         sockets: dict[str, socket.socket] = {}

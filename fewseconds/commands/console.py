@@ -63,13 +63,17 @@ def print_json(content: dict[str, Any]) -> None:
     sys.stdout.write(msgspec.json.encode(content).decode() + "\n")
 
 
-def load(name: str, slow: list[str] | None = None, month: int | None = None) -> Scenario:
+def load(
+    name: str, slow: list[str] | None = None, month: int | None = None, consumers: int = 0
+) -> Scenario:
     """The scenario in the month asked for, slowed down as ``--slow STATION=FACTOR`` asks.
 
     Says so when its camera stations were computed from other laws of people than today's.
     """
     faults = [_fault(text) for text in slow or []]
     laid_over: dict[str, Any] = {} if month is None else {"month": month}
+    if consumers:
+        laid_over["consumers"] = consumers
     if not faults:
         found = scenario_file.load(name, laid_over)
         _say_stale(found)

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from fewseconds import slo
+from fewseconds import schedule, slo
 from fewseconds.commands import console
 from fewseconds.commit import commit
 from fewseconds.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, UsageError
-from loadtests import schedule
 from loadtests.probe import ProbeResult, ProbeSpec, allowed, probe
 from loadtests.recorder import Limit
 

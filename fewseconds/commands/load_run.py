@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from fewseconds.commands import console
-from fewseconds.commands.load import insisted
-from fewseconds.errors import EXIT_OK
+from fewseconds.commands.load import insisted, seconds, stages
+from fewseconds.errors import EXIT_OK, UsageError
 
 if TYPE_CHECKING:
     from fewseconds.load_run import LoadRecord
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fewseconds.real_target import RealTarget
     from fewseconds.run import LoadWish
     from fewseconds.scenario import Scenario
+    from fewseconds.schedule import Stage
     from fewseconds.shapes import Shape
 
 
@@ -26,6 +27,8 @@ class Order(NamedTuple):
     """What the command line says."""
 
     scenario: str
+    consumers: int
+    """0 is the scenario's own."""
     seed: int | None
     results: Path
     wish: LoadWish
@@ -35,9 +38,23 @@ class Order(NamedTuple):
     dry_run: bool
 
 
+def asked_for(shape: str, rate: float, duration: str) -> tuple[float, tuple[Stage, ...]]:
+    """Length of the window in seconds (0 is the scenario's own) and its stages, if it has any.
+
+    Raises UsageError.
+    """
+    duration_s = seconds(duration, "--duration")
+    if shape == "flat":
+        return duration_s, ()
+    if not rate or not duration_s:
+        message = f"--shape {shape!r}: needs --constant-rate and --duration; give both"
+        raise UsageError(message)
+    return duration_s, tuple(stages(shape, rate, duration_s))
+
+
 def load_run(order: Order, *, as_json: bool) -> int:
     """Put the load on, and print; returns the exit code."""
-    scenario = console.load(order.scenario, order.slow)
+    scenario = console.load(order.scenario, order.slow, consumers=order.consumers)
     seed = scenario.seed if order.seed is None else order.seed
     from fewseconds.real_target import checked
 
@@ -114,6 +131,12 @@ def told_only(
 def _show(record: LoadRecord) -> None:
     fates = ", ".join(f"{count} {fate}" for fate, count in record.fates.items())
     console.show(f"{record.journeys} journeys at {record.journeys_per_s:.1f}/s: {fates}")
+    console.show(record.decoding)
+    for name, grown in record.growth.items():
+        console.show(
+            f"memory of {name}: {grown.second_quarter_mb:.0f} MB in the second quarter, "
+            f"{grown.last_quarter_mb:.0f} MB in the last, {grown.max_mb:.0f} MB at most"
+        )
     for verdict in record.verdicts:
         observed = "–" if verdict.observed is None else f"{verdict.observed:.3g}"
         console.show(f"{verdict.word:13} {verdict.name:36} {observed:>8} limit {verdict.limit:g}")

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from fewseconds.errors import UsageError
+from fewseconds.schedule import Stage
 from loadtests.histogram import Histogram
 from loadtests.probe import ProbeResult, ProbeSpec, ProbeSummary, allowed, judge, probe
 from loadtests.recorder import Limit, Recorder, Report, merged
-from loadtests.schedule import Stage
 from loadtests.target import Target, TargetSpec
 
 if TYPE_CHECKING:

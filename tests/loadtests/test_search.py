@@ -12,9 +12,9 @@ import pytest
 from scipy.optimize import brentq
 
 from fewseconds.errors import UsageError
+from fewseconds.schedule import starts_us
 from loadtests.probe import ProbeSpec
 from loadtests.recorder import Limit, Recorder
-from loadtests.schedule import starts_us
 from loadtests.search import RETRIES_MAX, Search, SearchSpec, judged
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def test_a_test_is_right_about_rates_that_are_clear() -> None:
 
 def stage(rate: float) -> Any:  # noqa: ANN401
     """A minute at one rate."""
-    from loadtests.schedule import Stage  # noqa: PLC0415 - only here
+    from fewseconds.schedule import Stage  # noqa: PLC0415 - only here
 
     return Stage(rate, 62)
 

@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.schedule import Stage, ramp, spike, starts_us, steps
+from fewseconds.schedule import Stage, ramp, spike, starts_us, steps
 
 STAGES = st.lists(st.builds(Stage, st.floats(0, 3000), st.floats(0.1, 3)), min_size=1, max_size=4)
 
