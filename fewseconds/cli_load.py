@@ -256,12 +256,22 @@ def bench_services(
             show_default=False,
         ),
     ] = "",
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            help="Pass so many journeys and measure what the services hold, nothing else.",
+            metavar="JOURNEYS",
+            min=1000,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure what postings, resolves and journeys cost the services; needs wrk."""
-    from fewseconds.commands.bench import bench_services as command
+    from fewseconds.commands import bench
 
-    carry_out(lambda: command(repeats, database, as_json=as_json), as_json=as_json)
+    if memory is not None:
+        carry_out(lambda: bench.bench_services_memory(memory, as_json=as_json), as_json=as_json)
+    carry_out(lambda: bench.bench_services(repeats, database, as_json=as_json), as_json=as_json)
 
 
 @bench_app.command("sim")

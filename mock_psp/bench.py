@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SEED: Final = 7
 CONNECTIONS: Final = 64
 SECONDS: Final = 3
+CONSUMERS: Final = 70_000
 POSTINGS: Final = 24_000
 RESOLVES: Final = 9_000
 JOURNEYS: Final = 600
@@ -112,7 +113,7 @@ def bench(repeats: int, database: str, say: Callable[[str, float], None]) -> Ser
 
 
 @contextmanager
-def _running(*only: str, database: str = "") -> Iterator[Services]:
+def running(*only: str, database: str = "", consumers: int = CONSUMERS) -> Iterator[Services]:
     """Services whose parties take a millisecond and never fail; a posting sends no SMS alone."""
     stations = {
         name: {
@@ -123,7 +124,7 @@ def _running(*only: str, database: str = "") -> Iterator[Services]:
     stations["operator"]["variants"] = {
         name: dict(stations["operator"]) for name in ("jio", "airtel", "vi", "bsnl")
     }
-    scenario = scenario_file.load("smoke", {"stations": stations})
+    scenario = scenario_file.load("smoke", {"stations": stations, "consumers": consumers})
     options = Options(database=database, sms_paused="sms" not in only)
     with (
         tempfile.TemporaryDirectory(prefix="fewseconds-bench-") as folder,
@@ -135,7 +136,7 @@ def _running(*only: str, database: str = "") -> Iterator[Services]:
 def _posting_us(database: str) -> float:
     """Processor time of a durable posting; a PostgreSQL database is emptied before and after."""
     _emptied(database)
-    with _running("biller", database=database) as services, _requests() as file:
+    with running("biller", database=database) as services, _requests() as file:
         secrets = read_secrets(services.spec)
         bench_load.write_callbacks(file, POSTINGS, secrets.keys()[0])
         counted = [services.pid("biller")]
@@ -150,7 +151,7 @@ def _posting_us(database: str) -> float:
 def _journeys_us() -> tuple[float, float]:
     """Processor time of a resolve, and of a whole journey."""
     chosen = ("psp", "biller", "sms")
-    with _running(*chosen) as services, _requests() as file:
+    with running(*chosen) as services, _requests() as file:
         counted = [services.pid(name) for name in chosen]
         token = read_secrets(services.spec).token
         asyncio.run(bench_load.journeys(services.urls, token, 0, WARM_UP))
@@ -165,7 +166,7 @@ def _journeys_us() -> tuple[float, float]:
 
 def _capacity() -> tuple[float, float]:
     """Postings a second of a biller on one core, and the 99th percentile at half of that."""
-    with _running("biller") as services, _requests() as file:
+    with running("biller") as services, _requests() as file:
         key = read_secrets(services.spec).keys()[0]
         bench_load.write_callbacks(file, POSTINGS, key)
         _pin(services.pid("biller"))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PRAGMAS: Final = (
     "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000",
-    "temp_store=MEMORY", "cache_size=-65536",
+    "temp_store=MEMORY", "cache_size=-16384",
 )  # fmt: skip
 WRITER_LOCK: Final = 0xFE35EC
 """Key of the advisory lock that the writer of a PostgreSQL ledger holds."""

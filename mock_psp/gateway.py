@@ -20,7 +20,7 @@ from fewseconds.contracts import InboxMessage, SmsAccepted, SmsReport, SmsReques
 from fewseconds.plan import Traits
 from mock_psp import templates
 from mock_psp.handset import Handsets
-from mock_psp.message_log import Entry, LogEntry, MessageLog, log_entries
+from mock_psp.message_log import Entry, LogEntry, MessageLog, Messages, log_entries
 from mock_psp.station import Answer, Call, Duty
 from mock_psp.walk import Journey, Walk
 from mock_psp.web import Refusal
@@ -52,8 +52,7 @@ class Gateway:
         self.handsets = Handsets(world.closing)
         self._station = world.station(STATION)
         self.walk = Walk(world, {"operator": world.station("operator")}, {}, {})
-        self._accepted: dict[str, str] = {}
-        self._latest: dict[str, Entry] = {}
+        self._messages = Messages()
         self._noted: Counter[Entry] = Counter()
         world.counts.append(lambda: {f"sms_{entry}": n for entry, n in self._noted.items()})
 
@@ -61,9 +60,10 @@ class Gateway:
         """Remember what was accepted before a restart."""
         path = self.world.folder.messages
         for entry in log_entries(path):
-            self._accepted[entry.reference] = entry.message_id
-            if entry.entry != "duplicate":
-                self._latest[entry.message_id] = entry.entry
+            if entry.entry == "accepted":
+                self._messages.accept(entry.reference)
+            elif entry.entry != "duplicate":
+                self._messages.note(entry.message_id, entry.entry)
         self._log = MessageLog(path)
 
     async def stop(self) -> None:
@@ -94,17 +94,16 @@ class Gateway:
 
         One that was scrubbed is ``ACCEPTD`` for ever, as if an operator still had it.
         """
-        entry = self._latest.get(message_id)
+        entry = self._messages.latest(message_id)
         if entry is None:
             return None
         return {"delivered": "DELIVRD", "undelivered": "UNDELIV"}.get(entry, "ACCEPTD")
 
     def _accept(self, request: SmsRequest, call: Call, listener: Listener | None) -> Answer:
-        known = self._accepted.get(request.reference)
-        name = known or f"SMS{len(self._accepted) + 1:09d}"
+        known = self._messages.known(request.reference)
+        name = known or self._messages.accept(request.reference)
         self._note("accepted" if known is None else "duplicate", name, request)
         if known is None:
-            self._accepted[request.reference] = name
             code = scrubbed(request)
             if code:
                 self._note("scrubbed", name, request, code)
@@ -154,7 +153,7 @@ class Gateway:
     def _note(self, entry: Entry, name: str, request: SmsRequest, code: str = "") -> None:
         self._noted[entry] += 1
         if entry != "duplicate":
-            self._latest[name] = entry
+            self._messages.note(name, entry)
         now_us, to = self.world.clock.now_us(), "•" * 9 + request.to[-4:]
         self._log.write(LogEntry(now_us, entry, name, request.reference, to, code))
 

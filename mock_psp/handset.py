@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from fewseconds.contracts import InboxMessage
 
 
-MESSAGES_MAX: Final = 200_000
-"""Messages that are kept (some 500 bytes each); the oldest are forgotten first."""
+MESSAGES_MAX: Final = 20_000
+"""Messages that are kept (some 700 bytes each); the oldest are forgotten first. It is more than
+arrive at the highest rate while somebody waits for one."""
 
 
 class Handsets:

@@ -6,9 +6,12 @@ Written without a buffer, so a killed gateway remembers after its restart what i
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+import re
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import msgspec
+
+from mock_psp.compact import Index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 
 Entry = Literal["accepted", "duplicate", "scrubbed", "delivered", "undelivered"]
+ENTRIES: Final[tuple[Entry, ...]] = get_args(Entry)
+_NAME: Final = re.compile(r"SMS[0-9]{9,12}")
 
 
 class LogEntry(msgspec.Struct, frozen=True):
@@ -28,6 +33,38 @@ class LogEntry(msgspec.Struct, frozen=True):
     to: str
     code: str = ""
     """Why it was scrubbed."""
+
+
+class Messages:
+    """Every message that was accepted and what became of it: some twenty bytes each."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._numbers = Index()
+        self._latest = bytearray(1)
+
+    def known(self, reference: str) -> str | None:
+        """The message with the sender's reference, if it has been accepted."""
+        number = self._numbers.get(reference)
+        return None if number is None else f"SMS{number:09d}"
+
+    def accept(self, reference: str) -> str:
+        """The name of a new message."""
+        number = len(self._latest)
+        self._numbers.add(reference, number)
+        self._latest.append(ENTRIES.index("accepted"))
+        return f"SMS{number:09d}"
+
+    def note(self, message_id: str, entry: Entry) -> None:
+        """Something has become of a message."""
+        self._latest[int(message_id[3:])] = ENTRIES.index(entry)
+
+    def latest(self, message_id: str) -> Entry | None:
+        """What became of a message last; None if there is no such message."""
+        if _NAME.fullmatch(message_id) is None:
+            return None
+        number = int(message_id[3:])
+        return ENTRIES[self._latest[number]] if 0 < number < len(self._latest) else None
 
 
 class MessageLog:

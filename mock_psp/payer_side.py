@@ -38,6 +38,7 @@ from mock_psp.books_contract import CalendarMove, CalendarTime
 from mock_psp.calendar import Calendar
 from mock_psp.described import PARTIES, RUN_TOKEN, described
 from mock_psp.journal import Journal
+from mock_psp.kept_payments import KeptPayments
 from mock_psp.merchant import Merchant
 from mock_psp.outgoing import Outgoing
 from mock_psp.payments import PREFIX, Banks, PayeeSide, Transaction
@@ -59,8 +60,9 @@ if TYPE_CHECKING:
     from mock_psp.walk import DutyOf
     from mock_psp.world import World
 
-KEPT_MAX: Final = 100_000
-"""Journeys and payments that are remembered (some 3 KB each); nobody asks about older ones."""
+KEPT_MAX: Final = 10_000
+"""Journeys that are remembered, those that something happens to last: one that is asked for again
+begins anew. Their payments are remembered for ever (``kept_payments``)."""
 REFUSALS: Final = (404, 409, *PARTIES)
 PIN: Final = re.compile(r"[0-9]{4}|[0-9]{6}")
 ELSEWHERE: Final = ("biller", "sms_outbox", "sms_gateway", "operator")
@@ -83,7 +85,7 @@ class PayerSide:
         """Stations and keys are made ready; connections when the event loop runs."""
         self.world = world
         self.journeys: OrderedDict[tuple[str, int], Journey] = OrderedDict()
-        self.transactions: OrderedDict[str, Transaction] = OrderedDict()
+        self.transactions = KeptPayments(world)
         self.under_way: dict[str, asyncio.Future[None]] = {}
         self.checks: OrderedDict[str, int] = OrderedDict()
         self._keys = keys.registry(world.seed)
@@ -129,6 +131,7 @@ class PayerSide:
         await self.merchant.close()
         await self.outgoing.close()
         self.journal.close()
+        self.transactions.close()
 
     def journey(self, trace: Trace) -> Journey:
         """The journey of a trace, remembered from its earlier requests."""
@@ -142,6 +145,8 @@ class PayerSide:
                 route, trace.journey_id, self.world.traits(trace)
             )
             _forget_oldest(self.journeys)
+        else:
+            self.journeys.move_to_end(place)
         return found
 
     def trace(self, request: HttpRequest, step: str, body: object) -> Trace:
@@ -216,9 +221,8 @@ class PayerSide:
             return known.payment()
         transaction = Transaction(name, data, journey, trace.attempt)
         transaction.forced = forced
-        self.transactions[name] = transaction
+        self.transactions.add(transaction)
         self.under_way[name] = asyncio.get_running_loop().create_future()
-        _forget_oldest(self.transactions)
         try:
             answer = await self.walk.attempt(journey, step, trace.attempt, transaction)
             transaction.end(answer)

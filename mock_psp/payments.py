@@ -44,6 +44,7 @@ MAGIC_AMOUNTS: Final = {20_100: "Z9", 20_400: "ZM", 30_200: "ZA", 40_200: "YC"}
 """Paise → response code, for codes made over the API (a bill may cost anything): the amounts in
 rupees are those of Razorpay's test mode, insufficient funds, wrong PIN, cancelled, declined."""
 
+PaymentStatus = Literal["SUCCESS", "FAILURE", "PENDING"]
 PaymentOutcome = Literal["ok", "declined", "timed_out", "error", "unfinished"]
 TOLD: Final[dict[int, PaymentOutcome]] = {
     j.OK: "ok", j.DECLINED: "declined", j.TIMED_OUT: "timed_out", j.UNFINISHED: "unfinished",
@@ -64,7 +65,7 @@ class Transaction:
         """Nothing has been debited yet."""
         self.transaction_id, self.request = transaction_id, request
         self.journey, self.attempt = journey, attempt
-        self.status: Literal["SUCCESS", "FAILURE", "PENDING"] = "PENDING"
+        self.status: PaymentStatus = "PENDING"
         self.code, self.rrn = j.PENDING_CODE, ""
         self.outcome: PaymentOutcome = "unfinished"
         self.debited = self.credited = self.reversed = False

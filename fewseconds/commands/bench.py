@@ -77,6 +77,29 @@ def bench_journeys(
     return EXIT_OK
 
 
+def bench_services_memory(journeys: int, *, as_json: bool) -> int:
+    """Measure what the services hold while so many journeys pass, and print."""
+    from rich.table import Table
+
+    from mock_psp.bench_memory import bench_memory
+
+    state = commit()
+    console.say(f"journeys={journeys} engine=services commit={state}")
+    with console.progress() as say:
+        found = bench_memory(journeys, say)
+    if as_json:
+        fields = {"engine": "services", "commit": state}
+        console.print_json({**fields, **msgspec.to_builtins(found)})
+        return EXIT_OK
+    percents = next(iter(found.rss_mib.values()))
+    table = Table("resident MiB after", *(f"{percent} %" for percent in percents), "end to half")
+    for name, held in found.rss_mib.items():
+        ratio = f"{found.growth[name]:.3f}"
+        table.add_row(name, *(f"{held[percent]:.0f}" for percent in percents), ratio)
+    console.out.print(table)
+    return EXIT_OK
+
+
 def bench_services(repeats: int, database: str, *, as_json: bool) -> int:
     """Measure what the services cost, and print."""
     from rich.table import Table
