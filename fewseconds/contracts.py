@@ -78,9 +78,12 @@ class Trace(msgspec.Struct, frozen=True):
         if not header:
             return None
         try:
-            return msgspec.json.decode(header, type=cls)
+            return _TRACE.decode(header)
         except (msgspec.DecodeError, msgspec.ValidationError):
             return None
+
+
+_TRACE: Final = msgspec.json.Decoder(Trace)
 
 
 class ResolveRequest(msgspec.Struct, frozen=True):

@@ -189,7 +189,10 @@ class Draws:
 
     def visit(self, step: str, leg: int, station: str, traits: Traits) -> Visit:
         """The draws of leg number ``leg`` of ``step``, which goes to ``station``."""
-        told = traits.values(self.distinguished_by(step, leg, station))
+        by = self._by.get((step, leg, station))
+        if by is None:
+            by = self.distinguished_by(step, leg, station)
+        told = traits.values(by) if by else ()
         found = self._visits.get((step, leg, station, told))
         if found is None:
             table, mine = self.scenario.stations[station], self.scenario.steps.get(step)

@@ -327,16 +327,6 @@ class Station:
         if any(self._waiting):
             self._admit()
 
-    async def _sleep_until(self, planned_us: int) -> None:
-        rest_us = planned_us - self._clock.now_us()
-        if rest_us > 0:
-            await asyncio.sleep(rest_us / 1e6)
-            # The loop's timers count whole milliseconds from a moment a little before now, so one
-            # of them may go off early.
-            rest_us = planned_us - self._clock.now_us()
-            if rest_us > EARLY_US:
-                await asyncio.sleep(rest_us / 1e6)
-
     async def _serve(
         self, call: Call, duty: Duty, planned_us: int | None, arrived_us: int
     ) -> Answer:
@@ -350,7 +340,12 @@ class Station:
             if result is not None:
                 answer = result if isinstance(result, Answer) else (await result or DONE)
         if planned_us is not None:
-            await self._sleep_until(planned_us)
+            rest_us, early_us = planned_us - self._clock.now_us(), 0
+            while rest_us > early_us:
+                await asyncio.sleep(rest_us / 1e6)
+                # The loop's timers count whole milliseconds from a moment a little before now, so
+                # one of them may go off early.
+                rest_us, early_us = planned_us - self._clock.now_us(), EARLY_US
         if answer.outcome == OK and duty.done is not None:
             result = duty.done()
             if result is not None:

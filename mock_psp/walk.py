@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mock_psp.station import Station
     from mock_psp.world import World
 
+    Work = Coroutine[Any, Any, Answer]
+
 log = logging.getLogger(__name__)
 
 Remote = Callable[[Call, Any], Awaitable[Answer]]
@@ -90,13 +92,20 @@ class Walk:
         answer = Answer(j.OK)
         for index in range(first_leg, len(told.legs)):
             leg = told.legs[index]
-            if leg.station not in self.stations and leg.station not in self.remotes:
+            station = self.stations.get(leg.station)
+            if station is None and leg.station not in self.remotes:
                 return answer
             call = Call(
                 journey.route.kind, journey.journey_id, branch, told.name, index, attempt,
                 journey.traits,
             )  # fmt: skip
-            answer = await self._in_time(journey, leg, call, parcel)
+            limit_ms = leg.timeout_ms
+            sure = limit_ms is None or (
+                station is not None and station.sure_within(call, limit_ms * 1000)
+            )
+            # Without anything that could go wrong, nobody has to watch the clock.
+            work = self._work(journey, leg, call, parcel, station)
+            answer = await (work if sure else self._in_time(journey, leg, call, parcel, work))
             if answer.outcome != j.OK:
                 return answer
         self.happen(journey, f"{told.name}.ok", parcel)
@@ -173,15 +182,12 @@ class Walk:
         last = route.steps[step].legs[-1].station
         return last in self.stations or last in self.remotes
 
-    async def _in_time(self, journey: Journey, leg: j.Leg, call: Call, parcel: object) -> Answer:
+    async def _in_time(
+        self, journey: Journey, leg: j.Leg, call: Call, parcel: object, work: Work
+    ) -> Answer:
         """The answer of one leg, or what its absence means."""
-        station = self.stations.get(leg.station)
-        sure = station is not None and station.sure_within(call, (leg.timeout_ms or 0) * 1000)
-        if leg.timeout_ms is None or sure:
-            # Without anything that could go wrong, nobody has to watch the clock.
-            return await self._work(journey, leg, call, parcel)
-        limit_s = leg.timeout_ms / 1000
-        task = self.start(self._work(journey, leg, call, parcel))
+        limit_s = (leg.timeout_ms or 0) / 1000
+        task = self.start(work)
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + limit_s
         # What asyncio.wait does for any number of tasks, at a third of its cost.
@@ -201,9 +207,10 @@ class Walk:
         self.happen(journey, f"{call.step}.{leg.on_timeout}", parcel)
         return Answer(*j.TIMED_OUT_AS[leg.on_timeout])
 
-    async def _work(self, journey: Journey, leg: j.Leg, call: Call, parcel: object) -> Answer:
+    async def _work(
+        self, journey: Journey, leg: j.Leg, call: Call, parcel: object, station: Station | None
+    ) -> Answer:
         """One leg's visit, and the event of its success."""
-        station = self.stations.get(leg.station)
         if station is None:
             answer = await self.remotes[leg.station](call, parcel)
         else:

@@ -50,6 +50,11 @@ class World:
             for kind, table in spec.scenario.journeys.items()
             if table.real_time
         }
+        self._branches = {
+            (kind, step.name): "main" if step.after is None else step.name
+            for kind, route in self._routes.items()
+            for step in route.steps
+        }
 
     def route(self, kind: str) -> Route | None:
         """A kind of journey, or None if there is no such kind in real time."""
@@ -61,11 +66,9 @@ class World:
         A client speaks of a step, whose first leg is meant. Steps that an event starts are in the
         branch of that name.
         """
-        route = self._routes.get(trace.kind)
-        step = next((one for one in route.steps if one.name == trace.step), None) if route else None
-        if step is None:
+        branch = self._branches.get((trace.kind, trace.step))
+        if branch is None:
             return None
-        branch = "main" if step.after is None else step.name
         leg = max(trace.leg, 0)
         return Call(
             trace.kind, trace.journey_id, branch, trace.step, leg, trace.attempt,
