@@ -35,7 +35,7 @@ class _Aside(msgspec.Struct, frozen=True, omit_defaults=True):
     transaction_id: str
     request: PayRequest
     trace: Trace
-    events: list[str]
+    events: list[tuple[str, str]]
     status: PaymentStatus
     code: str
     rrn: str

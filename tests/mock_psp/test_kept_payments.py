@@ -80,7 +80,7 @@ def kept(
 def _payment(world: Any, index: int, outcome: int | None) -> Transaction:  # noqa: ANN401 - a stub
     traits = world.traits(Trace("", 0, "", 0, 1, "phonepe", "SBI", "placard", "opencv", "jio"))
     journey = Journey(world.route("qr_ebill"), index, traits)
-    journey.events.update(("pay.credited", f"event.{index}"))
+    journey.events.update((("pay.credited", f"T{index}"), ("resolve.ok", "")))
     request = PayRequest(
         "phonepe", f"p{index}@bank", "SBI", "b@bank", f"{index}", index + 1, "9876"
     )
