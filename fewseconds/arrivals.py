@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from fewseconds import chance
 from fewseconds.errors import UsageError
+from fewseconds.ways import kinds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -82,8 +83,20 @@ class Arrivals:
             )
             raise UsageError(message)
         self.rounds_full, rest = divmod(self.count, scenario.consumers)
-        self._day_edges = list(self._cycles_day_edges())
-        self._hour_edges = chance.cumulative(self.table.hours)
+        rhythms, places = [self._rhythm_of("")], ["arrivals"]
+        used = {kind for kind, share in scenario.channel_shares().items() if share > 0}
+        self._rhythm = np.zeros(len(scenario.journeys), np.int64)
+        for place, kind in enumerate(scenario.journeys):
+            own = scenario.channels.get(kind)
+            if own is not None and kind in used and (own.weekdays or own.hours):
+                places.append(f"channels.{kind}")
+                self._rhythm[place] = len(rhythms)
+                rhythms.append(self._rhythm_of(kind))
+        self._day_edges = [
+            list(self._cycles_day_edges(days, place))
+            for (days, _), place in zip(rhythms, places, strict=True)
+        ]
+        self._hour_edges = [chance.cumulative(hours) for _, hours in rhythms]
         self._bound = self._last_payer(rest) if rest else (0, -1)
 
     def payments(self) -> Payments:
@@ -119,7 +132,13 @@ class Arrivals:
 
     def _cuts_us(self, parts: int) -> NDArray[np.int64]:
         """Moments between which equal parts of the month's payments are expected."""
-        hourly = np.outer(self._day_shares(), _shares(self.table.hours)).ravel()
+        shares = self.scenario.channel_shares()
+        hourly = sum(
+            share * np.outer(self._day_shares(days), _shares(hours)).ravel()
+            for share, (days, hours) in (
+                (share, self._rhythm_of(kind)) for kind, share in shares.items()
+            )
+        )
         passed = np.append(0.0, np.cumsum(hourly))
         wanted = np.arange(1, parts) / parts * passed[-1]
         cuts_us = np.interp(wanted, passed, HOUR_US * np.arange(len(passed)))
@@ -149,12 +168,19 @@ class Arrivals:
     def _starts_us(self, consumers: NDArray[np.int64], number: int) -> NDArray[np.int64]:
         # The cycle is the consumer's, whichever of its bills it pays.
         cycle = self._draws("cycle", consumers, 0).astype(np.int64) * self.table.cycles >> 32
-        luck = self._draws("day", consumers, number)
-        day = np.empty(len(consumers), np.int64)
-        for own, edges in enumerate(self._day_edges):
-            mine = np.flatnonzero(cycle == own)
-            day[mine] = chance.pick_array(edges, luck[mine])
-        hour = chance.pick_array(self._hour_edges, self._draws("hour", consumers, number))
+        luck, of_hour = (self._draws(name, consumers, number) for name in ("day", "hour"))
+        # Who comes to a counter comes when it is open; the way belongs to the consumer as well.
+        many = len(self._hour_edges) > 1
+        kinds = kinds_of(self.scenario, self.seed, consumers) if many else np.zeros(1, np.int16)
+        rhythm = np.broadcast_to(self._rhythm[kinds], consumers.shape)
+        both = (rhythm * self.table.cycles + cycle).astype(np.int16)
+        day, hour = np.empty(len(consumers), np.int64), np.empty(len(consumers), np.int64)
+        for beat, edges_of_cycles in enumerate(self._day_edges):
+            for own, edges in enumerate(edges_of_cycles):
+                mine = np.flatnonzero(both == beat * self.table.cycles + own)
+                day[mine] = chance.pick_array(edges, luck[mine])
+            mine = np.flatnonzero(rhythm == beat)
+            hour[mine] = chance.pick_array(self._hour_edges[beat], of_hour[mine])
         moment = self._draws("moment", consumers, number).astype(np.int64)
         # 3.6e9 * 2**32 would overflow: the hour is split at 2**-20 of itself first.
         within_us = ((moment >> 12) * HOUR_US >> 20) + ((moment & 0xFFF) * (HOUR_US >> 20) >> 12)
@@ -181,12 +207,12 @@ class Arrivals:
             near += zip(luck[mine].tolist(), block[mine].tolist(), strict=True)
         return sorted(near)[rest - int(counts[:half].sum()) - 1]
 
-    def _cycles_day_edges(self) -> Iterator[list[int]]:
+    def _cycles_day_edges(self, weekdays: tuple[float, ...], place: str) -> Iterator[list[int]]:
         for cycle in range(self.table.cycles):
-            weights = self._day_weights(cycle)
+            weights = self._day_weights(cycle, weekdays)
             if not any(weights):
                 message = (
-                    f"arrivals: bills of day {self._billed(cycle)} are paid on days of weight 0 "
+                    f"{place}: bills of day {self._billed(cycle)} are paid on days of weight 0 "
                     "only; give one of their weekdays a weight above 0"
                 )
                 raise UsageError(message)
@@ -196,7 +222,7 @@ class Arrivals:
         """Day on which the bills of ``cycle`` are issued."""
         return cycle * self.table.days // self.table.cycles
 
-    def _day_weights(self, cycle: int) -> list[float]:
+    def _day_weights(self, cycle: int, weekdays: tuple[float, ...]) -> list[float]:
         """Relative frequency of every day of the month among the payments of a billing cycle.
 
         The month is taken as one of many alike: what would fall past its end was billed a month
@@ -206,12 +232,18 @@ class Arrivals:
         weights = [0.0] * self.table.days
         for offset, weight in enumerate(self.table.days_after_bill):
             day = (self._billed(cycle) + offset) % self.table.days
-            weights[day] += weight * self.table.weekdays[(first_weekday + day) % 7]
+            weights[day] += weight * weekdays[(first_weekday + day) % 7]
         return weights
 
-    def _day_shares(self) -> NDArray[np.float64]:
+    def _rhythm_of(self, kind: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Weekdays and hours of those who come this way; everybody's for what is no channel."""
+        own = self.scenario.channels.get(kind)
+        weekdays, hours = self.table.weekdays, self.table.hours
+        return (weekdays, hours) if own is None else (own.weekdays or weekdays, own.hours or hours)
+
+    def _day_shares(self, weekdays: tuple[float, ...]) -> NDArray[np.float64]:
         """Expected share of the month's payments, a day."""
-        cycles = [_shares(self._day_weights(cycle)) for cycle in range(self.table.cycles)]
+        cycles = [_shares(self._day_weights(one, weekdays)) for one in range(self.table.cycles)]
         shares: NDArray[np.float64] = np.mean(cycles, axis=0)
         return shares
 

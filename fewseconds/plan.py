@@ -20,9 +20,10 @@ from fewseconds import chance, columns
 from fewseconds.arrivals import DAY_US, HOUR_US, SECOND_US, Arrivals, Payments
 from fewseconds.errors import UsageError
 from fewseconds.scenario import MEDIA
+from fewseconds.ways import draws, kinds_of, picked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from fewseconds.scenario import Scenario
 
@@ -145,7 +146,7 @@ class Plan:
         if column == "operator":
             shares = list(self.scenario.operators.values())
             consumers = columns.values(self.table["consumer"])
-            return _picked(shares, _draws(self.seed, "operator", consumers))
+            return picked(shares, draws(self.seed, "operator", consumers))
         words = self.table[column].combine_chunks()
         if not pa.types.is_dictionary(words.type):
             words = words.dictionary_encode()
@@ -252,12 +253,12 @@ def _with_ways(scenario: Scenario, seed: int, paid: Payments) -> Plan:
     """Give payments their channel, app, bank and medium, which belong to the consumer."""
     known = names(scenario)
     consumers = paid.journeys % scenario.consumers
-    kinds = _kinds(scenario, seed, consumers) if paid.kinds is None else paid.kinds
+    kinds = kinds_of(scenario, seed, consumers) if paid.kinds is None else paid.kinds
     coded = {
         "kind": kinds,
-        "app": _picked([a.share for a in scenario.apps.values()], _draws(seed, "app", consumers)),
-        "bank": _picked(list(scenario.banks.values()), _draws(seed, "bank", consumers)),
-        "medium": _media(scenario, kinds, _draws(seed, "medium", consumers)),
+        "app": picked([a.share for a in scenario.apps.values()], draws(seed, "app", consumers)),
+        "bank": picked(list(scenario.banks.values()), draws(seed, "bank", consumers)),
+        "medium": _media(scenario, kinds, draws(seed, "medium", consumers)),
     }
     table = {
         "journey_id": columns.numbers(paid.journeys),
@@ -280,43 +281,6 @@ def _joined(column: pa.Array) -> Iterator[bytes]:
         yield pc.binary_join(whole, "\x1f")[0].as_buffer().to_pybytes()
 
 
-def _draws(seed: int, name: str, consumers: NDArray[np.int64]) -> NDArray[np.uint32]:
-    return chance.uniform_array(seed, chance.stream("plan", name), consumers, 1)
-
-
-def _picked(shares: Sequence[float], luck: NDArray[np.uint32]) -> NDArray[np.int16]:
-    return chance.pick_array(chance.cumulative(shares), luck).astype(np.int16)
-
-
-def _kinds(scenario: Scenario, seed: int, consumers: NDArray[np.int64]) -> NDArray[np.int16]:
-    """Who pays digitally has a draw of its own: a change of that share moves nobody else.
-
-    Those who turn digital come from the channel that loses, and those who turn away go there.
-    """
-    adoption, luck = scenario.adoption, _draws(seed, "digital", consumers)
-    # Two streams, or those who leave a channel would all arrive in the same one.
-    digital = _side(scenario, _draws(seed, "kind", consumers), digital=True)
-    other = _side(scenario, _draws(seed, "kind of other", consumers), digital=False)
-    loser, loses = scenario.channels.get(adoption.loses), list(scenario.journeys).index
-    gained = scenario.digital_share - adoption.share
-    is_digital = luck < chance.threshold(adoption.share + min(gained, 0.0))
-    if loser is not None and gained > 0:
-        limit = chance.threshold(adoption.share + gained / loser.share)
-        is_digital |= (luck < limit) & (other == loses(adoption.loses))
-    elif loser is not None and gained < 0:
-        other[luck < chance.threshold(adoption.share)] = loses(adoption.loses)
-    return np.where(is_digital, digital, other)
-
-
-def _side(scenario: Scenario, luck: NDArray[np.uint32], *, digital: bool) -> NDArray[np.int16]:
-    """The kind that everybody would take who pays digitally, or who does not."""
-    known = list(scenario.journeys)
-    shares = {k: c.share for k, c in scenario.channels.items() if c.digital is digital}
-    codes = np.array([known.index(kind) for kind in shares] or [0], np.int16)
-    picked: NDArray[np.int16] = codes[_picked(list(shares.values()) or [1.0], luck)]
-    return picked
-
-
 def _media(
     scenario: Scenario, kinds: NDArray[np.int16], luck: NDArray[np.uint32]
 ) -> NDArray[np.int16]:
@@ -326,7 +290,7 @@ def _media(
         if channel.media:
             codes = np.array([known["medium"].index(medium) for medium in channel.media], np.int16)
             mine = np.flatnonzero(kinds == known["kind"].index(kind))
-            media[mine] = codes[_picked(list(channel.media.values()), luck[mine])]
+            media[mine] = codes[picked(list(channel.media.values()), luck[mine])]
     return media
 
 

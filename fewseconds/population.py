@@ -83,3 +83,7 @@ class Channel(_Table, frozen=True, kw_only=True):
     share: float
     media: dict[str, float] = {}
     """Where the QR is seen, with shares; empty for journeys without a QR."""
+    weekdays: tuple[float, ...] = ()
+    """Relative frequency Monday to Sunday of those who come this way; empty: everybody's."""
+    hours: tuple[float, ...] = ()
+    """Relative frequency of the 24 hours of those who come this way; empty: everybody's."""

@@ -72,7 +72,17 @@ def _number_problems(scenario: Scenario) -> Iterator[str]:
 
 def _weight_problems(scenario: Scenario) -> Iterator[str]:
     arrivals, season = scenario.arrivals, scenario.season
+    own = [
+        (f"channels.{kind}.{name}", weights, count)
+        for kind, channel in scenario.channels.items()
+        for name, weights, count in (
+            ("weekdays", channel.weekdays, 7),
+            ("hours", channel.hours, 24),
+        )
+        if weights
+    ]
     for place, weights, count in (
+        *own,
         ("arrivals.days_after_bill", arrivals.days_after_bill, None),
         ("arrivals.weekdays", arrivals.weekdays, 7),
         ("arrivals.hours", arrivals.hours, 24),

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from fewseconds import slo
+from fewseconds.plan import HOUR_US
 from sim import erlang, search
 from sim.intervals import REPLICATIONS_MIN, Estimate
 from sim.knee import Knee, knee
+from sim.replication import Case
 from sim.trial import limited, with_servers, word
+from sim.window import busiest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +53,9 @@ class Need(msgspec.Struct, frozen=True):
     """The least that meet the gates while every other station has ample servers."""
     why: str
     """What asks for ``servers_min``."""
+    rush: str = ""
+    """The hours that the load is of, if they are not the judged ones: a line of people that has
+    hours of its own is fullest at another time."""
 
 
 class Capacity(msgspec.Struct, frozen=True):
@@ -75,10 +81,15 @@ def capacity(trial: Trial, say: Say) -> Capacity:
     now, free = trial.walked([trial.case(scenario), trial.case(ample)])
     names = [n for n in limited(scenario) if sum(r.uses[n].visits for r in free.readings)]
     offered = {name: free.busy(name) for name in names}
+    rushes = _rushes(trial, ample)
+    offered |= {name: study.busy(name) for name, study in rushes.items()}
     load = {name: found.observed or 0.0 for name, found in offered.items()}
     hopeless = _hopeless(free)
     say("least servers", 0.0)
-    alone = dict.fromkeys(names, 0) if hopeless else _alone(trial, ample, load)
+    judged = {name: 0.0 if name in rushes else load[name] for name in names}
+    alone = dict.fromkeys(offered, 0 if hopeless else 1)
+    alone |= {} if hopeless else _alone(trial, ample, judged)
+    names = list(offered)
     keeping = {name: _keeping_up(scenario, name, load[name]) for name in names}
     wanted = {name: max(alone[name], keeping[name], 1) for name in names}
     joint = wanted if hopeless else _together(trial, wanted, say)
@@ -94,6 +105,7 @@ def capacity(trial: Trial, say: Say) -> Capacity:
             servers_min=joint[name],
             alone_min=alone[name],
             why=_why(alone[name], keeping[name], joint[name]),
+            rush=rushes[name].case.window.text if name in rushes else "",
         )
         for name in names
     ]
@@ -109,6 +121,27 @@ def capacity(trial: Trial, say: Say) -> Capacity:
         knee=None if hopeless else knee(trial, use, say),
         hopeless=hopeless,
     )
+
+
+def _rushes(trial: Trial, ample: Scenario) -> dict[str, Study]:
+    """Lines of people in the hour in which most of them come, where that is not the judged one."""
+    scenario, found = trial.scenario, {}
+    if trial.window.length_us != HOUR_US:
+        return {}
+    for name in limited(scenario):
+        if scenario.stations[name].role != "human":
+            continue
+        kinds = frozenset(
+            kind
+            for kind in scenario.journeys
+            if scenario.channel_shares().get(kind)
+            and any(leg.station == name for one in scenario.named_steps(kind) for leg in one.legs)
+        )
+        if kinds:
+            hour = busiest(scenario, kinds=kinds)
+            if hour.from_us != trial.window.from_us:
+                found[name] = Case(ample, hour, engine=trial.engine)
+    return dict(zip(found, trial.walked(list(found.values())), strict=True))
 
 
 def _hopeless(free: Study) -> str:

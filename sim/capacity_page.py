@@ -68,7 +68,7 @@ def _stations(found: CapacityAnswer) -> Section:
     )
     rows: list[tuple[str | Cell, ...]] = [
         (
-            words.label(need.station, {}),
+            Cell(words.label(need.station, {}), note=need.rush),
             words.whole(need.servers),
             Cell(
                 words.whole(need.servers_min),

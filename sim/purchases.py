@@ -141,7 +141,8 @@ def _line(scenario: Scenario, need: Need, offer: Item | None, peak: dt.date) -> 
         buy=units,
         price_paise=round(offer.unit_price_rupees * PAISE) * units if offer else None,
         order_by=peak - dt.timedelta(days=offer.lead_time_days) if offer and units else None,
-        reason=f"{need.why}; {need.utilisation:.0%} busy at the peak",
+        reason=f"{need.why}; {need.utilisation:.0%} busy "
+        + (f"in {need.rush.partition(', after')[0]}" if need.rush else "at the peak"),
         source=offer.source if offer else "",
     )
 

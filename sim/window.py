@@ -76,24 +76,28 @@ class Window(msgspec.Struct, frozen=True):
         return first_day + dt.timedelta(days=self.from_us // DAY_US)
 
 
-def busiest(scenario: Scenario, hours: int = 1) -> Window:
+def busiest(scenario: Scenario, hours: int = 1, kinds: frozenset[str] | None = None) -> Window:
     """The ``hours`` whole hours in a row with the most journeys, under the scenario's own seed.
 
+    Only journeys of ``kinds`` are counted, if some are given.
     Raises UsageError if the month is shorter than that.
     """
     total = scenario.arrivals.days * DAY_US // HOUR_US
     if not 1 <= hours <= total:
         message = f"--hours {hours!r}: not in the month; write 1 to {total} whole hours"
         raise UsageError(message)
-    counts = np.bincount(plan(scenario).starts_us // HOUR_US, minlength=total)[:total]
+    planned = plan(scenario) if kinds is None else plan(scenario).of_kinds(kinds)
+    counts = np.bincount(planned.starts_us // HOUR_US, minlength=total)[:total]
     inside = np.convolve(counts, np.ones(hours, np.int64), "valid")
     from_us = int(np.argmax(inside)) * HOUR_US
     until_us = from_us + hours * HOUR_US
     begin = scenario.arrivals.first_day + dt.timedelta(days=from_us // DAY_US)
     first_hour = from_us % DAY_US // HOUR_US
     warm_up_us = min(WARM_UP_US, from_us)
+    span = "hour" if hours == 1 else f"{hours} hours"
+    of = "" if kinds is None else " for " + ", ".join(sorted(kinds))
     text = (
-        f"the busiest {'hour' if hours == 1 else f'{hours} hours'} of the month "
+        f"the busiest {span} of the month{of} "
         f"({begin:%a %d %b}, {first_hour:02d}:00 to {(first_hour + hours) % 24:02d}:00), after "
         f"{warm_up_us // 60_000_000} minutes of warm-up that are not judged"
     )

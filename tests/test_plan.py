@@ -29,12 +29,18 @@ if TYPE_CHECKING:
 CONSUMERS = 200_000
 P_MIN = 1e-3
 
+ALWAYS_OPEN: dict[str, Any] = {
+    kind: {"weekdays": [], "hours": []} for kind in ("qr_counter", "counter_cash")
+}
+
 workers = st.integers(1, 9)
 
 
 def mumbai(**changes: Any) -> Scenario:  # noqa: ANN401 - any part of a scenario
-    """The month of the city with fewer consumers."""
-    return scenario_file.load("mumbai", {"consumers": CONSUMERS, **changes})
+    """The month of the city with fewer consumers, and counters that never close."""
+    return scenario_file.load(
+        "mumbai", {"consumers": CONSUMERS, "channels": ALWAYS_OPEN, **changes}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +260,8 @@ def test_days_follow_cycle_delay_and_weekday(month: Plan) -> None:
 
 def test_the_due_date_evening_is_the_peak() -> None:
     """A fifth of the month falls on one day and an eighth of that into one evening hour."""
-    evening = plan(scenario_file.load("due_date_evening", {"consumers": CONSUMERS}), 7)
+    made = scenario_file.load("due_date_evening", {"consumers": CONSUMERS, "channels": ALWAYS_OPEN})
+    evening = plan(made, 7)
     days = np.bincount(evening.starts_us // DAY_US)
     assert days.argmax() == 18
     assert days.max() / len(evening) == pytest.approx(0.20, abs=0.005)

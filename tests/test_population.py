@@ -11,9 +11,12 @@ import pytest
 from scipy import stats
 
 from fewseconds import scenario_file
-from fewseconds.plan import DAY_US, SCHEMA, plan
+from fewseconds.errors import UsageError
+from fewseconds.plan import DAY_US, HOUR_US, SCHEMA, plan
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fewseconds.scenario import Scenario
 
 CONSUMERS = 200_000
@@ -27,24 +30,28 @@ def mumbai(**changes: Any) -> Scenario:  # noqa: ANN401 - any part of a scenario
 def test_more_adoption_moves_only_those_who_turn_digital() -> None:
     """From 70 to 80 % digital nothing changes but the kind of those who leave the counter."""
     plans = [
-        plan(scenario_file.load(name, {"consumers": CONSUMERS}), 7)
+        plan(scenario_file.load(name, {"consumers": CONSUMERS}), 7).table.sort_by("journey_id")
         for name in ("adoption_70", "adoption_80")
     ]
-    for column in set(SCHEMA.names) - {"kind", "medium"}:
-        assert plans[0].table[column].equals(plans[1].table[column]), column
-    kinds = [made.table["kind"].to_numpy() for made in plans]
+    kinds = [made["kind"].to_numpy() for made in plans]
     changed = kinds[0] != kinds[1]
+    for column in set(SCHEMA.names) - {"kind", "medium"}:
+        values = [made[column].to_numpy() for made in plans]
+        # Who pays by phone does not have to come within the counter's hours.
+        same = ~changed if column == "intended_start_us" else slice(None)
+        assert (values[0][same] == values[1][same]).all(), column
     assert set(kinds[0][changed]) == {"counter_cash"}
     assert "counter_cash" not in kinds[1][changed]
     low, high = stats.binom.ppf([0.0005, 0.9995], CONSUMERS, 0.1)
     assert low <= changed.sum() <= high
-    media = [made.table["medium"].to_numpy() for made in plans]
+    media = [made["medium"].to_numpy() for made in plans]
     assert (media[0] == media[1])[~changed].all()
 
 
 TWO_COUNTERS = {
     "channels": {
-        "counter_cash": {"share": 0.4},
+        "qr_counter": {"weekdays": [], "hours": []},
+        "counter_cash": {"share": 0.4, "weekdays": [], "hours": []},
         "cheque": {"source": "assumption", "digital": False, "share": 0.6},
     },
     "journeys": {"cheque": {"source": "assumption", "steps": ["stand_in_line", "cash_posting"]}},
@@ -107,3 +114,38 @@ def test_months_are_those_of_the_calendar(first: str, month: int, day: str) -> N
     """Months are counted from the first one, and a day that a month lacks is its last."""
     arrivals = {"first_day": dt.date.fromisoformat(first)}
     assert mumbai(arrivals=arrivals, month=month).first_day == dt.date.fromisoformat(day)
+
+
+def test_who_comes_to_a_counter_comes_when_it_is_open() -> None:
+    """Cash has weekdays and hours of its own by its weights; all others keep those of everybody."""
+    weekdays, hours = [1, 2, 3, 0, 1, 1, 0], [0] * 9 + [5, 9, 4] + [0] * 12
+    own = {"counter_cash": {"weekdays": weekdays, "hours": hours}, "qr_counter": {"hours": []}}
+    flat = {"arrivals": {"days": 28, "cycles": 1, "days_after_bill": [1] * 28}}
+    made = plan(mumbai(channels=own, **flat), 7)
+    cash = made.table["kind"].to_numpy() == "counter_cash"
+    day, hour = made.starts_us // DAY_US, made.starts_us // HOUR_US % 24
+    first = made.scenario.first_day.weekday()
+    for chosen, by_day, by_hour in (
+        (cash, weekdays, hours),
+        (made.table["kind"].to_numpy() == "qr_ebill", *made_for_all(made.scenario)),
+    ):
+        for found, weights in (
+            (np.bincount((day[chosen] + first) % 7, minlength=7), by_day),
+            (np.bincount(hour[chosen], minlength=24), by_hour),
+        ):
+            expected = np.array(weights) / sum(weights) * chosen.sum()
+            assert (found[expected == 0] == 0).all()
+            open_ = expected > 0
+            assert stats.chisquare(found[open_], expected[open_]).pvalue > 1e-3
+
+
+def made_for_all(scenario: Scenario) -> tuple[Sequence[float], Sequence[float]]:
+    """Weekdays and hours of who has none of their own."""
+    return scenario.arrivals.weekdays, scenario.arrivals.hours
+
+
+def test_a_way_that_is_closed_when_its_bills_are_paid_is_refused() -> None:
+    """A month of one Sunday leaves nobody a day to come to a counter that is closed on Sundays."""
+    one_day = {"days": 1, "cycles": 1, "days_after_bill": [1]}
+    with pytest.raises(UsageError, match=r"channels.qr_counter: bills of day 0 .* weight 0 only"):
+        plan(mumbai(arrivals=one_day), 7)
