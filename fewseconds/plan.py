@@ -133,6 +133,12 @@ class Plan:
         rows = self.table.filter(pa.array(mask[self.codes("kind")]))
         return Plan(self.scenario, self.seed, rows)
 
+    def digital(self) -> Plan:
+        """Only the journeys of those who pay digitally; all of them if nobody does."""
+        kinds = {kind for kind, channel in self.scenario.channels.items() if channel.digital}
+        found = self.of_kinds(frozenset(kinds))
+        return found if len(found) else self
+
     def as_kind(self, kind: str) -> Plan:
         """The same consumers at the same moments, all on journeys of ``kind``."""
         column = self.table.schema.get_field_index("kind")
@@ -188,9 +194,10 @@ class Plan:
 
         The day is the busiest of the month or the one with the median number of payments; within
         it, the stretch of ``load.duration_s`` with the most journeys, on a grid of a tenth of it.
+        Only digital ones are counted: a rush at the counters is no load for anything but clerks.
         """
         load = self.scenario.load
-        starts = self.starts_us
+        starts = self.digital().starts_us
         days = self.scenario.arrivals.days
         counts = np.bincount(starts // DAY_US, minlength=days)[:days]
         by_count = np.argsort(counts, kind="stable")

@@ -79,14 +79,16 @@ class Window(msgspec.Struct, frozen=True):
 def busiest(scenario: Scenario, hours: int = 1, kinds: frozenset[str] | None = None) -> Window:
     """The ``hours`` whole hours in a row with the most journeys, under the scenario's own seed.
 
-    Only journeys of ``kinds`` are counted, if some are given.
+    Only journeys of ``kinds`` are counted, those of all digital channels if none are given: a rush
+    at the counters is no load for anything but clerks.
     Raises UsageError if the month is shorter than that.
     """
     total = scenario.arrivals.days * DAY_US // HOUR_US
     if not 1 <= hours <= total:
         message = f"--hours {hours!r}: not in the month; write 1 to {total} whole hours"
         raise UsageError(message)
-    planned = plan(scenario) if kinds is None else plan(scenario).of_kinds(kinds)
+    whole = plan(scenario)
+    planned = whole.digital() if kinds is None else whole.of_kinds(kinds)
     counts = np.bincount(planned.starts_us // HOUR_US, minlength=total)[:total]
     inside = np.convolve(counts, np.ones(hours, np.int64), "valid")
     from_us = int(np.argmax(inside)) * HOUR_US

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -40,7 +41,7 @@ def tiny() -> Callable[..., Scenario]:
         **more: Any,  # noqa: ANN401
     ) -> Scenario:
         roles = {name: {"role": "mocked", **table} for name, table in stations.items()}
-        return scenario_file.load(
+        made = scenario_file.load(
             "smoke",
             {
                 "consumers": consumers,
@@ -51,6 +52,13 @@ def tiny() -> Callable[..., Scenario]:
                 **more,
             },
         )
+        # A desk of one's own does not keep the hours of the city's.
+        own = {
+            name: msgspec.structs.replace(made.stations[name], opening=None)
+            for name, table in stations.items()
+            if "opening" not in table
+        }
+        return msgspec.structs.replace(made, stations={**made.stations, **own})
 
     return build
 
