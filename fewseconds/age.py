@@ -33,13 +33,14 @@ class Startup:
     def __init__(self) -> None:
         """Nothing has begun."""
         self.seconds: float | None = None
+        self.cpu_s: float | None = None
 
     def noting(self, progress: Callable[[int], None]) -> Callable[[int], None]:
         """The same ``progress``; its first call is the beginning."""
 
         def heard(count: int) -> None:
             if self.seconds is None:
-                self.seconds = process_s()
+                self.seconds, self.cpu_s = process_s(), time.process_time()
             progress(count)
 
         return heard

@@ -106,6 +106,7 @@ def test_a_simulation_is_judged(tmp_path: Path) -> None:
         assert content.pop("wall_s") > 0
         assert content.pop("compile_s") > 0
         assert content.pop("total_s") > content.pop("startup_s") > 0
+        assert content.pop("startup_cpu_s") > 0
         assert content.pop("rss_mb") > 0
         assert Path(content.pop("report")).read_text().startswith("<!DOCTYPE html>")
     assert contents[0] == contents[1]

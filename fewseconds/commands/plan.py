@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from fewseconds.commands import console
@@ -18,7 +19,12 @@ def plan(name: str, seed: int | None, month: int | None, out: Path | None, *, as
     fields = console.header(scenario, seed, "plan")
     from fewseconds.plan import plan as make
 
+    begun, begun_cpu = time.perf_counter(), time.process_time()
     made = make(scenario, seed)
+    took = {
+        "wall_s": time.perf_counter() - begun,
+        "cpu_s": time.process_time() - begun_cpu,
+    }
     from_us, until_us = made.busiest_window()
     kinds = {row["values"]: row["counts"] for row in made.table["kind"].value_counts().to_pylist()}
     window = made.window(from_us, until_us)
@@ -39,7 +45,7 @@ def plan(name: str, seed: int | None, month: int | None, out: Path | None, *, as
             message = f"{out}: cannot be written: {error.strerror or error}; choose another path"
             raise UsageError(message) from None
     if as_json:
-        console.print_json(fields | content)
+        console.print_json(fields | content | took)
     else:
         for key, value in content.items():
             console.show(f"{key:28} {value}")

@@ -121,6 +121,7 @@ def simulate(name: str, seed: int | None, part: Part, out: Path, *, as_json: boo
                 "wall_s": done.wall_s,
                 "compile_s": done.compile_s,
                 "startup_s": startup.seconds,
+                "startup_cpu_s": startup.cpu_s,
                 "total_s": age.process_s(),
                 "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
                 "rows": None if part.rows is None else str(part.rows),
