@@ -44,3 +44,11 @@ class Startup:
             progress(count)
 
         return heard
+
+    def fields(self) -> dict[str, float | None]:
+        """What was noted, and the age of the process now, for JSON."""
+        return {
+            "startup_s": self.seconds,
+            "startup_cpu_s": self.cpu_s,
+            "total_s": process_s(),
+        }
