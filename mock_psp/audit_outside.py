@@ -160,7 +160,7 @@ VOUCHED: Final = (
         "I3",
     ),
     Rule(
-        "a bill is credited at most once",
+        "no bill has two receipts that say credited",
         "SELECT count(*) FROM vouched WHERE posting = 'credited'",
         f"""SELECT t.bill_number || ': credited ' || count(*) || ' times'
             FROM vouched v JOIN {LAST} t USING (transaction_id)

@@ -13,6 +13,7 @@ from fewseconds.errors import HarnessError
 from fewseconds.outcomes import STEP_ROW, Outcome, Writer
 from mock_psp import auditor
 from mock_psp import schema as t
+from mock_psp.audit_sources import Files
 from mock_psp.spec import Folder
 
 if TYPE_CHECKING:
@@ -71,6 +72,27 @@ PLANTED: list[tuple[str, str]] = [
     ),
     (f"DELETE FROM payments WHERE transaction_id = {ONE}", "acknowledged payment is posted"),
     (f"UPDATE outbox SET sent_us = NULL WHERE transaction_id = {ONE}", ""),
+    (
+        (
+            "INSERT INTO alarms SELECT 1, 'event_with_another_body', 'evt_nobody', "
+            f"transaction_id, 1 FROM payments WHERE transaction_id = {ONE}"
+        ),
+        "is an alarm, and changes nothing",
+    ),
+    (
+        (
+            "INSERT INTO alarms SELECT 1, 'reference_of_another_transaction', event_id, "
+            f"transaction_id, 1 FROM callbacks WHERE transaction_id = {ONE}"
+        ),
+        "is an alarm, and changes nothing",
+    ),
+    (
+        (
+            "INSERT INTO callbacks SELECT sequence + 1000, 'evt_forged', body_sha256, 'FWSforged', "
+            f"status, 'none', 1 FROM callbacks WHERE transaction_id = {ONE}"
+        ),
+        "the payment service did not send",
+    ),
 ]
 FORGED: list[tuple[str, str, str]] = [
     # The file, what becomes of each line about one payment, and the rule that has to notice.
@@ -144,6 +166,85 @@ def test_a_lost_or_doubled_record_is_noticed(
     lines[place : place + 1] = [] if change == "lost" else [lines[place]] * 2
     path.write_text("".join(lines), "utf-8")
     assert any(rule in name for name in broken(run_folder)) is bool(rule)
+
+
+def told(run: Run, **changes: object) -> None:
+    """Say in the run's folder what the payer of a payment was told, with something changed."""
+    engine = sa.create_engine(run.url, poolclass=sa.pool.NullPool)
+    with engine.begin() as connection:
+        row = connection.exec_driver_sql(
+            f"SELECT transaction_id, bill_number, amount_paise FROM payments "
+            f"WHERE transaction_id = {ONE}"
+        ).one()
+    engine.dispose()
+    line = {
+        "at_us": 1, "journey_id": 1, "attempt": 1, "transaction_id": row[0], "bill_number": row[1],
+        "amount_paise": row[2], "printed_paise": row[2], "status": "SUCCESS", **changes,
+    }  # fmt: skip
+    run.acknowledgements.mkdir(exist_ok=True)
+    with (run.acknowledgements / "load.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"transaction_id": "FWSnowhere"}, "was told had succeeded is posted"),
+        ({"status": "FAILURE"}, "what a payer was told about a payment only moves forward"),
+        ({"printed_paise": 1}, "is the amount in the code"),
+        ({"rrn": "123456789012"}, "the same facts"),
+        ({"amount_paise": 1}, "is settled once, at its amount"),
+    ],
+)
+def test_what_payers_were_told_is_held_against_the_ledger(
+    run_folder: Run, changes: dict[str, object], rule: str
+) -> None:
+    """A payer who was told something else than the books say breaks the rule for it."""
+    told(run_folder, rrn="210987654321")
+    assert broken(run_folder) == []
+    told(run_folder, **changes)
+    assert any(rule in name for name in broken(run_folder))
+
+
+def test_a_settlement_file_is_held_against_the_ledger(run_folder: Run, tmp_path: Path) -> None:
+    """A line for which nothing was posted is named, on either database."""
+    path = tmp_path / "settlement.csv"
+    head = "type,entity_id,upi_transaction_id,amount,created_at,settled_at,reference\n"
+    path.write_text(head + "payment,pay_1,FWSnowhere,5,1,1,1\n", "utf-8")
+    address = run_folder.url.render_as_string(hide_password=False)
+    found = auditor.audit(run_folder.root, address, Files(settlement=path)).checks
+    names = [one.name for one in found if not one.passed]
+    assert "every line of the settlement file is in the ledger, at its amount" in names
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("called +919876543210 back", "a phone number"),
+        ("from payer17@sbi", "a payer's address"),
+        ("token {token}", "the secret 'token'"),
+    ],
+)
+def test_what_may_not_be_written_is_found(
+    crashed: Crashed, tmp_path: Path, text: str, what: str
+) -> None:
+    """A phone number, a payer's address or a secret in a log is named, and not repeated."""
+    root = tmp_path / "run"
+    shutil.copytree(crashed.folder.root, root)
+    token = json.loads((root / "secrets.json").read_bytes())["token"]
+    line = text.format(token=token)
+    (root / "logs" / "more.log").write_text(f"all is well\n{line}\n", "utf-8")
+    (found,) = (one for one in auditor.audit(root).checks if not one.passed)
+    assert (found.invariant, found.first) == ("I12", (f"logs/more.log, line 2: {what}",))
+
+
+def test_a_ledger_without_its_run_is_judged_by_itself(crashed: Crashed) -> None:
+    """The file of a ledger is enough for what it can tell; the rest is listed."""
+    found = auditor.audit(crashed.folder.ledger)
+    assert found.passed
+    assert {"I1", "I2", "I4", "I5", "I8"} <= {check.invariant for check in found.checks}
+    assert all("needs" in one.why for one in found.unchecked)
+    assert {"I3", "I7", "I9", "I11", "I12"} <= {one.invariant for one in found.unchecked}
 
 
 def test_a_scrubbed_receipt_is_noticed(run_folder: Run) -> None:
