@@ -224,6 +224,7 @@ def conform(
         list[str] | None, typer.Option(help="A machine other than this one that may be spoken to.")
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the cases as JUnit XML, too.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write a page, HTML, that shows them.")] = None,
     scenario: Annotated[str, typer.Option(help="Whose bills the mock biller knows.")] = "smoke",
     seed: Seed = None,
     as_json: Json = False,
@@ -234,7 +235,7 @@ def conform(
 
     options = Options(
         url=url, scenario=scenario, seed=seed, bills=bills, adapter=adapter,
-        secret_file=secret_file, allow_host=tuple(allow_host or ()), out=junit,
+        secret_file=secret_file, allow_host=tuple(allow_host or ()), out=junit, page=page,
     )  # fmt: skip
     _carry_out(lambda: command(options, as_json=as_json), as_json=as_json)
 

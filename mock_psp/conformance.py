@@ -109,9 +109,10 @@ class Conversation:
         secret: str | None = None,
         signed: bool = True,
         sent_instead: bytes | None = None,
+        operation: str = "callback",
     ) -> Reading:
         """Send a callback: as it should be, or too old, wrongly signed, or changed after that."""
-        request = self.adapter.request("callback", with_rupees(payment))
+        request = self.adapter.request(operation, with_rupees(payment))
         sign = SIGNATURES[self.adapter.signature]
         event = Event(payment["event_id"], request.body, wall_s() - age_s)
         headers = sign(self.secret if secret is None else secret, event) if signed else {}
@@ -119,7 +120,15 @@ class Conversation:
         changed = msgspec.structs.replace(
             request, headers=request.headers | headers, body=body
         )  # fmt: skip
-        return self._read("callback", changed)
+        return self._read(operation, changed)
+
+    def give_back(self, payment: dict[str, Any]) -> Reading:
+        """Tell the biller that the whole of a payment has been given back; raises Unable."""
+        if not self.adapter.speaks("refund"):
+            raise Unable("the adapter has no [refund], so the biller cannot be told of one")
+        refund_id = f"rfnd_{self._run}{next(self._numbers)}"
+        told = {"refund_id": refund_id, "event_id": f"evt_{refund_id}", "created_s": wall_s()}
+        return self.notify(payment | told, operation="refund")
 
     def body(self, payment: dict[str, Any]) -> bytes:
         """The bytes of a callback as they are signed."""

@@ -6,6 +6,7 @@ A case names the rule of the ledger or of security that it stands for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from mock_psp.conformance import Unable, Unmet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from fewseconds.identity import Bill
     from mock_psp.conformance import Conversation
@@ -24,6 +25,7 @@ STALE_S: Final = 3600
 FORGED: Final = "whsec_Zm9yZ2VkIGZvcmdlZCBmb3JnZWQgZm9yZ2VkIQ=="
 """A well-formed secret that is not the biller's."""
 UNKNOWN_BILL: Final = "00000000000000"
+GOING_BACK: Final = ("refund_due", "refunded")
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -33,19 +35,25 @@ class Verdict(msgspec.Struct, frozen=True):
     expected: str
     word: Literal["pass", "fail", "skipped"]
     observed: str = ""
+    group: str = ""
 
 
 def judge(talk: Conversation) -> Iterator[Verdict]:
     """Put every case to the biller; cases that stand in each other's way do not exist."""
-    for case in CASES:
-        name = case.__name__.replace("_", " ")
-        expected = (case.__doc__ or "").split("\n", 1)[0]
-        try:
-            yield Verdict(name, expected, "pass", case(talk) or "")
-        except Unmet as error:
-            yield Verdict(name, expected, "fail", str(error))
-        except Unable as error:
-            yield Verdict(name, expected, "skipped", str(error))
+    for group, cases in GROUPS:
+        for case in cases:
+            yield msgspec.structs.replace(_judged(case, talk), group=group)
+
+
+def _judged(case: Case, talk: Conversation) -> Verdict:
+    name = case.__name__.replace("_", " ")
+    expected = (case.__doc__ or "").split("\n", 1)[0]
+    try:
+        return Verdict(name, expected, "pass", case(talk) or "")
+    except Unmet as error:
+        return Verdict(name, expected, "fail", str(error))
+    except Unable as error:
+        return Verdict(name, expected, "skipped", str(error))
 
 
 # --- what is owed ----------------------------------------------------------------------------
@@ -197,6 +205,39 @@ def stale_failure_does_not_count(talk: Conversation) -> None:
     _credited(talk, payment)
 
 
+# --- too late ---------------------------------------------------------------------------------
+
+
+def money_for_an_expired_bill_is_refunded(talk: Conversation) -> None:
+    """A payment of a bill that has expired meanwhile came all the same: taken, to be refunded."""
+    if talk.expired is None:
+        raise Unable("no bill is long past its due date; give one with --bills")
+    payment = talk.payment(talk.expired)
+    answer = talk.notify(payment)
+    _want(answer.accepted, f"it is answered with {answer.status}; the money would be lost")
+    posting = talk.posting(payment)
+    _want(posting in GOING_BACK, f"it is {posting}")
+
+
+def callback_after_the_refund_changes_nothing(talk: Conversation) -> None:
+    """A success that comes once more when the money has gone back credits nothing."""
+    _, payment = _paid(talk)
+    answer = talk.give_back(payment)
+    _want(answer.accepted, f"the refund is answered with {answer.status}")
+    _want(talk.posting(payment) in GOING_BACK, f"after it the payment is {talk.posting(payment)}")
+    _late_copy(talk, payment)
+
+
+def callback_after_money_is_to_be_refunded_changes_nothing(talk: Conversation) -> None:
+    """A success that comes again while a second payment waits for its refund credits nothing."""
+    bill, _ = _paid(talk)
+    second = talk.payment(bill)
+    answer = talk.notify(second)
+    _want(answer.accepted, f"money that came is answered with {answer.status}")
+    _want(talk.posting(second) in GOING_BACK, f"the second payment is {talk.posting(second)}")
+    _late_copy(talk, second)
+
+
 # --- who says so -----------------------------------------------------------------------------
 
 
@@ -234,28 +275,52 @@ def replay_is_refused(talk: Conversation) -> None:
     _refused(talk, age_s=STALE_S)
 
 
-CASES: Final[tuple[Callable[[Conversation], str | None], ...]] = (
-    bill_is_shown,
-    unknown_bill_is_not_shown,
-    right_amount_is_authorised,
-    wrong_amount_is_declined,
-    payment_is_posted,
-    paid_bill_is_declined,
-    expired_bill_is_declined,
-    copy_is_taken_and_changes_nothing,
-    copies_at_once_are_one_payment,
-    same_payment_with_another_amount_is_refused,
-    reference_of_another_payment_is_refused,
-    two_phones_pay_one_bill_once,
-    wrong_amount_that_came_is_refunded,
-    late_success_counts,
-    stale_failure_does_not_count,
-    forged_signature_is_refused,
-    missing_signature_is_refused,
-    body_changed_after_signing_is_refused,
-    same_meaning_in_other_bytes_is_refused,
-    replay_is_refused,
+Case = Callable[["Conversation"], "str | None"]
+GROUPS: Final[tuple[tuple[str, tuple[Case, ...]], ...]] = (
+    ("What is owed", (bill_is_shown, unknown_bill_is_not_shown)),
+    (
+        "May it be paid",
+        (
+            right_amount_is_authorised,
+            wrong_amount_is_declined,
+            paid_bill_is_declined,
+            expired_bill_is_declined,
+        ),
+    ),
+    (
+        "It has been paid",
+        (
+            payment_is_posted,
+            copy_is_taken_and_changes_nothing,
+            copies_at_once_are_one_payment,
+            same_payment_with_another_amount_is_refused,
+            reference_of_another_payment_is_refused,
+            two_phones_pay_one_bill_once,
+            wrong_amount_that_came_is_refunded,
+            late_success_counts,
+            stale_failure_does_not_count,
+        ),
+    ),
+    (
+        "It comes too late",
+        (
+            money_for_an_expired_bill_is_refunded,
+            callback_after_the_refund_changes_nothing,
+            callback_after_money_is_to_be_refunded_changes_nothing,
+        ),
+    ),
+    (
+        "Who says so",
+        (
+            forged_signature_is_refused,
+            missing_signature_is_refused,
+            body_changed_after_signing_is_refused,
+            same_meaning_in_other_bytes_is_refused,
+            replay_is_refused,
+        ),
+    ),
 )
+"""All cases, in the order in which they are put."""
 
 
 def _needs(talk: Conversation, operation: str) -> None:
@@ -287,6 +352,13 @@ def _paid(talk: Conversation) -> tuple[Bill, dict[str, Any]]:
 def _credited(talk: Conversation, payment: dict[str, Any]) -> None:
     posting = talk.posting(payment)
     _want(posting == "credited", f"the payment is {posting}")
+
+
+def _late_copy(talk: Conversation, payment: dict[str, Any]) -> None:
+    """The payment's success once more, as a new event: taken or refused, it credits nothing."""
+    talk.notify(payment | {"event_id": payment["event_id"] + "late"})
+    posting = talk.posting(payment)
+    _want(posting in GOING_BACK, f"after the late callback the payment is {posting}")
 
 
 def _refused(talk: Conversation, **how: Any) -> None:  # noqa: ANN401 - options of notify

@@ -39,6 +39,19 @@ class RefundEvent(msgspec.Struct, frozen=True):
     payload: dict[str, dict[str, Any]]
 
 
+class _Refund(msgspec.Struct, frozen=True):
+    """What has to be known of a refund."""
+
+    id: str
+    amount: int
+
+
+class _Payment(msgspec.Struct, frozen=True):
+    """What has to be known of a payment that was refunded."""
+
+    acquirer_data: dict[str, str]
+
+
 class MerchantClient:
     """Calls to the payment service with the merchant's key."""
 
@@ -130,8 +143,8 @@ def refunded(event_id: str, body: bytes, at_us: int) -> Refunded:
     told = msgspec.json.decode(body, type=RefundEvent)
     if told.event != "refund.processed":
         raise msgspec.ValidationError(f"event {told.event!r} is not awaited here")
-    refund = msgspec.convert(told.payload["refund"]["entity"], m.Refund)
-    payment = msgspec.convert(told.payload["payment"]["entity"], m.MerchantPayment)
+    refund = msgspec.convert(told.payload["refund"]["entity"], _Refund)
+    payment = msgspec.convert(told.payload["payment"]["entity"], _Payment)
     return Refunded(
         event_id, hashlib.sha256(body).hexdigest(), refund.id,
         payment.acquirer_data["upi_transaction_id"], refund.amount, at_us,

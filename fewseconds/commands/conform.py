@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from fewseconds import junit
-from fewseconds.commands import console
+from fewseconds.commands import conform_page, console
 from fewseconds.errors import EXIT_GATE_FAILED, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     secret_file: Path
     allow_host: tuple[str, ...]
     out: Path | None
+    page: Path | None = None
 
 
 def conform(options: Options, *, as_json: bool) -> int:
@@ -62,7 +64,7 @@ def conform(options: Options, *, as_json: bool) -> int:
     else:
         open_bills, expired = _bills_of(options.bills)
     talk = conformance.Conversation(options.url, told, signs, open_bills, expired)
-    verdicts = []
+    verdicts, begun = [], time.monotonic()
     for verdict in conformance_cases.judge(talk):
         verdicts.append(verdict)
         if not as_json:
@@ -76,6 +78,12 @@ def conform(options: Options, *, as_json: bool) -> int:
             junit.write_cases(options.out, "fewseconds.conform", cases)
         except OSError as error:
             raise UsageError(f"{options.out}: cannot be written: {error.strerror}") from None
+    if options.page is not None:
+        shown = conform_page.page(options.url, verdicts, fields, time.monotonic() - begun)
+        try:
+            conform_page.write(options.page, shown)
+        except OSError as error:
+            raise UsageError(f"{options.page}: cannot be written: {error.strerror}") from None
     if as_json:
         cases_json = [msgspec.to_builtins(one) for one in verdicts]
         console.print_json({**fields, "url": options.url, **counts, "cases": cases_json})

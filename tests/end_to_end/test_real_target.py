@@ -105,7 +105,7 @@ def flask(tmp_path: Path) -> Iterator[Flask]:
 def played(scenario: Scenario, folder: Path, real: RealTarget | None) -> LoadRecord:
     """One load run with printed codes."""
     wish = LoadWish(shape=SHAPE, decoding="printed", real=real)
-    return run(scenario, SEED, folder / "results", wish, lambda *_: None)
+    return run(scenario, SEED, folder / "results", wish, lambda *_: None, "")
 
 
 def broken(record: LoadRecord) -> list[str]:

@@ -59,6 +59,17 @@ class Books:
             self.entries[name] = {**told, "state": state}
             return "NEW", 200
 
+    def give_back(self, name: str) -> bool:
+        """Note that the money of an entry has gone back; its invoice is open again."""
+        with self.lock:
+            entry = self.entries.get(name)
+            if entry is None:
+                return False
+            entry["state"] = "RETURNED"
+            if self.paid.get(entry["invoice"]) == name:
+                del self.paid[entry["invoice"]]
+            return True
+
     def reset(self) -> None:
         """All invoices are open again, and nothing has ever been paid."""
         with self.lock:
@@ -110,9 +121,7 @@ def application(
 
     @app.post("/hooks/upi")
     def hook() -> ResponseReturnValue:
-        body = flask.request.get_data()
-        right = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(right, flask.request.headers.get("x-razorpay-signature", "")):
+        if not signed(secret):
             return {"error": "not yours"}, 403
         told = flask.request.get_json()["payment"]
         if forgets_copies and told["txn"] in books.entries:
@@ -129,7 +138,23 @@ def application(
         return {"entry": {"no": f"E-{name[-6:]}", "total": known["total"], "state": known["state"]}}
 
     _add_reopening(app, books)
+    _add_returning(app, books, secret)
     return app
+
+
+def _add_returning(app: flask.Flask, books: Books, secret: str) -> None:
+    @app.post("/hooks/return")
+    def give_back() -> ResponseReturnValue:
+        if not signed(secret):
+            return {"error": "not yours"}, 403
+        known = books.give_back(flask.request.get_json()["txn"])
+        return {"known": known}, 200 if known else 404
+
+
+def signed(secret: str) -> bool:
+    """Whether the request that is being answered is signed with the secret."""
+    right = hmac.new(secret.encode(), flask.request.get_data(), hashlib.sha256).hexdigest()
+    return hmac.compare_digest(right, flask.request.headers.get("x-razorpay-signature", ""))
 
 
 def _add_reopening(app: flask.Flask, books: Books) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import html
 import json
+import re
 import runpy
 import threading
 from decimal import Decimal
@@ -102,6 +104,32 @@ def test_a_biller_that_forgets_copies_is_named(biller: Callable[..., Place]) -> 
     place = biller(forgets_copies=True)
     assert conform(place.options(), as_json=True) == 1
     assert "copy is taken and changes nothing" in place.failed()
+
+
+def test_a_biller_that_credits_late_money_is_named(biller: Callable[..., Place]) -> None:
+    """Money for a bill long past its due date has to go back; a biller that keeps it fails."""
+    place = biller(takes_late_money=True)
+    assert conform(place.options(), as_json=True) == 1
+    assert place.failed() == ["money for an expired bill is refunded"]
+
+
+def test_the_page_shows_what_was_expected_and_what_came(biller: Callable[..., Place]) -> None:
+    """Every case of the JUnit file stands on the page, and the answer names what failed."""
+    place = biller(forgets_copies=True)
+    page = place.folder / "conform.html"
+    assert conform(place.options(page=page), as_json=True) == 1
+    told = html.unescape(re.sub(r"<[^>]*>", "\n", page.read_text("utf-8")))
+    cases = ET.parse(place.folder / "junit.xml").iter("testcase")  # noqa: S314 - we wrote it
+    expected = {case.get("name", ""): case.findtext("system-out", "") for case in cases}
+    assert len(expected) >= 23
+    for name, text in expected.items():
+        assert name in told
+        assert text.strip() in told
+    assert f"No: it does not hold that “{place.failed()[0]}”" in told
+    assert SECRET not in told
+    assert KEY not in told
+    with pytest.raises(UsageError, match="cannot be written"):
+        conform(place.options(page=Path("/nowhere/page.html")), as_json=True)
 
 
 def test_a_wrong_secret_is_no_crash(biller: Callable[..., Place]) -> None:
