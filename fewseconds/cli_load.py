@@ -212,6 +212,41 @@ def load_run(
     carry_out(work, as_json=as_json)
 
 
+@load_app.command("gate")
+def load_gate(
+    scenario: Name,
+    runs: Annotated[int, typer.Option(help="Runs of the unchanged system.", min=3)] = 10,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Option("--from", metavar="DIR", help="Runs that exist already; may be repeated."),
+    ] = None,
+    slow: Slow = None,
+    alpha: Annotated[
+        float, typer.Option(help="False alarms that are bearable, as a share.", min=1e-4, max=0.5)
+    ] = 0.01,
+    power: Annotated[
+        float, typer.Option(help="How often a regression must be caught.", min=0.5, max=0.999)
+    ] = 0.8,
+    results: Results = Path("results"),
+    decoding: Decoding = "auto",
+    processes: Processes = 1,
+    as_json: Json = False,
+) -> None:
+    """Measure how often the gate cries wolf, and the smallest regression that it catches.
+
+    Runs the unchanged system again and again (or reads runs with --from), and proposes the limit
+    that the bearable rate of false alarms asks for; with --slow, as many slowed runs check it.
+    """
+    from fewseconds.commands import gate
+    from fewseconds.run import LoadWish
+
+    wish = LoadWish(processes=processes, decoding=decoding)
+    order = gate.Order(
+        scenario, runs, folders or [], slow or [], results, wish, alpha, power
+    )  # fmt: skip
+    carry_out(lambda: gate.load_gate(order, as_json=as_json), as_json=as_json)
+
+
 @bench_app.command("client")
 def bench_client(
     requests: Annotated[int, typer.Option(help="Requests a measurement.", min=1000)] = 10_000,
