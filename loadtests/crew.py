@@ -21,7 +21,7 @@ import msgspec
 from gevent.event import AsyncResult
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
-from fewseconds.errors import EXIT_INCONCLUSIVE, EXIT_USAGE
+from fewseconds.errors import EXIT_INCONCLUSIVE, EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +35,9 @@ LOOK_S: Final = 0.1
 PREPARING_SILENCE_S, PLAYING_SILENCE_S = 60.0, 3.0
 """Beyond the 4 s after which Locust itself misses a worker: getting ready is hard work."""
 CLOCK_PINGS: Final = 20
-HELLO, ORDER, READY, PLAY, DONE, FAILED, REFUSED, CLOCK = (
+HELLO, ORDER, READY, PLAY, DONE, FAILED, REFUSED, CLOCK, ABORT = (
     f"fewseconds_{word}"
-    for word in ("hello", "order", "ready", "play", "done", "failed", "refused", "clock")
+    for word in ("hello", "order", "ready", "play", "done", "failed", "refused", "clock", "abort")
 )
 
 
@@ -55,6 +55,9 @@ class CrewFacts(msgspec.Struct, frozen=True):
 
 class Job(Protocol):
     """What is to be done, on the side of the master and on that of a worker."""
+
+    def begin(self) -> None:
+        """Take the orders of a run; raises UsageError where they make no sense."""
 
     def order(self, index: int, count: int) -> bytes:
         """What worker ``index`` of ``count`` has to know."""
@@ -92,35 +95,69 @@ def enlist(environment: Any, job: Job) -> None:  # noqa: ANN401 - Locust's envir
     if isinstance(runner, WorkerRunner):
         _Worker(runner, job)
         return
-    lead = _Master(runner, job).lead if isinstance(runner, MasterRunner) else _Alone(job, runner)
+    leader = _Master(runner, job) if isinstance(runner, MasterRunner) else _Alone(job)
+    leading: list[gevent.Greenlet] = []
 
     def start(**_: object) -> None:
-        gevent.spawn(_or_leave, lead)
+        leading[:] = [gevent.spawn(_or_leave, environment, job, leader)]
+
+    def stop() -> None:
+        # Not Locust's event: that also comes when workers are so busy getting ready that Locust
+        # takes them for lost.
+        from flask import request  # noqa: PLC0415 - there is a page
+
+        if request.path.endswith("/stop"):
+            leader.abort()
+            gevent.killall(leading, block=False)
 
     environment.events.test_start.add_listener(start)
+    if environment.web_ui is not None:
+        environment.web_ui.app.before_request(stop)
 
 
-def _or_leave(work: Callable[[], None]) -> None:
+def _once(environment: Any, job: Job, leader: _Master | _Alone) -> None:  # noqa: ANN401 - as above
+    """One run; then Locust ends, or waits on its page for the next."""
     try:
-        work()
-    except Exception:  # noqa: BLE001 - whatever it is, the log ends with it
+        job.begin()
+    except UsageError as error:
+        log.error("%s", error)  # noqa: TRY400 - the message is for the person at the keyboard
+        if environment.web_ui is None:
+            leave(EXIT_USAGE)
+        environment.runner.stop()
+        return
+    leader.lead()
+    if environment.web_ui is not None:
+        environment.runner.stop()
+    elif environment.runner is not None:
+        environment.runner.quit()
+
+
+def _or_leave(environment: Any, job: Job, leader: _Master | _Alone) -> None:  # noqa: ANN401
+    try:
+        _once(environment, job, leader)
+    except Exception:
+        log.exception("the load generator failed")
         traceback.print_exc()
-        leave()
+        if environment.web_ui is None:
+            leave()
+        environment.runner.stop()
 
 
 class _Alone:
     """The whole crew is this process."""
 
-    def __init__(self, job: Job, runner: Any) -> None:  # noqa: ANN401 - as above
-        self._job, self._runner = job, runner
+    def __init__(self, job: Job) -> None:
+        self._job = job
 
-    def __call__(self) -> None:
+    def abort(self) -> None:
+        """Nothing but the greenlet that leads has to be ended."""
+
+    def lead(self) -> None:
+        """Do it all here."""
         self._job.prepare(self._job.order(0, 1), 0, 1)
         epoch_us = monotonic_us() + LEAD_US
         report = self._job.play(epoch_us)
         self._job.finish({0: report}, CrewFacts(1), epoch_us)
-        if self._runner is not None:
-            self._runner.quit()
 
 
 class _Master:
@@ -143,8 +180,16 @@ class _Master:
         ):
             runner.register_message(word, heard)
 
+    def abort(self) -> None:
+        """Have the workers end what they play."""
+        for name in self._members:
+            self._runner.send_message(ABORT, {}, name)
+        self._members = {}
+
     def lead(self) -> None:
         """Run the crew once."""
+        for left in (self._ready, self._reports, self._lost):
+            left.clear()
         # Locust counts a worker as ready a little before its locustfile can hear us.
         names = sorted(client.id for client in self._runner.clients.ready)
         while not self._listening.issuperset(names):
@@ -169,7 +214,8 @@ class _Master:
             clock_uncertainty_us=max(self._ready.values(), default=0),
         )
         self._job.finish(self._reports, facts, epoch_us)
-        self._runner.quit()
+        # Whoever comes now may take part in the next run.
+        self._members = {}
 
     def _wait_for(self, answers: dict[int, Any], silence_s: float) -> None:
         silent: Counter[int] = Counter()
@@ -223,6 +269,8 @@ class _Worker:
             runner.register_message(word, heard, concurrent=True)
         runner.register_message(REFUSED, self._on_refused)
         runner.register_message(CLOCK, self._on_clock)
+        self._playing: gevent.Greenlet | None = None
+        runner.register_message(ABORT, self._on_abort)
         runner.send_message(HELLO, {})
 
     def _on_order(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - as above
@@ -237,7 +285,13 @@ class _Worker:
 
         self._or_tell(work)
 
+    def _on_abort(self, **_: object) -> None:
+        if self._playing is not None:
+            self._playing.kill(block=False)
+
     def _on_play(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - as above
+        self._playing = gevent.getcurrent()
+
         def work() -> None:
             report = self._job.play(msg.data["epoch_us"] + self._offset_us)
             self._runner.send_message(DONE, {"index": self._index, "report": report})

@@ -1,4 +1,8 @@
-"""Locust's entry: an idle user keeps Locust content while our dispatcher plays the plan.
+"""Locust's entry: user classes stand for parts of a plan, which our dispatcher plays.
+
+`fewseconds load run` starts it with orders in a file. A person starts it as any locustfile, with
+its page or without: `locust -f loadtests/locustfile.py --services FOLDER [CLASS …]`, where FOLDER
+is what `fewseconds serve` has named; a plan is then made of Locust's options and the classes.
 
 Alone, as a master, or as a worker on this or another host: worker i of n plays rows i, i + n,
 i + 2n, … of the same plan. Workers need nothing but this file: they are sent their rows, and what
@@ -30,8 +34,10 @@ from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
 from loadtests.journey_recorder import JourneyRecorder, JourneyReport
 from loadtests.journey_recorder import together as whole
 from loadtests.onlookers import Onlookers
+from loadtests.plain import Part, add_options, orders
 from loadtests.scans import Printed, Scans
 from loadtests.spec import SPEC_VARIABLE, Clock, LoadSpec, LoadSummary, read_spec, together
+from loadtests.standing import Standing
 from loadtests.world import World
 
 if TYPE_CHECKING:
@@ -42,14 +48,83 @@ PARENT_LOOK_S = 1.0
 TURN_S = 1.0
 
 
-class Anchor(User):
-    """Stock Locust wants a user; the consumers are not Locust users but rows of the plan."""
+class Consumers(User):
+    """A part of the plan, whose consumers are rows and not Locust users.
 
+    How many users Locust starts has no effect; one idles because stock Locust wants one.
+    """
+
+    abstract = True
     wait_time = constant(3600)
+    part = Part()
 
     @task
     def idle(self) -> None:
-        """Do nothing."""
+        """Do nothing: the dispatcher plays the rows at their times."""
+
+
+class MixedDay(Consumers):
+    """Everybody, in the shares that the scenario says."""
+
+
+class PhonePe(Consumers):
+    """Consumers who scan their bill's code with PhonePe."""
+
+    part = Part(kinds=("qr_ebill",), app="phonepe")
+
+
+class GooglePay(Consumers):
+    """Consumers who scan their bill's code with Google Pay."""
+
+    part = Part(kinds=("qr_ebill",), app="google_pay")
+
+
+class Paytm(Consumers):
+    """Consumers who scan their bill's code with Paytm."""
+
+    part = Part(kinds=("qr_ebill",), app="paytm")
+
+
+class AmazonPay(Consumers):
+    """Consumers who scan their bill's code with Amazon Pay."""
+
+    part = Part(kinds=("qr_ebill",), app="amazon_pay")
+
+
+class Bhim(Consumers):
+    """Consumers who scan their bill's code with BHIM."""
+
+    part = Part(kinds=("qr_ebill",), app="bhim")
+
+
+class Counter(Consumers):
+    """Consumers who scan the placard of a counter."""
+
+    part = Part(kinds=("qr_counter",))
+
+
+class PortalFirstTime(Consumers):
+    """Consumers who open an account at the old portal before they can pay."""
+
+    part = Part(kinds=("portal_first",))
+
+
+class PortalReturning(Consumers):
+    """Consumers who have an account at the old portal."""
+
+    part = Part(kinds=("portal",))
+
+
+class TwoPhonesOneBill(Consumers):
+    """Two phones of a household scan the same bill a moment apart: it must be paid once."""
+
+    part = Part(kinds=("qr_ebill",), doubled=True)
+
+
+class PollStorm(Consumers):
+    """Everybody at once, and apps that ask every second what became of a pending payment."""
+
+    part = Part(kinds=("qr_ebill", "qr_counter"), storm=True)
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -71,6 +146,8 @@ class Share(msgspec.Struct, frozen=True):
     acknowledgements: bytes = b""
     """… and what its payers were told."""
     seen: JourneyReport = JourneyReport()
+    standing: Standing | None = None
+    """Where the run stood at its end, if anybody looked on."""
 
 
 class Journeys:
@@ -78,23 +155,40 @@ class Journeys:
 
     def __init__(self, environment: Any) -> None:  # noqa: ANN401 - Locust's environment is untyped
         """Know where Locust wants to hear of requests."""
+        self._environment = environment
+        self._from_file = bool(os.environ.get(SPEC_VARIABLE))
         self._heard = environment.events.request.fire
-        self._onlookers = Onlookers(environment)
+        self.onlookers = Onlookers(environment)
         self._notes: Notes | None = None
         self._tracer: Tracer | None = None
         self._plan: Plan | None = None
 
+    def begin(self) -> None:
+        """Take the orders of a new run: from the file that the environment names, or from Locust.
+
+        Raises UsageError for options that make no sense.
+        """
+        if self._from_file:
+            self._orders = read_spec(os.environ.get(SPEC_VARIABLE))
+        else:
+            classes = self._environment.user_classes
+            # With nothing picked, Locust runs all classes; everybody is in the mixed day already.
+            if MixedDay in classes:
+                classes = [MixedDay]
+            self._orders = orders(self._environment.parsed_options, [one.part for one in classes])
+        self._plan = None
+
     def order(self, index: int, count: int) -> bytes:
         """The rows of worker ``index``, and everything it has to know about them."""
-        spec = read_spec(os.environ.get(SPEC_VARIABLE))
+        spec = self._orders
         telemetry = spec.telemetry
-        notes = bool(telemetry.metrics) or self._onlookers.wanted
+        notes = bool(telemetry.metrics) or self.onlookers.wanted or not self._from_file
         spec = msgspec.structs.replace(
             spec, telemetry=msgspec.structs.replace(telemetry, notes=notes)
         )
         if self._plan is None:
             self._plan = spec.load_plan()
-            self._onlookers.begin(self._plan.scenario, telemetry.metrics)
+            self.onlookers.begin(self._plan.scenario, telemetry.metrics)
         rows = io.BytesIO()
         pq.write_table(self._plan.share(index, count).table, rows)
         scenario = Path(spec.scenario).read_bytes()
@@ -147,7 +241,7 @@ class Journeys:
 
             self._notes = Notes(scenario, spec.seed)
             self._world.onlookers += (self._notes,)
-            self._onlookers.follow(self._notes)
+            self.onlookers.follow(self._notes)
         if spec.telemetry.otlp:
             from loadtests.tracing import Tracer  # noqa: PLC0415
 
@@ -196,10 +290,11 @@ class Journeys:
             typed=scans.typed,
         )
         seen = self._recorder.report()
+        standing = None if self._notes is None else self._notes.standing()
         if self._here:
-            return msgspec.msgpack.encode(Share(summary, b"", seen=seen))
+            return msgspec.msgpack.encode(Share(summary, b"", seen=seen, standing=standing))
         said = heard.read_bytes() if heard.exists() else b""
-        return msgspec.msgpack.encode(Share(summary, written.read_bytes(), said, seen))
+        return msgspec.msgpack.encode(Share(summary, written.read_bytes(), said, seen, standing))
 
     def _turn(self) -> None:
         while True:
@@ -208,10 +303,13 @@ class Journeys:
 
     def finish(self, reports: dict[int, bytes], facts: crew.CrewFacts, epoch_us: int) -> None:
         """Put everything where whoever started us looks for it."""
-        spec = read_spec(os.environ.get(SPEC_VARIABLE))
+        spec = self._orders
         shares = {
             index: msgspec.msgpack.decode(data, type=Share) for index, data in reports.items()
         }
+        self.onlookers.conclude([one.standing for one in shares.values() if one.standing])
+        if not self._from_file:
+            self._environment.process_exit_code = self.onlookers.say_verdict(facts.lost)
         for index, share in shares.items():
             if share.outcomes:
                 folder = Path(spec.outcomes)
@@ -243,7 +341,20 @@ def end_with(parent: int, writer: Writer) -> None:
     crew.leave()
 
 
+@events.init_command_line_parser.add_listener
+def options(parser: Any, **_: Any) -> None:  # noqa: ANN401 - as above
+    """Have Locust know our options, unless the orders come in a file."""
+    if not os.environ.get(SPEC_VARIABLE):
+        add_options(parser)
+
+
 @events.init.add_listener
 def init(environment: Any, **_: Any) -> None:  # noqa: ANN401 - as above
     """Take part."""
-    crew.enlist(environment, Journeys(environment))
+    job = Journeys(environment)
+    crew.enlist(environment, job)
+    if environment.web_ui is not None:
+        # Its page is Locust's; without one nothing of it is loaded.
+        from loadtests.web_page import extend  # noqa: PLC0415
+
+        extend(environment.web_ui, job.onlookers)

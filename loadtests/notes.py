@@ -20,7 +20,7 @@ from fewseconds import measures, outcomes, validity
 from fewseconds.plan import SCHEMA, Plan
 from fewseconds.report.steps import spans
 from loadtests.histogram import Histogram
-from loadtests.standing import PAIRED, Standing
+from loadtests.standing import UNSEEN, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ class Notes:
         self._scenario, self._seed = scenario, seed
         self._on_their_way: dict[int, list[Outcome]] = {}
         self._ended: list[Journey] = []
-        wanted = [one for one in scenario.slo if one.measure != PAIRED]
+        wanted = [one for one in scenario.slo if one.measure not in UNSEEN]
         self._quantiles = sorted({o.measure for o in wanted if o.statistic != "share"})
         self._shares = sorted({o.measure for o in wanted if o.statistic == "share"})
         self._lag = Histogram()

@@ -51,11 +51,15 @@ class Probe:
         self._fire = environment.events.request.fire
         self._orders = os.environ.get(PROBE_VARIABLE)
 
-    def order(self, index: int, count: int) -> bytes:  # noqa: ARG002 - all know the whole schedule
-        """Every worker makes the same schedule and takes its share of it."""
+    def begin(self) -> None:
+        """Raises UsageError if nobody has given orders."""
         if not self._orders:
             message = f"{PROBE_VARIABLE}: not set; start probes with `fewseconds load probe`"
             raise UsageError(message)
+
+    def order(self, index: int, count: int) -> bytes:  # noqa: ARG002 - all know the whole schedule
+        """Every worker makes the same schedule and takes its share of it."""
+        assert self._orders is not None  # noqa: S101 - begun
         return Path(self._orders).read_bytes()
 
     def prepare(self, order: bytes, index: int, count: int) -> None:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from fewseconds.scenario import Scenario
 
-PAIRED: Final = "faster_than_portal"
-"""A measure of pairs of journeys, of which real time plays only one."""
+UNSEEN: Final = ("faster_than_portal", "biller_time")
+"""Measures that no generator can see: of pairs of journeys, of which real time plays only one, and
+of what happens between services."""
 ADDED: Final = ("intended", "started", "dropped", "late", "in_flight", "in_flight_max")
 
 
@@ -96,10 +97,10 @@ def _add(total: dict[str, int], part: dict[str, int]) -> None:
 
 
 def objectives(scenario: Scenario, standing: Standing) -> list[Objective]:
-    """Every objective that real time can judge, on what has been seen so far."""
+    """Every objective that the generator alone can judge, on what has been seen so far."""
     found = []
     for one in scenario.slo:
-        if "measured" not in one.engines or one.measure == PAIRED:
+        if "measured" not in one.engines or one.measure in UNSEEN:
             continue
         observed, count = _observed(one.measure, one.statistic, standing)
         word: slo.Word = "inconclusive"
