@@ -280,6 +280,19 @@ def bench_journeys(
     )
 
 
+@bench_app.command("decoding")
+def bench_decoding(
+    turns: Annotated[int, typer.Option(help="Without, with, without; the median counts.")] = 7,
+    seconds: Annotated[float, typer.Option(help="Length of each measurement.", min=2)] = 6.0,
+    share: Annotated[float, typer.Option(help="Of a processor.", min=0.05, max=1)] = 0.7,
+    as_json: Json = False,
+) -> None:
+    """How far decoding bills beside it moves the p99 that a probe measures of the same server."""
+    from fewseconds.commands.bench import bench_decoding as command
+
+    carry_out(lambda: command(turns, seconds, share, as_json=as_json), as_json=as_json)
+
+
 @bench_app.command("services")
 def bench_services(
     repeats: Annotated[int, typer.Option(help="Times everything is measured.", min=1)] = 3,

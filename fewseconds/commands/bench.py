@@ -100,6 +100,25 @@ def bench_services_memory(journeys: int, *, as_json: bool) -> int:
     return EXIT_OK
 
 
+def bench_decoding(turns: int, seconds: float, share: float, *, as_json: bool) -> int:
+    """Measure how far decoding moves a probe's p99, and print."""
+    from loadtests.bench_decoding import bench
+
+    state = commit()
+    console.say(f"turns={turns} seconds={seconds:g} engine=locust commit={state}")
+    with console.progress() as say:
+        found = bench(turns, seconds, share, say)
+    if as_json:
+        console.print_json({"engine": "locust", "commit": state, **msgspec.to_builtins(found)})
+        return EXIT_OK
+    console.show(
+        f"decoding at {found.decoding_share:.0%} of a processor: the p99 of the same server is "
+        f"{found.ratio:.3f} times that without (median of {turns} turns; two measurements without "
+        f"differ by {found.noise:.1%})"
+    )
+    return EXIT_OK
+
+
 def bench_services(repeats: int, database: str, *, as_json: bool) -> int:
     """Measure what the services cost, and print."""
     from rich.table import Table
