@@ -121,6 +121,7 @@ def readable(folder: Path) -> Iterator[bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_same_bills_are_paid_at_a_foreign_biller_twice_in_a_row(flask: Flask) -> None:
     """Through adapter and reset hook every bill is paid once a run, and receipts agree."""
     scenario = quick_scenario(LOAD)
@@ -148,6 +149,7 @@ def test_the_same_bills_are_paid_at_a_foreign_biller_twice_in_a_row(flask: Flask
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_without_a_reset_bills_stay_paid_and_its_failure_stops_the_run(flask: Flask) -> None:
     """A hook that fails is said before anything is sent; without one nobody can pay twice."""
     scenario = quick_scenario(LOAD)
@@ -165,6 +167,7 @@ def test_without_a_reset_bills_stay_paid_and_its_failure_stops_the_run(flask: Fl
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(flask: Flask) -> None:
     """What it lists is what the biller is then asked, request for request; no secret is in it."""
     scenario = quick_scenario(LOAD)
@@ -190,6 +193,7 @@ def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(flask: Flask) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_our_services_elsewhere_are_paid_at_as_somebody_elses(tmp_path: Path) -> None:
     """Started by hand with bills of a file, they take two runs in a row, and every SMS arrives."""
     scenario = quick_scenario(LOAD)
