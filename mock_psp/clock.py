@@ -40,7 +40,13 @@ class PlanClock:
         """The date and time of day, in India, that the plan has reached."""
         if self._real_dates:
             return dt.datetime.now(IST)
-        return self._midnight + dt.timedelta(microseconds=self.now_us())
+        return self.moment_of(self.now_us())
+
+    def moment_of(self, at_us: int) -> dt.datetime:
+        """The date and time of a moment of the plan."""
+        if self._real_dates:
+            return dt.datetime.now(IST) + dt.timedelta(microseconds=at_us - self.now_us())
+        return self._midnight + dt.timedelta(microseconds=at_us)
 
     def today(self) -> dt.date:
         """The day that the plan has reached."""

@@ -40,6 +40,7 @@ from mock_psp.described import PARTIES, RUN_TOKEN, described
 from mock_psp.journal import Journal
 from mock_psp.kept_payments import KeptPayments
 from mock_psp.merchant import Merchant
+from mock_psp.messages import MessageLog, messages
 from mock_psp.outgoing import Outgoing
 from mock_psp.payments import PREFIX, Banks, PayeeSide, Transaction
 from mock_psp.recovery import recovered
@@ -64,6 +65,10 @@ KEPT_MAX: Final = 10_000
 """Journeys that are remembered, those that something happens to last: one that is asked for again
 begins anew. Their payments are remembered for ever (``kept_payments``)."""
 REFUSALS: Final = (404, 409, *PARTIES)
+TOO_MANY_CHECKS: Final = "U86"
+"""UPI response code *remitter throttling decline*: a check that comes too early or too often."""
+FIRST_MANUAL: Final = 101
+"""Attempts of checks by hand: above those of any scenario, so that none draws the same."""
 PIN: Final = re.compile(r"[0-9]{4}|[0-9]{6}")
 ELSEWHERE: Final = ("biller", "sms_outbox", "sms_gateway", "operator")
 
@@ -221,12 +226,15 @@ class PayerSide:
             return known.payment()
         transaction = Transaction(name, data, journey, trace.attempt)
         transaction.forced = forced
+        transaction.paid_s = self.calendar.now_s()
         self.transactions.add(transaction)
         self.under_way[name] = asyncio.get_running_loop().create_future()
         try:
             answer = await self.walk.attempt(journey, step, trace.attempt, transaction)
             transaction.end(answer)
             self.banks.show(transaction)
+            if transaction.status == "PENDING":
+                self.walk.start(self.banks.give_back(transaction))
         finally:
             self.under_way.pop(name).set_result(None)
         if answer.outcome in (j.REJECTED, j.RENEGED):
@@ -235,9 +243,7 @@ class PayerSide:
 
     async def status(self, transaction_id: str, trace: Trace | None) -> Payment:
         """What has become of a payment, as far as the payer PSP knows."""
-        transaction = self.transactions.get(transaction_id)
-        if transaction is None:
-            raise Refusal(404, "No such payment", f"no payment {transaction_id!r} is known here")
+        transaction = self.known(transaction_id)
         journey = transaction.journey
         if trace is not None:
             step, attempt = _step(journey, trace), trace.attempt
@@ -252,10 +258,30 @@ class PayerSide:
             transaction.end(answer)
             self.banks.show(transaction)
         payment = transaction.payment()
-        if answer.outcome == j.UNFINISHED:
+        if answer.outcome == j.UNFINISHED and payment.status == "PENDING":
             # What the check itself says; the code of the payment is that of its own end.
             payment = msgspec.structs.replace(payment, code=answer.code or j.PENDING_CODE)
         return payment
+
+    async def check(self, transaction_id: str) -> Payment:
+        """Ask the switch what became of a payment; refused too early and too often."""
+        transaction = self.known(transaction_id)
+        why = self.banks.may_check(transaction)
+        if why:
+            raise Refusal(429, "Too many checks", why, code=TOO_MANY_CHECKS)
+        journey, attempt = transaction.journey, FIRST_MANUAL + len(transaction.checked_s)
+        step = journey.route.index("ask_switch")
+        answer = await self.walk.attempt(journey, step, attempt, transaction, branch="ask_switch")
+        if answer.outcome not in (j.OK, j.UNFINISHED):
+            raise refused(answer)
+        return transaction.payment()
+
+    def known(self, transaction_id: str) -> Transaction:
+        """The payment with that id; raises Refusal if there is none."""
+        transaction = self.transactions.get(transaction_id)
+        if transaction is None:
+            raise Refusal(404, "No such payment", f"no payment {transaction_id!r} is known here")
+        return transaction
 
 
 def _step(journey: Journey, trace: Trace) -> int:
@@ -310,6 +336,24 @@ async def payment_status(request: HttpRequest, transaction_id: str) -> Payment:
     return await payer.status(transaction_id, trace_of(request))
 
 
+@get(PAYMENTS + "/{transaction_id:str}/messages", operation_class=described(refuses=(400, 404)))
+async def payment_messages(request: HttpRequest, transaction_id: str) -> MessageLog:
+    """Tell which messages of the switch a payment has sent."""
+    payer: PayerSide = request.app.state.payer
+    return messages(payer.known(transaction_id), payer.world.clock.moment_of)
+
+
+@post(
+    PAYMENTS + "/{transaction_id:str}/checks",
+    status_code=200,
+    operation_class=described(refuses=(400, 429, *REFUSALS)),
+)
+async def payment_check(request: HttpRequest, transaction_id: str) -> Payment:
+    """Ask the switch what became of a payment, as seldom as the switch allows."""
+    payer: PayerSide = request.app.state.payer
+    return await payer.check(transaction_id)
+
+
 @post(CALENDAR, status_code=200, operation_class=described(CalendarMove, needs=RUN_TOKEN))
 async def calendar(request: HttpRequest) -> CalendarTime:
     """Move the calendar ahead: webhooks, settlements and reversals that are due then happen."""
@@ -326,7 +370,10 @@ def _status_arguments(transaction_id: str, query: str) -> dict[str, Any] | None:
 def application(world: World) -> Front:
     """The payer side as an ASGI application."""
     payer = PayerSide(world)
-    handlers: list[Any] = [resolve, pay, payment_status, calendar, merchant_api.router()]
+    handlers: list[Any] = [
+        resolve, pay, payment_status, payment_messages, payment_check, calendar,
+        merchant_api.router(),
+    ]  # fmt: skip
     hot = resolve, pay, (payment_status, _status_arguments)
     return service(
         world, "payer side", handlers, {"payer": payer}, payer.start, payer.stop, hot=hot

@@ -16,6 +16,7 @@ from fewseconds.contracts import (
 )
 from fewseconds.payer_app import WALLET
 from mock_psp.journal import Entry, Kind
+from mock_psp.messages import Passed
 from mock_psp.station import Answer, Call, Duty
 
 if TYPE_CHECKING:
@@ -44,6 +45,16 @@ MAGIC_AMOUNTS: Final = {20_100: "Z9", 20_400: "ZM", 30_200: "ZA", 40_200: "YC"}
 """Paise → response code, for codes made over the API (a bill may cost anything): the amounts in
 rupees are those of Razorpay's test mode, insufficient funds, wrong PIN, cancelled, declined."""
 
+MAGIC_HANDLE: Final = "@forced"
+"""Payers whose own address says what their bank answers, such as ``z9@forced``: no bank and no
+payer of a plan has this handle, so no bill is met by accident."""
+REVERSED_AFTER_S: Final = 5 * 86_400
+"""What was debited and never credited goes back by itself: T+5 (RBI, 20 September 2019)."""
+CREDIT_FAILED: Final = "U31"
+FIRST_CHECK_S, CHECKS_MAX, CHECKS_WITHIN_S = 45, 3, 7200
+"""When the switch may be asked after a payment: 45-60 s after authentication at the earliest, three
+times in two hours at most (NPCI circular of 26 April 2025)."""
+
 PaymentStatus = Literal["SUCCESS", "FAILURE", "PENDING"]
 PaymentOutcome = Literal["ok", "declined", "timed_out", "error", "unfinished"]
 TOLD: Final[dict[int, PaymentOutcome]] = {
@@ -51,12 +62,18 @@ TOLD: Final[dict[int, PaymentOutcome]] = {
 }  # fmt: skip
 
 
+def magic_code(payer_vpa: str) -> str:
+    """The response code that a payer's address asks for; empty if it asks for none."""
+    name, handle, rest = payer_vpa.partition(MAGIC_HANDLE)
+    return name.upper() if handle and not rest else ""
+
+
 class Transaction:
     """One payment attempt on its way: the parcel that the legs of ``pay`` pass on."""
 
     __slots__ = (
-        "attempt", "code", "credited", "debited", "forced", "journey", "outcome", "request",
-        "reversed", "rrn", "status", "transaction_id",
+        "attempt", "checked_s", "code", "credited", "debited", "forced", "journey", "outcome",
+        "paid_s", "passed", "request", "reversed", "rrn", "shown", "status", "transaction_id",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +88,13 @@ class Transaction:
         self.debited = self.credited = self.reversed = False
         self.forced = ""
         """Response code that a test wants the payer's bank to give."""
+        self.passed: list[Passed] = []
+        """The stations that it has passed since the service began."""
+        self.shown: Passed | None = None
+        """What the payer's PSP was told at the end."""
+        self.paid_s = 0
+        self.checked_s: list[int] = []
+        """When Pay was pressed and when the switch was asked afterwards, by the calendar."""
 
     def asks(self, request: PayRequest) -> bool:
         """Whether a request asks for the same payment; the PIN is not remembered over a restart."""
@@ -116,6 +140,7 @@ class Banks:
             ("pay", "remitter_bank"): self._debiting,
             ("pay", "beneficiary_bank"): self._effect(self._credit),
             ("reversal", "remitter_bank"): self._effect(self.reverse),
+            ("ask_switch", "switch"): lambda _, transaction: Duty(lambda: self._note(transaction)),
         }
 
     def write(self, entry: Kind, transaction: Transaction, status: str = "") -> None:
@@ -144,7 +169,7 @@ class Banks:
     def _refusal(self, transaction: Transaction) -> Answer | None:
         """Why the payer's bank does not debit: what a test wants, or the PIN."""
         request = transaction.request
-        code = transaction.forced
+        code = transaction.forced or magic_code(request.payer_vpa)
         if not code and self.merchant.owns(request.bill_number):
             code = MAGIC_AMOUNTS.get(request.amount_paise, "")
         if code:
@@ -179,8 +204,39 @@ class Banks:
     def show(self, transaction: Transaction) -> None:
         """The payer's screen is told what has become of a payment; a failure has an end there."""
         self.write("shown", transaction, transaction.status)
+        now_us = self._clock.now_us()
+        outcome = j.OUTCOMES.index(transaction.outcome)
+        transaction.shown = Passed(
+            "pay", "", transaction.attempt, now_us, now_us, outcome, transaction.code
+        )
         if transaction.status == "FAILURE":
             self.merchant.failed(transaction)
+            # A debit that was not answered has a reversal of its own on its way.
+            uncredited = transaction.debited and not transaction.credited
+            if uncredited and transaction.outcome != "timed_out":
+                self.reverse(transaction)
+
+    async def give_back(self, transaction: Transaction) -> None:
+        """Reverse a debit that nobody has credited when its time is over."""
+        await self._calendar.sleep(REVERSED_AFTER_S)
+        if transaction.debited and not transaction.credited and not transaction.reversed:
+            self.reverse(transaction)
+            transaction.status, transaction.code = "FAILURE", CREDIT_FAILED
+            transaction.outcome = "error"
+            self.show(transaction)
+
+    def may_check(self, transaction: Transaction) -> str:
+        """Why the switch may not be asked about a payment now; empty if it may."""
+        now_s, asked = self._calendar.now_s(), transaction.checked_s
+        if now_s < transaction.paid_s + FIRST_CHECK_S:
+            return f"the first check comes {FIRST_CHECK_S} s after the payment"
+        recent = [one for one in asked if one > now_s - CHECKS_WITHIN_S]
+        if len(recent) >= CHECKS_MAX:
+            return f"{CHECKS_MAX} checks were made within {CHECKS_WITHIN_S // 3600} hours"
+        return ""
+
+    def _note(self, transaction: Transaction) -> None:
+        transaction.checked_s.append(self._calendar.now_s())
 
     def reverse(self, transaction: Transaction) -> None:
         """Give the payer back what was debited, if it was; cancel the debit if it was not yet."""

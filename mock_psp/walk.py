@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fewseconds import journey as j
 from fewseconds.contracts import Trace
 from fewseconds.outcomes import Outcome
+from mock_psp.messages import Passed
 from mock_psp.station import NOTHING, Answer, Call, Duty
 
 if TYPE_CHECKING:
@@ -211,6 +212,7 @@ class Walk:
         self, journey: Journey, leg: j.Leg, call: Call, parcel: object, station: Station | None
     ) -> Answer:
         """One leg's visit, and the event of its success."""
+        begun_us = self.world.clock.now_us()
         if station is None:
             answer = await self.remotes[leg.station](call, parcel)
         else:
@@ -219,6 +221,14 @@ class Walk:
             if leg.asks:
                 duty = Duty(duty.do, lambda: self._asked(journey, leg.asks, parcel))
             answer = await station.visit(call, duty, priority=leg.priority)
+        if (passed := getattr(parcel, "passed", None)) is not None:
+            ended_us = self.world.clock.now_us()
+            passed.append(
+                Passed(
+                    call.step, leg.station, call.attempt, begun_us, ended_us, answer.outcome,
+                    answer.code,
+                )
+            )  # fmt: skip
         if leg.emits and answer.outcome in (j.OK, j.TIMED_OUT):
             self.happen(journey, f"{call.step}.{leg.emits}", parcel)
         return answer

@@ -47,11 +47,12 @@ def _impatient_legs() -> list[dict[str, Any]]:
     return [{key: value for key, value in leg.items() if value is not None} for leg in legs]
 
 
-def moody_scenario() -> Scenario:
+def moody_scenario(more: dict[str, Any] | None = None) -> Scenario:
     """Quick parties, and banks that always do the same thing to their customers.
 
     AXIS answers no credit in time, HDFC no debit, ICICI declines, PNB fails; callbacks about
-    KOTAK's customers take a while, and each second operator is deaf.
+    KOTAK's customers take a while, and each second operator is deaf. ``more`` are stations of one's
+    own.
     """
 
     def always(outcome: str, code: str) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def moody_scenario() -> Scenario:
         "ask_switch": {"delay_ms": 300},
         "reversal": {"backoff_ms": [100]},
     }
-    return quick_scenario({"stations": stations, "steps": steps})
+    return quick_scenario({"stations": stations | (more or {}), "steps": steps})
 
 
 def stubborn_scenario() -> Scenario:
