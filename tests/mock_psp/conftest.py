@@ -20,6 +20,7 @@ import pytest
 from fewseconds import contracts as c
 from fixtures import bills, consumers, qr
 from mock_psp.clock import wall_s
+from mock_psp.journal import entries
 from mock_psp.serve import Services
 from mock_psp.spec import read_secrets
 from tests.mock_psp.databases import ledger_url, postgresql
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from fewseconds.scenario import Scenario
     from mock_psp.serve import Died
     from mock_psp.spec import Folder
+
+    Eventually = Callable[[Callable[[], bool]], None]
 
 __all__ = ["ledger_url", "postgresql", "quick_scenario"]
 SEED = 7
@@ -147,6 +150,11 @@ class World:
         """Ask what has become of a payment."""
         path, trace = f"{c.PAYMENTS}/{transaction_id}", self.trace(index, "check_status", attempt)
         return self.ask("GET", "psp", path, fewseconds_journey=trace)
+
+    def journal(self, transaction_id: str) -> list[str]:
+        """What has happened to a payment."""
+        path = self.services.folder.journal
+        return [one.entry for one in entries(path) if one.transaction_id == transaction_id]
 
     def inbox(self, index: int, reference: str, wait_ms: int = 5000) -> list[dict[str, str]]:
         """The messages about a payment on a consumer's handset."""
@@ -327,3 +335,14 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Crashed:
         interrupted = _stop_while_somebody_waits(world)
         exit_codes = {name: process.returncode for name, process in processes.items()}
     return Crashed(services, confirmed, died, left_unsent, interrupted, exit_codes)
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Eventually:
+    """Ask again until something is true; the time-out of the test is the limit."""
+
+    def wait(fact: Callable[[], bool]) -> None:
+        while not fact():
+            time.sleep(0.02)
+
+    return wait

@@ -1,0 +1,170 @@
+"""App profiles, the messages behind a payment, and what is never credited, over real sockets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from fewseconds import contracts as c
+from fixtures import qr
+from mock_psp.serve import Services
+from tests.mock_psp.scenarios import constant, moody_scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.mock_psp.conftest import Eventually, World
+
+UNSIGNED = [
+    ("phonepe", "23", 400), ("phonepe", "22", 200), ("amazon_pay", "23", 200),
+    ("amazon_pay", "22", 200),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("app", "mode", "status"), UNSIGNED)
+def test_apps_differ_in_what_they_make_of_a_missing_signature(
+    world: World, app: str, mode: str, status: int
+) -> None:
+    """A secure mode without a signature is refused by apps that verify; all others only warn."""
+    uri = qr.bill_uri(world.seed, world.bill(132)).split("&sign=", maxsplit=1)[0]
+    scanned = uri.replace("mode=23", f"mode={mode}")
+    reply = world.ask("POST", "psp", c.RESOLVE, c.ResolveRequest(app, scanned))
+    assert reply.status == status
+    assert not reply.body.get("verified", False)
+
+
+def test_an_app_that_ignores_signatures_still_pays_nobody_else(world: World) -> None:
+    """Another payee is refused, and another amount by the biller."""
+    uri = qr.bill_uri(world.seed, world.bill(133))
+    thief = uri.replace(f"pa={qr.PAYEE}", "pa=thief@bank")
+    reply = world.ask("POST", "psp", c.RESOLVE, c.ResolveRequest("amazon_pay", thief))
+    assert (reply.status, reply.body["detail"][:3]) == (400, "pa:")
+    dearer = world.ask(
+        "POST", "psp", c.RESOLVE, c.ResolveRequest("amazon_pay", uri.replace("am=", "am=9"))
+    )
+    assert (dearer.status, dearer.body["code"]) != (200, "")
+    assert world.pay(133, amount_paise=world.bill(133).amount_paise + 1).body["code"] == "B6"
+
+
+def test_a_wallet_asks_for_no_pin_and_has_a_limit(world: World) -> None:
+    """Cheap bills are paid without a PIN, dear ones declined; some apps have no wallet."""
+    cheap = next(n for n in range(140, 400) if world.bill(n).amount_paise <= 100_000)
+    dear = next(n for n in range(140, 400) if world.bill(n).amount_paise > 100_000)
+    whole: dict[str, Any] = {"app": "paytm", "funding": "wallet", "pin": ""}
+    assert world.pay(cheap, **whole).body["code"] == "00"
+    assert world.pay(dear, **whole).body["code"] == "Z8"
+    assert world.pay(dear, attempt=2, **{**whole, "app": "navi"}).status == 400
+    assert world.pay(dear, attempt=3, app="paytm", pin="").status == 400
+
+
+def test_a_payer_with_a_magic_address_gets_the_outcome_it_names(world: World) -> None:
+    """The handle says it, for bills of any amount; nobody else's bank is concerned."""
+    said = [
+        world.pay(410, attempt=n, payer_vpa=f"{code}@forced").body
+        for n, code in enumerate(("z9", "xy", "u16"), 1)
+    ]
+    assert [one["code"] for one in said] == ["Z9", "XY", "U16"]
+    assert [one["outcome"] for one in said] == ["declined", "error", "declined"]
+    assert world.pay(410, attempt=4).body["code"] == "00"
+
+
+def names(log: dict[str, Any]) -> list[str]:
+    """What was sent, with what the switch asked the banks for."""
+    return [
+        f"{one['name']} {one['txn']['type']}" if one["name"] == "ReqPay" else one["name"]
+        for one in log["messages"]
+    ]
+
+
+def test_the_messages_of_a_payment_are_told(world: World, eventually: Eventually) -> None:
+    """A direct payment sends NPCI's sequence, with ids of the right form and answers to each."""
+    name = world.pay(420).body["transaction_id"]
+    path = f"{c.PAYMENTS}/{name}/messages"
+    eventually(lambda: "RespTxnConfirmation" in names(world.ask("GET", "psp", path).body))
+    log = world.ask("GET", "psp", path).body
+    told = names(log)
+    assert sorted(told) == sorted([
+        "ReqPay PAY", "ReqAuthDetails", "RespAuthDetails", "ReqPay DEBIT", "RespPay",
+        "ReqPay CREDIT", "RespPay", "RespPay", "ReqTxnConfirmation", "RespTxnConfirmation",
+    ])  # fmt: skip
+    assert told[:6] == [
+        "ReqPay PAY", "ReqAuthDetails", "RespAuthDetails", "ReqPay DEBIT", "RespPay",
+        "ReqPay CREDIT",
+    ]  # fmt: skip
+    asked = {one["head"]["msgId"]: one for one in log["messages"]}
+    assert len(asked) == len(told)
+    assert {len(one) for one in asked} == {35}
+    assert {one["txn"]["id"] for one in asked.values()} == {name}
+    limits = {
+        one["txn"]["type"]: one.get("limitMs")
+        for one in log["messages"] if one["name"] == "ReqPay"
+    }  # fmt: skip
+    assert limits == {"PAY": 15_000, "DEBIT": 800, "CREDIT": 800}
+    for one in log["messages"]:
+        if "resp" in one:
+            question = asked[one["resp"]["reqMsgId"]]
+            assert (one["sender"], one["receiver"]) == (question["receiver"], question["sender"])
+            assert one["resp"]["errCode"] == "00"
+            assert one["head"]["ts"] >= question["head"]["ts"]
+    debit = next(one for one in log["messages"] if one["txn"]["type"] == "CREDIT")
+    assert len(debit["txn"]["custRef"]) == 12
+    assert world.ask("GET", "psp", f"{c.PAYMENTS}/FWS{'0' * 32}/messages").status == 404
+
+
+def test_a_declined_debit_ends_the_sequence(world: World) -> None:
+    """After a bank's Z9 nobody is credited, and the payer's service hears the same code."""
+    name = world.pay(421, bank="ICICI").body["transaction_id"]
+    log = world.ask("GET", "psp", f"{c.PAYMENTS}/{name}/messages").body
+    assert names(log) == [
+        "ReqPay PAY", "ReqAuthDetails", "RespAuthDetails", "ReqPay DEBIT", "RespPay", "RespPay",
+    ]  # fmt: skip
+    assert [one["resp"]["errCode"] for one in log["messages"][-2:]] == ["Z9", "Z9"]
+
+
+def test_the_switch_is_not_asked_too_early(world: World) -> None:
+    """Within 45 seconds of the payment a check is refused with a code."""
+    name = world.pay(422).body["transaction_id"]
+    reply = world.ask("POST", "psp", f"{c.PAYMENTS}/{name}/checks", b"")
+    assert (reply.status, reply.body["code"]) == (429, "U86")
+
+
+def test_what_is_never_credited_goes_back(
+    tmp_path: Path, enter: Callable[..., World], eventually: Eventually
+) -> None:
+    """A failed credit is reversed at once, a deemed one at T+5; the switch is asked three times."""
+    offline = [{"outcome": "error", "code": "Y1", "share": 1.0, "source": "test"}]
+    variants = {
+        "PNB": {"failures": offline},
+        "AXIS": {"failures": offline, "service_time": constant(1000)},
+    }
+    kind = {
+        "beneficiary_bank": {"by": ["bank"], "variants": variants},
+        "remitter_bank": {"by": ["account"], "variants": {"PNB": {"failures": []}}},
+    }
+    with Services(moody_scenario(kind), 7, tmp_path) as services:
+        world = enter(services)
+        failed = world.pay(1, bank="PNB").body
+        assert (failed["status"], failed["code"]) == ("FAILURE", "Y1")
+        eventually(lambda: "reversal" in world.journal(failed["transaction_id"]))
+
+        name = world.pay(2, bank="AXIS").body["transaction_id"]
+        checks, token = f"{c.PAYMENTS}/{name}/checks", world.secrets.token
+
+        def later(seconds: int) -> None:
+            move = msgspec.json.encode({"advance_s": seconds})
+            assert world.ask("POST", "psp", c.CALENDAR, move, fewseconds_token=token).status == 200
+
+        later(60)
+        asked = [world.ask("POST", "psp", checks, b"") for _ in range(4)]
+        assert [one.status for one in asked] == [200, 200, 200, 429]
+        assert {one.body["status"] for one in asked[:3]} == {"PENDING"}
+        later(7200)
+        assert world.ask("POST", "psp", checks, b"").status == 200
+        assert "reversal" not in world.journal(name)
+        later(5 * 86_400)
+        eventually(lambda: "reversal" in world.journal(name))
+        ended = world.status(name, 2).body
+        assert (ended["status"], ended["code"]) == ("FAILURE", "U31")
