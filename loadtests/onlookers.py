@@ -31,6 +31,7 @@ class Onlookers:
         self._environment = environment
         self._mine: Notes | None = None
         self._told: dict[str, Standing] = {}
+        self._over = False
         self._endpoint: Any = None
         self.scenario: Scenario | None = None
         """What is being played, once that is known."""
@@ -47,7 +48,7 @@ class Onlookers:
     def begin(self, scenario: Scenario, metrics: str) -> None:
         """A run begins, led from here; raises OSError if the endpoint's port is taken."""
         self.scenario = scenario
-        self._told.clear()
+        self._told, self._over = {}, False
         if metrics and self._endpoint is None:
             # Only whoever asks for the endpoint pays for its library.
             from loadtests.metrics import Endpoint  # noqa: PLC0415
@@ -63,6 +64,7 @@ class Onlookers:
         """The workers have ended: what they said last counts."""
         if standings:
             self._mine, self._told = None, {str(n): one for n, one in enumerate(standings)}
+            self._over = True
 
     def say_verdict(self, lost: tuple[str, ...]) -> int:
         """Say in the log what the objectives say; returns the exit code that says the same."""
@@ -86,5 +88,6 @@ class Onlookers:
             data[KEY] = msgspec.msgpack.encode(self._mine.standing())
 
     def _hear(self, client_id: str, data: dict[str, Any], **_: Any) -> None:  # noqa: ANN401
-        if KEY in data:
+        # Workers go on with their reports when the run is over.
+        if KEY in data and not self._over:
             self._told[client_id] = msgspec.msgpack.decode(data[KEY], type=Standing)
