@@ -35,6 +35,10 @@ ConstantRate = Annotated[
     float, typer.Option(help="Journeys/s in the plan's order, gaps replaced: endurance.")
 ]
 All = Annotated[bool, typer.Option("--all", help="The whole plan; needs --constant-rate.")]
+WithPortal = Annotated[
+    bool,
+    typer.Option("--with-portal", help="With --all, the portal's payments stay at the portal."),
+]
 Duration = Annotated[
     str, typer.Option(help="Instead of the scenario's; hours make a soak. 0s is its own.")
 ]
@@ -178,10 +182,11 @@ def load_search(
 def load_run(
     scenario: Name, parties: target.Parties, seed: Seed = None, results: Results = Path("results"),
     rate_scale: RateScale = 1.0, constant_rate: ConstantRate = 0.0, everything: All = False,
-    duration: Duration = "0s", shape: Shapes = "flat", replay: Replay = "", consumers: City = 0,
-    journeys: Journeys = 0, in_flight_max: InFlight = 0, decoding: Decoding = "auto",
-    client: Client = "lean", processes: Processes = 1, slow: Slow = None, metrics: Metrics = "",
-    otlp: Otlp = "", trace_share: TraceShare = 0.01, dry_run: target.DryRun = False,
+    with_portal: WithPortal = False, duration: Duration = "0s", shape: Shapes = "flat",
+    replay: Replay = "", consumers: City = 0, journeys: Journeys = 0,
+    in_flight_max: InFlight = 0, decoding: Decoding = "auto", client: Client = "lean",
+    processes: Processes = 1, slow: Slow = None, metrics: Metrics = "", otlp: Otlp = "",
+    trace_share: TraceShare = 0.01, dry_run: target.DryRun = False,
     on_inconclusive: OnInconclusive = "inconclusive", as_json: Json = False,
 ) -> None:  # fmt: skip
     """Put a scenario's load on its services, in any shape; judge and audit, without simulating.
@@ -199,7 +204,8 @@ def load_run(
         wish = LoadWish(
             shape=Shape(
                 rate_scale=rate_scale, constant_rate=constant_rate, everything=everything,
-                journeys_max=journeys, duration_s=duration_s, stages=stages, replay=replay,
+                with_portal=with_portal, journeys_max=journeys, duration_s=duration_s,
+                stages=stages, replay=replay,
             ),
             processes=processes, client=client, decoding=decoding, in_flight_max=in_flight_max,
             telemetry=telemetry(metrics, otlp, trace_share),

@@ -5,6 +5,7 @@ Time is never compressed for people and services: only the gaps between journeys
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,9 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     plan's own gaps."""
     everything: bool = False
     """The whole plan instead of the window; needs a constant rate."""
+    with_portal: bool = False
+    """With ``everything``: payments at the portal stay there. Its password hashes take a tenth of a
+    second of a processor and more, each: those of a city, hours of a small machine."""
     journeys_max: int = 0
     """At most so many journeys; 0 is no limit."""
     duration_s: float = 0.0
@@ -60,10 +64,10 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         if self.constant_rate:
             part = "the window"
             if self.everything:
-                part = (
-                    "the whole plan (payments that no phone makes over HTTP, such as cash, are "
-                    "made by QR instead)"
-                )
+                others = "that no phone makes over HTTP, such as cash,"
+                if not self.with_portal:
+                    others = "of every other way (cash, Bharat Connect, the portal)"
+                part = f"the whole plan (payments {others} are made by QR instead)"
             return (
                 f"an endurance run: {part} in its order at a constant {self.constant_rate:g} "
                 "journeys/s; its gaps are not the plan's"
@@ -118,20 +122,22 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     def _replaced(self, whole: Plan, from_us: int, until_us: int) -> tuple[Plan, tuple[int, int]]:
         """Rows in the plan's order with gaps of our own."""
         if self.everything:
-            rows = by_qr(whole).real_time()
+            rows = by_qr(whole, with_portal=self.with_portal).real_time()
         elif self.stages or self.duration_s:
             # From the window's beginning on, as many as it takes.
             rows = whole.window(from_us, int(whole.starts_us[-1]) + 1).real_time()
         else:
             rows = whole.window(from_us, until_us).real_time()
         stages = self.stages or (self._constant(len(rows)),)
-        times = np.concatenate([*starts_us(list(stages), None), np.zeros(0, np.int64)])
-        if len(times) > len(rows):
+        wanted = math.floor(sum(stage.rate_per_s * stage.duration_s for stage in stages))
+        if wanted > len(rows):
             message = (
                 f"{whole.scenario.name}: only {len(rows)} journeys follow the window's beginning, "
-                f"{len(times)} are wanted; lower the rate or shorten --duration"
+                f"{wanted} are wanted; lower the rate or shorten --duration"
             )
             raise UsageError(message)
+        times = np.concatenate([*starts_us(list(stages), None), np.zeros(0, np.int64)])
+        times = times[: len(rows)]
         taken = Plan(rows.scenario, rows.seed, rows.table.slice(0, len(times)))
         length_us = round(sum(stage.duration_s for stage in stages) * SECOND_US)
         return self._first_of((started(taken, from_us + times), (from_us, from_us + length_us)))
@@ -156,8 +162,10 @@ def _lasting(scenario: Scenario, duration_s: float) -> Scenario:
     return msgspec.structs.replace(scenario, load=load)
 
 
-def by_qr(whole: Plan) -> Plan:
-    """The same payments at the same times; those that cannot be played are made by QR instead.
+def by_qr(whole: Plan, *, with_portal: bool) -> Plan:
+    """The same payments at the same times; those of other ways are made by QR instead.
+
+    Those that can be played against a portal stay there if asked for.
 
     They take the QR journey of the fewest media, from the one that most see. Raises UsageError if
     the scenario has no such journey.
@@ -172,8 +180,14 @@ def by_qr(whole: Plan) -> Plan:
         raise UsageError(f"{scenario.name}: has no journey with a QR; choose another scenario")
     kind = min(media, key=lambda one: len(media[one]))
     medium = max(media[kind], key=lambda one: media[kind][one])
-    playable = np.array([table.real_time for table in scenario.journeys.values()], bool)
-    others = ~playable[whole.codes("kind")]
+    stay = np.array(
+        [
+            one in media or (with_portal and table.real_time)
+            for one, table in scenario.journeys.items()
+        ],
+        bool,
+    )
+    others = ~stay[whole.codes("kind")]
     table = whole.table
     for name, word in (("kind", kind), ("medium", medium)):
         known = list(plans.names(scenario)[name])

@@ -98,9 +98,11 @@ def test_each_shape_says_what_it_is(shape: Shape, word: str) -> None:
     assert word in shape.says()
 
 
-def test_the_whole_plan_plays_every_payment(whole: Plan) -> None:
-    """At a constant rate, cash and Bharat Connect are paid by QR; all others stay as they are."""
-    rows, _ = Shape(constant_rate=250, everything=True).window(whole)
+@pytest.mark.parametrize("with_portal", [False, True])
+def test_the_whole_plan_plays_every_payment(whole: Plan, with_portal: bool) -> None:  # noqa: FBT001
+    """At a constant rate, cash and Bharat Connect are paid by QR, and the portal's if not kept."""
+    shape = Shape(constant_rate=250, everything=True, with_portal=with_portal)
+    rows, _ = shape.window(whole)
     journeys = whole.scenario.journeys
     services_know = whole.table["bill"].to_numpy() < whole.scenario.consumers
     before = [row for row, known in zip(whole.rows(), services_know, strict=True) if known]
@@ -110,7 +112,7 @@ def test_the_whole_plan_plays_every_payment(whole: Plan) -> None:
         assert (new.journey_id, new.consumer, new.app, new.bank) == (
             old.journey_id, old.consumer, old.app, old.bank,
         )  # fmt: skip
-        if journeys[old.kind].real_time:
+        if old.medium or (with_portal and journeys[old.kind].real_time):
             assert (new.kind, new.medium) == (old.kind, old.medium)
         else:
             assert (new.kind, new.medium) == ("qr_counter", "placard")
