@@ -16,7 +16,7 @@ from fewseconds.report import words
 from sim.variants import scaled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from fewseconds.law import Law
     from fewseconds.scenario import Scenario
@@ -54,14 +54,18 @@ class Assumption(NamedTuple):
         return words.percent(value, 2) if self.unit == "share" else words.seconds(value)
 
 
-def assumptions(scenario: Scenario) -> Iterator[Assumption]:
-    """All of them; numbers that are 0, and shares that are all or nothing, cannot be stretched."""
-    for name, station in scenario.stations.items():
+def assumptions(scenario: Scenario, visited: Collection[str]) -> Iterator[Assumption]:
+    """All that the ``visited`` stations rest on.
+
+    Numbers that are 0, and shares that are all or nothing, cannot be stretched.
+    """
+    stations = {name: scenario.stations[name] for name in visited}
+    for name, station in stations.items():
         yield from _of_station(scenario, name, station)
     share = scenario.adoption.share
     if 0 < share < 1:
         yield Assumption("share of digital payments", "", share, "share", _adopting(scenario))
-    yield from _mixes(scenario)
+    yield from _mixes(scenario, {trait for one in stations.values() for trait in one.by})
 
 
 def _of_station(scenario: Scenario, name: str, station: Station) -> Iterator[Assumption]:
@@ -169,10 +173,9 @@ def _adopting(scenario: Scenario) -> Callable[[float], Scenario]:
 # --- mixes --------------------------------------------------------------------------------------
 
 
-def _mixes(scenario: Scenario) -> Iterator[Assumption]:
-    """Shares of a mix; what one gains, the others lose in proportion."""
+def _mixes(scenario: Scenario, told: Collection[str]) -> Iterator[Assumption]:
+    """Shares of a mix that some station tells apart; what one gains, the others lose."""
     replace = msgspec.structs.replace
-    told = {trait for station in scenario.stations.values() for trait in station.by}
     channels, apps = scenario.channels, scenario.apps
     yield from _mix(
         "payments",
@@ -189,7 +192,7 @@ def _mixes(scenario: Scenario) -> Iterator[Assumption]:
                 channel.media,
                 _showing(scenario, kind),
             )
-    if {"app", "scanner"} & told:
+    if {"app", "scanner"} & set(told):
         yield from _mix(
             "apps",
             {name: app.share for name, app in apps.items()},

@@ -72,6 +72,7 @@ def comparison(first: Study, second: Study, unsettled: str = "") -> Comparison:
         measures=tuple(
             _measure(first, second, measure, statistic)
             for measure, statistic in experiments.STATISTICS
+            if measure in experiments.measured(first.case)
         ),
         stations=tuple(
             _station(first, second, name)

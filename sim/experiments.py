@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from fewseconds import slo
-from sim import intervals, replication
+from sim import intervals, paired, replication
 from sim.summary import MEASURES
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ STATISTICS: Final = (
     ("end_to_end", "p50"), ("end_to_end", "p95"),
     ("sms_time", "p50"), ("sms_time", "p95"),
     ("portal_time", "p50"), ("portal_time", "p95"),
-    ("error_rate", "share"),
+    ("error_rate", "share"), (paired.MEASURE, "share"),
 )  # fmt: skip
 """What is compared, whether an objective bounds it or not."""
 
@@ -114,8 +114,15 @@ class Study:
 def objectives(case: Case) -> list[Slo]:
     """The objectives that one simulated walk can be judged on."""
     return [
-        one for one in case.scenario.slo if one.measure in MEASURES and "simulated" in one.engines
+        one
+        for one in case.scenario.slo
+        if one.measure in measured(case) and "simulated" in one.engines
     ]
+
+
+def measured(case: Case) -> tuple[str, ...]:
+    """The measures that a replication of the case has samples of."""
+    return (*MEASURES, paired.MEASURE) if case.paired else MEASURES
 
 
 def decide(objective: Slo, samples: Sequence[NDArray[np.float64]]) -> tuple[slo.Word, str]:
@@ -166,12 +173,12 @@ def replicate(
     seed: int,
     say: Say,
     *,
-    paired: bool = False,
+    in_pairs: bool = False,
 ) -> list[Study]:
     """Replicate every case until its gates are known well enough, or to the cap.
 
-    All cases share their seeds, pair by pair: replication r of each has the same. ``paired`` gives
-    all of them as many as the one that needs the most.
+    All cases share their seeds, pair by pair: replication r of each has the same. ``in_pairs``
+    gives all of them as many as the one that needs the most.
     """
     studies = [Study(case) for case in cases]
     pending = list(range(len(studies)))
@@ -193,5 +200,5 @@ def replicate(
         if begun >= precision.most:
             break
         wide = [index for index in pending if studies[index].unsettled(precision)]
-        pending = pending if paired and wide else wide
+        pending = pending if in_pairs and wide else wide
     return studies

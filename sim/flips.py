@@ -102,7 +102,8 @@ def flips(trial: Trial, found: Capacity, say: Say) -> list[Flip]:
     say("screening assumptions", 0.0)
     base = trial.walked([trial.case(scenario, part=SCREENED)], 1)[0]
     uses = base.readings[0].uses
-    listed = [one for one in assumptions(scenario) if not one.station or uses[one.station].visits]
+    visited = [name for name in scenario.stations if uses[name].visits]
+    listed = list(assumptions(scenario, visited))
     screened = _screened(trial, base, listed, before)
     say("flip points", 0.5)
     flipping = _searched(trial, [one for one in screened if one.moved >= NEAR], before)

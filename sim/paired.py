@@ -15,6 +15,7 @@ from sim import engines
 if TYPE_CHECKING:
     from sim.engines import Engine
 
+MEASURE: Final = "faster_than_portal"
 PAIRED_MAX: Final = 2_000
 
 

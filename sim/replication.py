@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fewseconds import chance
 from fewseconds.plan import Plan, plan
 from fewseconds.scenario import Scenario
-from sim import engines
+from sim import engines, paired
 from sim.summary import MEASURES
 from sim.window import Window
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sim.summary import Summary
 
 
+PAIRED_EACH: Final = 400
+"""Consumers of a replication who walk both ways in."""
 CELL_US: Final = 600_000_000
 SQUEEZED_CELL_US: Final = 60_000_000
 NEIGHBOUR_BITS: Final = 33
@@ -44,11 +46,13 @@ class Case(msgspec.Struct, frozen=True, eq=False):
     rate: float = 1.0
     """So many times as many arrivals; below 1, so many of them are left."""
     engine: str = engines.DEFAULT
+    paired: bool = False
+    """Some of the judged also walk both ways in, by QR and by the portal; it costs two walks."""
 
     @property
     def key(self) -> str:
         """The same for two cases whose replications are the same."""
-        whole = (self.scenario.digest, self.window, self.rate, self.engine)
+        whole = (self.scenario.digest, self.window, self.rate, self.engine, self.paired)
         return hashlib.sha256(repr(whole).encode()).hexdigest()
 
 
@@ -90,9 +94,14 @@ def read(case: Case, seed: int) -> Reading:
     first, last = (
         int(row) for row in walk.starts_us.searchsorted([window.from_us, window.until_us])
     )
+    samples = {name: np.sort(summary.samples(name, first, last)) for name in MEASURES}
+    if case.paired:
+        judged = Plan(walk.scenario, seed, walk.table.slice(first, last - first))
+        both = paired.pairs(judged, case.engine, PAIRED_EACH)  # type: ignore[arg-type]
+        samples[paired.MEASURE] = np.sort(both.faster)
     return Reading(
         seed=seed,
-        samples={name: np.sort(summary.samples(name, first, last)) for name in MEASURES},
+        samples=samples,
         uses=uses(summary, window),
         fates=summary.fates,
         judged=last - first,

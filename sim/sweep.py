@@ -70,10 +70,19 @@ class Sweep(msgspec.Struct, frozen=True):
 
 
 def cases(
-    name: str, base: Scenario, points: Sequence[dict[str, Value]], window: Window, engine: str
+    name: str,
+    base: Scenario,
+    points: Sequence[dict[str, Value]],
+    window: Window,
+    engine: str,
+    *,
+    paired: bool,
 ) -> list[Case]:
     """A case a combination; raises ScenarioError for the first that makes no scenario."""
-    return [Case(variants.variant(name, values, base), window, engine=engine) for values in points]
+    return [
+        Case(variants.variant(name, values, base), window, engine=engine, paired=paired)
+        for values in points
+    ]
 
 
 def over_grid(

@@ -29,9 +29,9 @@ def _signals_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A city of a few hundred payments in one hour."""
+    """A city of some hundred payments in one hour."""
     path = tmp_path / "small.toml"
-    path.write_text('extends = "smoke"\nconsumers = 300\nplan_hash = ""\n')
+    path.write_text('extends = "smoke"\nconsumers = 120\nplan_hash = ""\n')
     return path
 
 
@@ -86,6 +86,74 @@ def test_a_sweep_answers_in_json_and_on_a_page(small: Path, tmp_path: Path) -> N
     assert json.loads((Path(answer["folder"]) / "answer.json").read_text())["runs"] == 6
 
 
+CITY = """
+extends = "smoke"
+title = "Two desks"
+consumers = 400
+plan_hash = ""
+channels = { qr_ebill = { share = 1.0 }, qr_counter = { share = 0.0 } }
+journeys.qr_ebill = { source = "made up", steps = ["serve"] }
+[steps.serve]
+source = "made up"
+legs = [{ station = "desk" }, { station = "till" }]
+[stations.desk]
+role = "mocked"
+servers = 6
+source = "assumption: made up"
+service_time = { law = "constant", value_ms = 30_000, source = "assumption: made up" }
+[stations.till]
+role = "mocked"
+servers = 2
+source = "assumption: made up"
+service_time = { law = "constant", value_ms = 10_000, source = "assumption: made up" }
+[[slo]]
+name = "nearly all"
+measure = "machine_time"
+statistic = "p95"
+limit = 150.0
+gate = true
+source = "made up"
+"""
+PRICES = """
+[[item]]
+item = "A desk"
+station = "desk"
+unit_price_rupees = 10
+lead_time_days = 3
+source = "made up"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_capacity_search_answers_what_was_worked_out_by_hand(tmp_path: Path) -> None:
+    """400 an hour offer 3.33 erlangs to desks and 1.11 to tills: four and two keep up."""
+    (tmp_path / "city.toml").write_text(CITY)
+    (tmp_path / "prices.toml").write_text(PRICES)
+    result = said(
+        "capacity", tmp_path / "city.toml", "--prices", tmp_path / "prices.toml", *SMALL,
+        "--engine", "numba", "--no-flips", "--outage", "till=5",
+        "--results", tmp_path / "results", "--json",
+    )  # fmt: skip
+    answer = json.loads(result.stdout)
+    needs = {need["station"]: need for need in answer["capacity"]["needs"]}
+    assert {name: need["alone_min"] for name, need in needs.items()} == {"desk": 4, "till": 2}
+    assert needs["desk"]["utilisation"] == pytest.approx(400 / 3600 * 30 / 6, rel=0.05)
+    assert (answer["capacity"]["bottleneck"], answer["capacity"]["next"]) == ("desk", "till")
+    knee = answer["capacity"]["knee"]
+    assert 1 < knee["low"] < knee["high"]
+    assert knee["low"] <= 6 / (400 / 3600 * 30) * 1.1
+    words = [probe["word"] for probe in knee["probes"]]
+    assert words == sorted(words, key=["pass", "inconclusive", "fail"].index)
+    assert answer["purchases"]["sentence"].startswith("Buy nothing: the nearest limit is desk")
+    assert [line["station"] for line in answer["purchases"]["lines"]] == ["desk", "till"]
+    (drain,) = answer["drains"]
+    assert drain["backlog"]["observed"] == pytest.approx(400 / 3600 * 300, rel=0.3)
+    page = Path(answer["report"]).read_text()
+    assert answer["sentence"].split(";")[0] in page
+    assert result.exit_code == 0
+
+
 def test_a_scenario_does_not_differ_from_itself(small: Path, tmp_path: Path) -> None:
     """Compared with itself every difference is nothing, because all luck is shared."""
     result = said(
@@ -95,4 +163,7 @@ def test_a_scenario_does_not_differ_from_itself(small: Path, tmp_path: Path) -> 
     answer = json.loads(result.stdout)
     assert {d["difference"]["observed"] for d in answer["stations"]} == {0.0}
     assert "no measure changes beyond its interval" in answer["sentence"]
+    (faster,) = (row for row in answer["measures"] if row["of"] == "faster_than_portal")
+    assert faster["first"]["observed"] == faster["second"]["observed"] > 0.9
+    assert faster["difference"]["observed"] == 0
     assert Path(answer["report"]).exists()

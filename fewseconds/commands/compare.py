@@ -28,9 +28,9 @@ def compare(first: str, second: str, seed: int | None, effort: Effort, *, as_jso
     until = effort.until()
     with console.progress() as say:
         say("planning", 0.0)
-        cases = [Case(s, effort.window(s), engine=engine) for s in (before, after)]
+        cases = [Case(s, effort.window(s), engine=engine, paired=True) for s in (before, after)]
         with effort.workers() as workers:
-            one, other = replicate(cases, until, workers, seed, say, paired=True)
+            one, other = replicate(cases, until, workers, seed, say, in_pairs=True)
     found = comparison(one, other, one.unsettled(until) or other.unsettled(until))
     command = studies.command_line(["compare", first, second], seed, effort)
     content = fields | {"command": command} | msgspec.to_builtins(found)

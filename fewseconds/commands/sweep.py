@@ -48,12 +48,14 @@ def sweep(
         window = effort.window(base)
         if any(design):
             rows = sensitivity.design(varied, sobol or morris, method, seed)
-            made = sweeps.cases(name, base, variants.drawn(varied, rows), window, engine)
+            made = sweeps.cases(
+                name, base, variants.drawn(varied, rows), window, engine, paired=False
+            )
             with effort.workers() as workers:
                 found = sweeps.over_design(made, varied, rows, method, workers, seed, say)
         else:
             points = variants.grid(varied)
-            made = sweeps.cases(name, base, points, window, engine)
+            made = sweeps.cases(name, base, points, window, engine, paired=True)
             with effort.workers() as workers:
                 found = sweeps.over_grid(made, points, until, workers, seed, say)
     parts = ["sweep", name, *(part for text in vary for part in ("--vary", text))]

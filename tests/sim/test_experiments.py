@@ -127,7 +127,7 @@ def test_busy_servers_and_waiting_follow_the_theory(clerk: Callable[..., Case]) 
 def test_pairs_share_their_luck(clerk: Callable[..., Case]) -> None:
     """A twentieth less service is seen through the noise, as a difference that leaves 0 out."""
     cases = [clerk(2520), clerk(2394)]
-    pair = experiments.replicate(cases, Precision(1, 12, 12), ALONE, 5, silent, paired=True)
+    pair = experiments.replicate(cases, Precision(1, 12, 12), ALONE, 5, silent, in_pairs=True)
     found = comparison.comparison(pair[0], pair[1])
     (busy,) = [d for d in found.stations if d.of == "clerk"]
     assert busy.real
