@@ -129,7 +129,7 @@ def test_the_database_itself_refuses_doubles(
         ("callbacks", "99, event_id, body_sha256, transaction_id, status, effect, 1"),
         ("receipts", "'x', transaction_id"),
         ("bills", "bill_number, consumer_number, amount_paise, 1, 'x'"),
-        ("outbox", "99, transaction_id, phone, template_id, text, '', 1, NULL"),
+        ("outbox", "99, transaction_id, reference, phone, template_id, text, '', 1, NULL"),
     ):
         with pytest.raises(IntegrityError, match=r"(?i)unique"):
             rows(ledger_url, f"INSERT INTO {table} SELECT {columns} FROM {table}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import signal
 import socket
@@ -14,15 +15,19 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from fewseconds import contracts as c
 from fewseconds.errors import HarnessError
-from mock_psp.serve import Services, bound, is_ready
+from fewseconds.identity import IST, Bill
+from fixtures import bills, qr
+from mock_psp import auditor
+from mock_psp.serve import Options, Services, bound, is_ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from fewseconds.scenario import Scenario
-    from tests.mock_psp.conftest import Crashed
+    from tests.mock_psp.conftest import Crashed, World
 
 STARTER = """
 import sys, time
@@ -113,3 +118,32 @@ def test_the_command_serves_until_it_is_told_to_stop(repository: Path, tmp_path:
     assert (process.returncode, rest) == (0, b"")
     assert not any(is_ready(port) for port in ports.values())
     assert {"seed", "scenario", "scenario_hash", "engine", "commit"} <= set(said)
+
+
+def test_services_know_exactly_the_bills_of_a_file(
+    quick: Callable[..., Scenario], enter: Callable[[Services], World], tmp_path: Path
+) -> None:
+    """Given bills, the mock biller shows and takes these, by number and consumer, and no others."""
+    due = dt.datetime.now(IST).date() + dt.timedelta(days=10)
+    own = (
+        Bill(0, "INV-1", "A-1", 12_345, 0, due, due, "+910500000001"),
+        Bill(1, "INV-2", "A-1", 999, 0, due, due),
+    )
+    options = Options(bills=own)
+    with Services(quick(), 7, tmp_path, options=options) as services:
+        world = enter(services)
+        assert stat.S_IMODE((tmp_path / "bills.private").stat().st_mode) == 0o600
+        asked = c.ResolveRequest("phonepe", qr.bill_uri(7, own[1]))
+        shown = world.ask("POST", "psp", c.RESOLVE, asked).body
+        assert (shown["bill_number"], shown["amount_paise"]) == ("INV-2", 999)
+        typed = world.ask("POST", "psp", c.RESOLVE, c.ResolveRequest("phonepe", "", "A-1")).body
+        assert (typed["bill_number"], typed["amount_paise"]) == ("INV-1", 12_345)
+        strange = c.ResolveRequest("phonepe", qr.bill_uri(7, bills.bill(7, 3)))
+        assert world.ask("POST", "psp", c.RESOLVE, strange).status == 404
+        paid = world.pay(3, bill_number="INV-1", amount_paise=12_345).body
+        assert paid["status"] == "SUCCESS"
+        # The message goes where the file says.
+        path = f"{c.INBOX}/+910500000001?reference={paid['transaction_id']}&wait_ms=5000"
+        inbox = world.ask("GET", "sms", path, fewseconds_token=services.token).body
+        assert "INV-1" in inbox["messages"][0]["text"]
+    assert [one.first for one in auditor.audit(tmp_path).checks if not one.passed] == []
