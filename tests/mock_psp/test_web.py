@@ -26,7 +26,7 @@ def test_every_service_is_healthy_and_describes_itself(world: World, service: st
     assert world.ask("GET", service, c.READY).body == "ready"
     described = world.ask("GET", service, "/schema/openapi.json").body
     paths = described["paths"].items()
-    plain = ("/close", "/disable", "/sweeps")
+    plain = ("/close", "/disable", "/sweeps", "/checks")
     posts = [path["post"] for name, path in paths if "post" in path and not name.endswith(plain)]
     assert posts
     assert all(post["requestBody"]["content"]["application/json"]["schema"] for post in posts)
