@@ -59,7 +59,8 @@ def test_the_healthy_biller_conforms(quick: Callable[..., Scenario], tmp_path: P
             assert set(words.values()) == {"pass", "skipped"}
             # Nobody gave it a bill of long ago.
             assert [name for name, word in words.items() if word == "skipped"] == [
-                "expired bill is declined"
+                "expired bill is declined",
+                "money for an expired bill is refunded",
             ]
 
 
