@@ -128,7 +128,7 @@ LIMIT = Limit("p99", 0.99, 6_000)
         (lambda r: setattr(r, "late", 200), "inconclusive", "over 10 ms late"),
         (lambda r: setattr(r, "in_flight_integral_s", 1.0), "inconclusive", "differ by"),
         (lambda r: setattr(r, "dropped", 50), "inconclusive", "were dropped"),
-        (lambda r: setattr(r, "lag", slow().packed()), "inconclusive", "left up to 30 ms late"),
+        (lambda r: setattr(r, "lag", slow().packed()), "inconclusive", "began up to 30 ms late"),
         (lambda r: r.latency.update(never=30), "fail", ""),
     ],
 )
