@@ -74,6 +74,8 @@ def orders(options: Any, parts: Iterable[Part]) -> LoadSpec:  # noqa: ANN401 - a
     shape = Shape(rate_scale=options.rate_scale, journeys_max=options.journeys)
     whole = plan(scenario, seed)
     window, window_us = shape.window(picked(whole, chosen))
+    if any(part.doubled for part in chosen):
+        window = doubled(window)
     if any(part.storm for part in chosen):
         window = squeezed(window, window_us[0])
     if not len(window):
@@ -146,8 +148,7 @@ def picked(whole: Plan, parts: tuple[Part, ...]) -> Plan:
         if part.app:
             here &= apps == part.app
         mask |= here
-    rows = Plan(whole.scenario, whole.seed, whole.table.filter(pa.array(mask)))
-    return doubled(rows) if any(part.doubled for part in parts) else rows
+    return Plan(whole.scenario, whole.seed, whole.table.filter(pa.array(mask)))
 
 
 def _known(scenario: Scenario, kinds: tuple[str, ...]) -> list[str]:

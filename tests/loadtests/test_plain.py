@@ -77,6 +77,15 @@ def test_two_phones_scan_every_bill(day: Plan) -> None:
     )
 
 
+def test_both_phones_are_in_the_orders(tmp_path: Path) -> None:
+    """A limit on journeys counts households: every bill that is played is played twice."""
+    words = ("--psp-url", "http://127.0.0.1:9", "--journeys", "40")
+    spec = orders(options(tmp_path, *words), [Part(kinds=("qr_ebill",), doubled=True)])
+    bills = spec.load_plan().table["bill"].to_pylist()
+    assert len(bills) == 80
+    assert {bills.count(one) for one in bills} == {2}
+
+
 def test_a_storm_comes_at_once_and_asks_every_second(day: Plan) -> None:
     """The same journeys in a fifth of the time, with apps that poll once a second."""
     first = int(day.starts_us[0])
