@@ -35,6 +35,10 @@ ConstantRate = Annotated[
     float, typer.Option(help="Journeys/s in the plan's order, gaps replaced: endurance.")
 ]
 All = Annotated[bool, typer.Option("--all", help="The whole plan; needs --constant-rate.")]
+AbortAfter = Annotated[
+    str,
+    typer.Option(help="Start nothing more once a gate has been broken for so long; 0s is never."),
+]
 WithPortal = Annotated[
     bool,
     typer.Option("--with-portal", help="With --all, the portal's payments stay at the portal."),
@@ -182,8 +186,8 @@ def load_search(
 def load_run(
     scenario: Name, parties: target.Parties, seed: Seed = None, results: Results = Path("results"),
     rate_scale: RateScale = 1.0, constant_rate: ConstantRate = 0.0, everything: All = False,
-    with_portal: WithPortal = False, duration: Duration = "0s", shape: Shapes = "flat",
-    replay: Replay = "", consumers: City = 0, journeys: Journeys = 0,
+    with_portal: WithPortal = False, abort_after: AbortAfter = "0s", duration: Duration = "0s",
+    shape: Shapes = "flat", replay: Replay = "", consumers: City = 0, journeys: Journeys = 0,
     in_flight_max: InFlight = 0, decoding: Decoding = "auto", client: Client = "lean",
     processes: Processes = 1, slow: Slow = None, metrics: Metrics = "", otlp: Otlp = "",
     trace_share: TraceShare = 0.01, dry_run: target.DryRun = False,
@@ -193,7 +197,7 @@ def load_run(
 
     Exit code: 0 all gates met, 1 a gate failed, 2 usage, 3 inconclusive.
     """
-    from fewseconds.commands.load_run import Order, asked_for
+    from fewseconds.commands.load_run import Order, asked_for, grace
     from fewseconds.commands.load_run import load_run as command
     from fewseconds.commands.telemetry import telemetry
     from fewseconds.run import LoadWish
@@ -208,7 +212,7 @@ def load_run(
                 stages=stages, replay=replay,
             ),
             processes=processes, client=client, decoding=decoding, in_flight_max=in_flight_max,
-            telemetry=telemetry(metrics, otlp, trace_share),
+            abort_after_s=grace(abort_after), telemetry=telemetry(metrics, otlp, trace_share),
         )  # fmt: skip
         order = Order(
             scenario, consumers, seed, results, wish, slow or [], parties, on_inconclusive, dry_run

@@ -47,6 +47,8 @@ class LoadRecord(msgspec.Struct, frozen=True, kw_only=True):
     decoding: str
     """What was really decoded, in words."""
     plan_hash: str
+    aborted: bool
+    """Whether it was stopped because a gate had been broken for too long."""
     notes: tuple[str, ...]
     """Parties that are not ours, and what is not measured, one sentence each."""
     verdicts: tuple[slo.Verdict, ...]
@@ -87,7 +89,8 @@ def run(
     say("reading the outcomes", 0.0)
     unmeasured = wish.real.unmeasured() if wish.real else ()
     names = {str(one.measure) for one in scenario.slo} - {"faster_than_portal", *unmeasured}
-    found = tallied(stage.folder / "outcomes", stage.window, names)
+    aborted = summary is not None and summary.aborted
+    found = tallied(stage.folder / "outcomes", stage.window, names, begun_only=aborted)
     facts, valid = None, slo.Validity(valid=False, reasons=tuple(troubles))
     if summary is not None:
         facts = validity.kept(found.seen, msgspec.structs.asdict(summary))
@@ -103,6 +106,7 @@ def run(
         load=wish.shape.says(),
         decoding=DECODING[stage.decoding],
         plan_hash=stage.plan_hash,
+        aborted=aborted,
         notes=(*(wish.real.notes() if wish.real else ()), *stage.receipts.notes()),
         verdicts=tuple(verdicts),
         validity=valid,

@@ -56,6 +56,8 @@ class LoadWish(msgspec.Struct, frozen=True, kw_only=True):
     client: str = "lean"
     decoding: str = "auto"
     """``camera``, ``printed``, or ``auto``: the camera unless there are too many bills for it."""
+    abort_after_s: float = 0.0
+    """Once a gate has been broken for so long, nothing more is started; 0 is never."""
     in_flight_max: int = 0
     """0 is the scenario's own, or two minutes of journeys where the rate is given."""
     telemetry: Telemetry = Telemetry()
@@ -179,7 +181,7 @@ class Stage:
         with LoadProcess(
             self.folder, self.window, self.window_us, real.targets(services.urls), token,
             processes=wish.processes, client=wish.client, decoding=self.decoding,
-            telemetry=wish.telemetry,
+            telemetry=wish.telemetry, abort_after_s=wish.abort_after_s,
             outside=real.outside(),
         ) as load:  # fmt: skip
             summary = load.wait(look)

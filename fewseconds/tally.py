@@ -37,8 +37,13 @@ class Tally(msgspec.Struct, kw_only=True):
     rows: int
 
 
-def tallied(folder: Path, window: Plan, wanted: Iterable[str]) -> Tally:
-    """Read ``folder``; ``wanted`` are the measures to sample."""
+def tallied(
+    folder: Path, window: Plan, wanted: Iterable[str], *, begun_only: bool = False
+) -> Tally:
+    """Read ``folder``; ``wanted`` are the measures to sample.
+
+    ``begun_only``: the run was stopped on purpose, so journeys without rows are not judged.
+    """
     scenario, names = window.scenario, sorted(wanted)
     mocked = [name for name, station in scenario.stations.items() if station.role == "mocked"]
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
@@ -49,6 +54,9 @@ def tallied(folder: Path, window: Plan, wanted: Iterable[str]) -> Tally:
         plan = Plan(scenario, window.seed, window.table.filter(pa.array(mine)))
         client = rows.filter(pl.col("observer") == "client")
         server = rows.filter(pl.col("observer") == "server")
+        if begun_only:
+            begun = np.isin(plan.table["journey_id"].to_numpy(), client["journey_id"].to_numpy())
+            plan = Plan(scenario, window.seed, plan.table.filter(pa.array(begun)))
         walked = measures.journeys(client, plan)
         total.fates.update(dict(walked["fate"].value_counts().iter_rows()))
         total.seen.append(validity.seen(scenario, client, server))

@@ -159,6 +159,7 @@ class Generator(LocustProcess):
         self, folder: Path, window: Plan, window_us: tuple[int, int], targets: Targets, token: str,
         *, processes: int = 1, client: str = "lean", decoding: str = "camera",
         telemetry: Telemetry = NO_TELEMETRY, outside: Outside = NOTHING_OUTSIDE,
+        abort_after_s: float = 0.0,
     ) -> None:  # fmt: skip
         """Write its orders into ``folder``; ``window`` holds the rows to play.
 
@@ -185,6 +186,7 @@ class Generator(LocustProcess):
             decoding=decoding,
             acknowledgements=str(self.folder / "acknowledgements"),
             outside=outside,
+            abort_after_s=abort_after_s,
             parent=self.parent,
             telemetry=telemetry,
         )

@@ -37,7 +37,7 @@ from loadtests.onlookers import Onlookers
 from loadtests.plain import Part, add_options, orders
 from loadtests.scans import Printed, Scans
 from loadtests.spec import SPEC_VARIABLE, Clock, LoadSpec, LoadSummary, read_spec, together
-from loadtests.standing import Standing
+from loadtests.standing import Standing, objectives
 from loadtests.world import World
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ class Journeys:
         self._notes: Notes | None = None
         self._tracer: Tracer | None = None
         self._plan: Plan | None = None
+        self._aborted = False
 
     def begin(self) -> None:
         """Take the orders of a new run: from the file that the environment names, or from Locust.
@@ -184,7 +185,12 @@ class Journeys:
         """The rows of worker ``index``, and everything it has to know about them."""
         spec = self._orders
         telemetry = spec.telemetry
-        notes = bool(telemetry.metrics) or self.onlookers.wanted or not self._from_file
+        notes = (
+            bool(telemetry.metrics)
+            or spec.abort_after_s > 0
+            or self.onlookers.wanted
+            or not self._from_file
+        )
         spec = msgspec.structs.replace(
             spec, telemetry=msgspec.structs.replace(telemetry, notes=notes)
         )
@@ -265,7 +271,7 @@ class Journeys:
         # What is there now stays; the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        turning = gevent.spawn(self._turn)
+        turning = gevent.spawn(self._turn, dispatcher)
         try:
             cpu_s, wall_s = time.process_time(), time.monotonic()
             dispatcher.run()
@@ -290,6 +296,7 @@ class Journeys:
             wall_s=wall_s,
             misreads=scans.misreads,
             typed=scans.typed,
+            aborted=self._aborted,
         )
         seen = self._recorder.report()
         standing = None if self._notes is None else self._notes.standing()
@@ -298,10 +305,18 @@ class Journeys:
         said = heard.read_bytes() if heard.exists() else b""
         return msgspec.msgpack.encode(Share(summary, written.read_bytes(), said, seen, standing))
 
-    def _turn(self) -> None:
+    def _turn(self, dispatcher: Dispatcher) -> None:
+        limit_s, broken_s = self._spec.abort_after_s, 0.0
         while True:
             gevent.sleep(TURN_S)
             self._recorder.turn()
+            if limit_s and self._notes is not None:
+                found = objectives(self._world.scenario, self._notes.standing())
+                broken = any(one.gate and one.word == "fail" for one in found)
+                broken_s = broken_s + TURN_S if broken else 0.0
+                if broken_s >= limit_s:
+                    self._aborted = True
+                    dispatcher.stop()
 
     def finish(self, reports: dict[int, bytes], facts: crew.CrewFacts, epoch_us: int) -> None:
         """Put everything where whoever started us looks for it."""

@@ -50,7 +50,11 @@ class OpenModel(Generic[T]):
         self.in_flight_variance_s2 = 0.0
         """Of the integral, as systematic sampling has it: half the squared successive differences
         (Wolter, Introduction to Variance Estimation, 2nd ed., section 8.2)."""
-        self._over = False
+        self._over = self._stopping = False
+
+    def stop(self) -> None:
+        """Start nothing any more; what is under way goes on to its end."""
+        self._stopping = True
 
     def start_all(self, items: Iterable[tuple[int, T]], cut_off_us: int) -> None:
         """Start all ``(due_us, item)``, in order, and wait for them, at most until the cut-off.
@@ -78,6 +82,8 @@ class OpenModel(Generic[T]):
         now_us, idle, run_soon = self._now_us, self._idle, get_hub().loop.run_callback
         in_a_row = 0
         for due_us, item in items:
+            if self._stopping:
+                return
             ahead_us = due_us - now_us()
             if ahead_us > 0:
                 gevent.sleep(ahead_us / 1e6)

@@ -82,6 +82,8 @@ class LoadSpec(msgspec.Struct, frozen=True):
     acknowledgements: str = ""
     """Folder for what payers were told; empty: it is not kept."""
     outside: Outside = NOTHING_OUTSIDE
+    abort_after_s: float = 0.0
+    """Once a gate has been broken for so long, nothing more is started; 0 is never."""
     parent: int = 0
     """Process id of whoever started the generator: it ends when that one has gone. 0 is nobody."""
     telemetry: Telemetry = Telemetry()
@@ -110,6 +112,8 @@ class LoadSummary(msgspec.Struct, frozen=True):
     typed: int
     """Journeys whose QR was not read, so the consumer number was typed."""
     workers: int = 1
+    aborted: bool = False
+    """Whether a worker stopped because a gate was broken."""
     lost: tuple[str, ...] = ()
     """One sentence a worker whose share is missing."""
     clock_uncertainty_us: int = 0
@@ -126,7 +130,13 @@ def together(shares: list[LoadSummary], epoch_us: int) -> LoadSummary:
             "typed",
         )
     }  # fmt: skip
-    return msgspec.structs.replace(busiest, epoch_us=epoch_us, workers=len(shares), **added)
+    return msgspec.structs.replace(
+        busiest,
+        epoch_us=epoch_us,
+        workers=len(shares),
+        aborted=any(share.aborted for share in shares),
+        **added,
+    )
 
 
 def read_spec(path: str | None) -> LoadSpec:

@@ -52,6 +52,11 @@ def asked_for(shape: str, rate: float, duration: str) -> tuple[float, tuple[Stag
     return duration_s, tuple(stages(shape, rate, duration_s))
 
 
+def grace(text: str) -> float:
+    """How long a gate may be broken, in seconds; raises UsageError."""
+    return seconds(text, "--abort-after")
+
+
 def load_run(order: Order, *, as_json: bool) -> int:
     """Put the load on, and print; returns the exit code."""
     scenario = console.load(order.scenario, order.slow, consumers=order.consumers)
@@ -132,6 +137,8 @@ def _show(record: LoadRecord) -> None:
     fates = ", ".join(f"{count} {fate}" for fate, count in record.fates.items())
     console.show(f"{record.journeys} journeys at {record.journeys_per_s:.1f}/s: {fates}")
     console.show(record.decoding)
+    if record.aborted:
+        console.show("stopped: a gate had been broken for as long as --abort-after allows")
     for name, grown in record.growth.items():
         console.show(
             f"memory of {name}: {grown.second_quarter_mb:.0f} MB in the second quarter, "

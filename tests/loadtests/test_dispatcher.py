@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from fewseconds.outcomes import Outcome
+    from fewseconds.plan import Row
+
 HUMAN_MS = 200
 LOG_IN_ONLY: dict[str, Any] = {
     "journeys": {"portal": {"steps": ["fill_log_in", "log_in"]}},
@@ -108,6 +111,37 @@ def test_what_is_too_much_is_dropped_and_counted(
     assert dropped["code"].to_list() == ["in_flight_max"] * 7
     assert dropped["step"].to_list() == ["fill_log_in"] * 7
     assert terminal_rows(rows)["len"].to_list() == [1] * 10
+
+
+def test_a_run_that_is_stopped_starts_nothing_more(
+    serve: Callable[..., Any], stage: Callable[..., Any], json_reply: Callable[..., bytes]
+) -> None:
+    """After the first answer nobody else sets out, and who is under way comes to the end."""
+    count, gap_us = 40, 50_000
+    server = serve(portal(json_reply))
+    played = stage(server.url, count, log_in(), gap_us=gap_us)
+    dispatcher = Dispatcher(played.world, played.window_us)
+
+    class Stops:
+        """Stops the run at the first answer of a service."""
+
+        def noted(self, _: Row, outcome: Outcome) -> None:
+            """Look for the step that asks."""
+            if outcome.step == "log_in":
+                dispatcher.stop()
+
+        def ended(self, _: Row) -> None:
+            """Nothing to do."""
+
+    played.world.onlookers += (Stops(),)
+    dispatcher.run()
+    begun = dispatcher.started
+    assert 0 < begun < count
+    assert dispatcher.intended == begun
+    rows = played.rows()
+    assert rows["journey_id"].n_unique() == begun
+    walked = measures.journeys(rows, played.world.plan).head(begun)
+    assert walked["fate"].to_list() == ["confirmed"] * begun
 
 
 def test_places_that_become_free_are_used_again(
