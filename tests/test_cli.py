@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import signal
 from pathlib import Path
@@ -234,3 +235,32 @@ def test_help_names_every_command() -> None:
     assert result.exit_code == 0
     for command in ("run", "plan", "simulate", "serve", "audit", "scenarios", "scan"):
         assert command in result.stdout
+
+
+@pytest.mark.parametrize("command", [("load", "run"), ("run",)])
+def test_a_dry_run_prints_one_object_and_sends_nothing(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """Both commands take the options of other parties, and their plan's hash knows the bills."""
+    whole = plan(scenario_file.load("smoke"), 7)
+    due = (dt.datetime.now(dt.UTC) + dt.timedelta(days=10)).date()
+    lines = [f"INV-{n},A-{n},{n + 1}.00,{due}" for n in range(1000)]
+    head = "bill_number,consumer_number,amount_rupees,due_on"
+    (tmp_path / "bills.csv").write_text("\n".join([head, *lines]), "utf-8")
+    (tmp_path / "told.toml").write_text('[psp]\nx-key = "nobody may see this"\n', "utf-8")
+    # Nobody listens there: whatever was sent would be refused.
+    result = said(
+        *command, "smoke", "--psp-url", "http://127.0.0.1:9", "--dry-run", "--json",
+        "--bills", str(tmp_path / "bills.csv"), "--credentials", str(tmp_path / "told.toml"),
+    )  # fmt: skip
+    assert result.exit_code == 0
+    told = only_object(result)
+    assert told["sent"] == 0
+    assert {one["url"].split("/upi")[0] for one in told["requests"]} == {"http://127.0.0.1:9"}
+    assert {one["headers"]["x-key"] for one in told["requests"]} == {"(not shown)"}
+    assert "nobody may see this" not in result.output
+    assert told["plan_hash"] != whole.digest
+    assert told["journeys"] == len(whole.window(*whole.busiest_window()))
+    refused = said(*command, "smoke", "--psp-url", "http://pay.example", "--dry-run")
+    assert refused.exit_code == 2
+    assert "--allow-host pay.example" in refused.output
