@@ -220,10 +220,11 @@ class Draws:
         return self.visit(step, leg, station, traits).service_us(journey_id, attempt)
 
     def failure(
-        self, station: str, step: str, leg: int, attempt: int, journey_id: int, traits: Traits
-    ) -> Failure | None:
-        """How the work of one visit fails, if it does."""
-        return self.visit(step, leg, station, traits).failure(journey_id, attempt)
+        self, station: str, step: str, leg: int, attempt: int, journey_id: int, traits: Traits,
+        now_us: int = 0,
+    ) -> Failure | None:  # fmt: skip
+        """How the work of one visit that comes at ``now_us`` fails, if it does."""
+        return self.visit(step, leg, station, traits).failure(journey_id, attempt, now_us)
 
     def move_draw(self, streams: Sequence[int], step: int, attempt: int, journey_id: int) -> int:
         """The draw that ``next_move`` gets after an attempt; ``streams`` are the route's."""

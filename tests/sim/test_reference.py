@@ -15,7 +15,8 @@ import pytest
 from fewseconds import measures, scenario_file
 from fewseconds.draws import Draws
 from fewseconds.journey import STEP_ROW
-from fewseconds.plan import plan, traits
+from fewseconds.plan import plan
+from fixtures.funding import traits
 from sim import reference
 
 if TYPE_CHECKING:
@@ -318,7 +319,7 @@ def test_stations_hold_exactly_what_is_drawn() -> None:
             place = (row["station"], row["step"], row["leg"], row["attempt"], row["journey_id"])
             drawn = (*place, who[row["journey_id"]])
             assert row["end_us"] - row["service_start_us"] == draws.service_us(*drawn)
-            failure = draws.failure(*drawn)
+            failure = draws.failure(*drawn, row["start_us"])
             assert (row["outcome"], row["code"]) == (
                 ("ok", "") if failure is None else (failure.outcome, failure.code)
             )
