@@ -12,7 +12,6 @@ import msgspec
 from locust.runners import WorkerRunner
 
 from fewseconds import slo
-from fewseconds.report import words
 from loadtests.standing import Standing, objectives, together
 
 if TYPE_CHECKING:
@@ -68,6 +67,9 @@ class Onlookers:
 
     def say_verdict(self, lost: tuple[str, ...]) -> int:
         """Say in the log what the objectives say; returns the exit code that says the same."""
+        # The report's words bring tables with them, which a generator at work does without.
+        from fewseconds.report import words  # noqa: PLC0415
+
         assert self.scenario is not None  # noqa: S101 - a run has ended
         found = objectives(self.scenario, self.standing())
         for one in found:
