@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fewseconds import columns
@@ -235,6 +234,8 @@ def groups(
     if not found:
         yield SCHEMA.empty_table(), np.ones(len(journeys), bool)
         return
+    import pyarrow.compute as pc  # noqa: PLC0415 - a tenth of a second that no engine needs
+
     data = ds.dataset([str(file) for file in found], schema=SCHEMA, format="parquet")
     for group in range(count):
         mine = pc.equal(pc.bit_wise_and(pc.field("journey_id"), pc.scalar(count - 1)), group)
@@ -248,5 +249,7 @@ def read(folder: Path, observer: str | None = None) -> pa.Table:
         return SCHEMA.empty_table()
     whole = pa.concat_tables(tables)
     if observer is not None:
+        import pyarrow.compute as pc  # noqa: PLC0415 - as above
+
         whole = whole.filter(pc.equal(whole["observer"].cast(pa.string()), observer))
     return whole

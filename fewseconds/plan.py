@@ -189,6 +189,13 @@ class Plan:
                 total.update(b"\x1f".join(_joined(column)))
         return total.hexdigest()
 
+    def around(self, window_us: tuple[int, int], journeys_max: int) -> Plan:
+        """The rows to walk around a window: its own, most of the rest before it, some after."""
+        first, last = (int(row) for row in self.starts_us.searchsorted(window_us))
+        count = max(journeys_max, last - first)
+        begin = max(first - (count - (last - first)) * 2 // 3, 0)
+        return Plan(self.scenario, self.seed, self.table.slice(begin, count))
+
     def busiest_window(self) -> tuple[int, int]:
         """``(from_us, until_us)`` of the stretch that a load test of this scenario plays.
 

@@ -198,7 +198,7 @@ class Stage:
 
     def virtual(self) -> tuple[Simulated, Plan]:
         """Walk the rows around the window in virtual time."""
-        around = around_window(self.whole, self.window_us, self.scenario.simulate.journeys_max)
+        around = self.whole.around(self.window_us, self.scenario.simulate.journeys_max)
         simulated = simulate(around, lambda done: self.say("simulating", done / len(around)))
         return simulated, around
 
@@ -262,14 +262,6 @@ def run(
     junit.write(stage.folder, record)
     markdown.write(stage.folder, record)
     return record, stage.folder
-
-
-def around_window(whole: Plan, window_us: tuple[int, int], journeys_max: int) -> Plan:
-    """The rows that virtual time walks: the window's, most of the rest before it, some after."""
-    first, last = (int(row) for row in whole.starts_us.searchsorted(window_us))
-    count = max(journeys_max, last - first)
-    begin = max(first - (count - (last - first)) * 2 // 3, 0)
-    return Plan(whole.scenario, whole.seed, whole.table.slice(begin, count))
 
 
 def _evidence(stage: Stage, measured: pl.DataFrame, simulated: Simulated) -> Evidence:

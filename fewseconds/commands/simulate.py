@@ -71,9 +71,7 @@ class Part(msgspec.Struct, frozen=True):
 
 def around(whole: Plan, journeys: int) -> Plan:
     """Journeys around the load window."""
-    from fewseconds.run import around_window
-
-    return around_window(whole, whole.busiest_window(), journeys)
+    return whole.around(whole.busiest_window(), journeys)
 
 
 def simulate(name: str, seed: int | None, part: Part, out: Path, *, as_json: bool) -> int:
