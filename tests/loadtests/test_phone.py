@@ -121,8 +121,10 @@ def troubled() -> Scenario:
             ]
         },
     }
-    load = {"drain_s": 25}
-    return scenario_file.load("smoke", {"stations": stations, "steps": steps, "load": load})
+    quick = {"first_ms": 1000, "waits_ms": [2000], "asks_max": 40, "source": SOURCE}
+    apps = {app: {"polls": quick} for app in APPS}
+    changed = {"stations": stations, "steps": steps, "apps": apps, "load": {"drain_s": 25}}
+    return scenario_file.load("smoke", changed)
 
 
 def rows() -> list[dict[str, Any]]:
