@@ -191,10 +191,10 @@ class _Master:
         for left in (self._ready, self._reports, self._lost):
             left.clear()
         # Locust counts a worker as ready a little before its locustfile can hear us.
-        names = sorted(client.id for client in self._runner.clients.ready)
+        names = self._present()
         while not self._listening.issuperset(names):
             gevent.sleep(LOOK_S)
-            names = sorted(client.id for client in self._runner.clients.ready)
+            names = self._present()
         self._members = {name: index for index, name in enumerate(names)}
         count = len(names)
         for name, index in self._members.items():
@@ -216,6 +216,11 @@ class _Master:
         self._job.finish(self._reports, facts, epoch_us)
         # Whoever comes now may take part in the next run.
         self._members = {}
+
+    def _present(self) -> list[str]:
+        """Workers that are there; one that Locust has told to spawn users is no longer *ready*."""
+        clients = self._runner.clients.all
+        return sorted(one.id for one in clients if one.state != STATE_MISSING)
 
     def _wait_for(self, answers: dict[int, Any], silence_s: float) -> None:
         silent: Counter[int] = Counter()
