@@ -97,12 +97,15 @@ class Transaction:
         """When Pay was pressed and when the switch was asked afterwards, by the calendar."""
 
     def asks(self, request: PayRequest) -> bool:
-        """Whether a request asks for the same payment; the PIN is not remembered over a restart."""
+        """Whether a request asks for the same payment.
+
+        The PIN is not remembered over a restart, and the payer's address only from the credit on.
+        """
         mine = self.request
         return request == mine or (
             not mine.pin
-            and (request.bill_number, request.amount_paise, request.payer_vpa)
-            == (mine.bill_number, mine.amount_paise, mine.payer_vpa)
+            and (request.bill_number, request.amount_paise) == (mine.bill_number, mine.amount_paise)
+            and mine.payer_vpa in ("", request.payer_vpa)
         )
 
     def end(self, answer: Answer) -> None:

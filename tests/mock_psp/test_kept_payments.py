@@ -141,3 +141,16 @@ def test_what_is_laid_aside_holds_no_pin_and_no_name(
     assert b"p3@bank" in held
     assert b"9876" not in held
     book.close()
+
+
+def test_a_payment_interrupted_before_its_credit_is_the_payers_who_asks_again(
+    kept: tuple[KeptPayments, Any],
+) -> None:
+    """Neither PIN nor address is known after a restart; bill and amount have to be the same."""
+    asked = _payment(kept[1], 3, None).request
+    recovered = _payment(kept[1], 3, None)
+    recovered.request = msgspec.structs.replace(asked, pin="", payer_vpa="")
+    assert recovered.asks(asked)
+    for other in ({"amount_paise": 7_000}, {"bill_number": "no"}):
+        assert not recovered.asks(msgspec.structs.replace(asked, **other))
+    kept[0].close()
