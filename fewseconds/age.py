@@ -18,7 +18,7 @@ def process_s() -> float:
     """Seconds since the kernel made this process, to a hundredth."""
     stat = Path("/proc/self/stat")
     if not stat.exists():  # Only Linux has it.
-        import psutil  # noqa: PLC0415
+        import psutil  # noqa: PLC0415 - Linux does without it
 
         return time.time() - float(psutil.Process().create_time())
     # The name, in brackets, may hold blanks; what follows it begins with field 3.

@@ -68,7 +68,7 @@ class Arrivals:
         self._real: tuple[NDArray[np.int64], NDArray[np.int16] | None] | None = None
         if self.table.file:
             # Few have such a file, and its reader costs a tenth of a second.
-            from fewseconds import arrivals_file  # noqa: PLC0415
+            from fewseconds import arrivals_file  # noqa: PLC0415 - see above
 
             self._real = arrivals_file.read(
                 Path(self.table.file),

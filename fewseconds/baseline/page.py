@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from fewseconds.baseline.comparison import amount
 from fewseconds.baseline.effect import SHARE
@@ -165,13 +165,13 @@ def cases(found: Found) -> Iterator[Case]:
         yield Case("Both measurements allow a conclusion", "error", reason)
     for row in found.rows:
         if not row.gate:
-            kind = "skipped" if row.effect.change is None else ""
-            yield Case(row.label, kind, row.effect.reason, _told(row))  # type: ignore[arg-type]
+            kind: Literal["", "skipped"] = "skipped" if row.effect.change is None else ""
+            yield Case(row.label, kind, row.effect.reason, _told(row))
         elif row.word == "pass":
             yield Case(row.label, "", "", _told(row))
         else:
-            red = "failure" if row.word == "fail" else "error"
-            yield Case(row.label, red, _told(row), _told(row))  # type: ignore[arg-type]
+            red: Literal["failure", "error"] = "failure" if row.word == "fail" else "error"
+            yield Case(row.label, red, _told(row), _told(row))
 
 
 def summary(found: Found, command: str) -> str:

@@ -11,21 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.mock_psp.pages import END, examples
+
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "qa.md"
-BLOCK = re.compile(r"```(sh|text)\n(.*?)```", re.DOTALL)
-END = "=== end of an example ==="
-
-
-def examples() -> list[tuple[str, str]]:
-    """Shell commands with the answer that is printed below them; empty if none is."""
-    found: list[tuple[str, str]] = []
-    for kind, text in BLOCK.findall(PAGE.read_text("utf-8")):
-        if kind == "sh":
-            found.append((text, ""))
-        else:
-            found[-1] = (found[-1][0], text.strip())
-    return found
 
 
 def free_port() -> int:
@@ -40,7 +28,7 @@ def test_every_command_of_the_page_does_what_is_printed(tmp_path: Path) -> None:
     """Only port and folder are those of the test; where an ellipsis is, anything may stand."""
     port = str(free_port())
     lines = []
-    for text, _ in examples():
+    for text, _ in examples("qa.md"):
         lines += [text.rstrip(), f"echo '{END}'"]
     script = "\n".join(lines).replace("5000", port).replace("/tmp/qa", str(tmp_path))  # noqa: S108 - the page's
     # Job control gives the biller the name by which the page ends it; whatever happens, it ends.
@@ -51,7 +39,7 @@ def test_every_command_of_the_page_does_what_is_printed(tmp_path: Path) -> None:
         env=os.environ | {"PATH": path},
     )  # fmt: skip
     answers = [part.strip() for part in done.stdout.split(END)]
-    printed = [answer for _, answer in examples()]
+    printed = [answer for _, answer in examples("qa.md")]
     assert sum(bool(answer) for answer in printed) >= 5
     for answer, wanted in zip(answers, printed, strict=False):
         if wanted:
