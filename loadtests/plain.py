@@ -47,6 +47,10 @@ class Part(msgspec.Struct, frozen=True):
     """Everybody at once, and every app asks every second what became of a pending payment."""
 
 
+EVERYBODY: Final = Part()
+"""In the shares that the scenario says."""
+
+
 def add_options(parser: Any) -> None:  # noqa: ANN401 - Locust's parser is untyped
     """Locust's own parser learns ours; they are on its page as well."""
     add = parser.add_argument_group("fewseconds").add_argument

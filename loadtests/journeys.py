@@ -1,0 +1,272 @@
+"""The job of playing a plan, alone or as one of a crew: orders, share, play, report.
+
+Worker i of n plays rows i, i + n, i + 2n, … of the same plan. Workers need no files: they are sent
+their rows, and what a worker on another host wrote down is sent back.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gevent
+import msgspec
+import pyarrow.parquet as pq
+
+from fewseconds.acknowledgements import Acknowledgements
+from fewseconds.outcomes import Writer
+from fewseconds.plan import Plan
+from fewseconds.scenario import Scenario
+from loadtests import crew
+from loadtests.client import Client, transport
+from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
+from loadtests.journey_recorder import JourneyRecorder, JourneyReport
+from loadtests.journey_recorder import together as whole
+from loadtests.onlookers import Onlookers
+from loadtests.plain import EVERYBODY, orders
+from loadtests.scans import Printed, Scans
+from loadtests.spec import SPEC_VARIABLE, Clock, LoadSpec, LoadSummary, read_spec, together
+from loadtests.standing import Standing, objectives
+from loadtests.world import World
+
+if TYPE_CHECKING:
+    from loadtests.notes import Notes
+    from loadtests.plain import Part
+    from loadtests.tracing import Tracer
+
+PARENT_LOOK_S = 1.0
+TURN_S = 1.0
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What a worker is sent."""
+
+    spec: LoadSpec
+    scenario: bytes
+    rows: bytes
+    """Its share of the plan, as Parquet."""
+    boot: str
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What a worker sends back."""
+
+    summary: LoadSummary
+    outcomes: bytes
+    """Its file of outcomes, from another host only …"""
+    acknowledgements: bytes = b""
+    """… and what its payers were told."""
+    seen: JourneyReport = JourneyReport()
+    standing: Standing | None = None
+    """Where the run stood at its end, if anybody looked on."""
+
+
+class Journeys:
+    """The job of :mod:`loadtests.crew`: play a plan."""
+
+    def __init__(self, environment: Any) -> None:  # noqa: ANN401 - Locust's environment is untyped
+        """Know where Locust wants to hear of requests."""
+        self._environment = environment
+        self._from_file = bool(os.environ.get(SPEC_VARIABLE))
+        self._heard = environment.events.request.fire
+        self.onlookers = Onlookers(environment)
+        self._notes: Notes | None = None
+        self._tracer: Tracer | None = None
+        self._plan: Plan | None = None
+        self._aborted = False
+
+    def begin(self) -> None:
+        """Take the orders of a new run: from the file that the environment names, or from Locust.
+
+        Raises UsageError for options that make no sense.
+        """
+        if self._from_file:
+            self._orders = read_spec(os.environ.get(SPEC_VARIABLE))
+        else:
+            parts: list[Part] = [one.part for one in self._environment.user_classes]
+            # With nothing picked, Locust runs all classes; everybody is in one of them already.
+            if EVERYBODY in parts:
+                parts = [EVERYBODY]
+            self._orders = orders(self._environment.parsed_options, parts)
+        self._plan = None
+
+    def order(self, index: int, count: int) -> bytes:
+        """The rows of worker ``index``, and everything it has to know about them."""
+        spec = self._orders
+        telemetry = spec.telemetry
+        notes = (
+            bool(telemetry.metrics)
+            or spec.abort_after_s > 0
+            or self.onlookers.wanted
+            or not self._from_file
+        )
+        spec = msgspec.structs.replace(
+            spec, telemetry=msgspec.structs.replace(telemetry, notes=notes)
+        )
+        if self._plan is None:
+            self._plan = spec.load_plan()
+            self.onlookers.begin(self._plan.scenario, telemetry.metrics)
+        rows = io.BytesIO()
+        pq.write_table(self._plan.share(index, count).table, rows)
+        scenario = Path(spec.scenario).read_bytes()
+        return msgspec.msgpack.encode(Order(spec, scenario, rows.getvalue(), crew.boot()))
+
+    def prepare(self, order: bytes, index: int, count: int) -> None:
+        """Open clients and have scans made until they are far enough ahead."""
+        told = msgspec.msgpack.decode(order, type=Order)
+        self._spec = spec = told.spec
+        scenario = msgspec.json.decode(told.scenario, type=Scenario)
+        plan = Plan(scenario, spec.seed, pq.read_table(io.BytesIO(told.rows)))
+        self._here = told.boot == crew.boot() and Path(spec.scenario).exists()
+        elsewhere = Path(tempfile.mkdtemp(prefix="fewseconds-load-")) if not self._here else None
+        folder = Path(spec.outcomes) if elsewhere is None else elsewhere / "outcomes"
+        strip = Path(spec.strip) if elsewhere is None else elsewhere / "strip"
+        make = transport(spec.client)
+        connections = scenario.load.in_flight_max
+        clients = {
+            name: Client(url, connections, self._heard, make, spec.outside.headers.get(name, {}))
+            for name, url in msgspec.structs.asdict(spec.targets).items()
+            if url
+        }
+        process = "load" if count == 1 else f"load-{index}"
+        self._writer = Writer(folder, process)
+        told_to = Path(spec.acknowledgements or folder / "acknowledgements")
+        self._told = Acknowledgements(told_to if self._here else folder, process)
+        own = spec.outside.bills
+        if self._here:
+            gevent.spawn(end_with, spec.parent, self._writer)
+        self._scans = (
+            Printed(plan, own)
+            if spec.decoding == "printed"
+            else Scans(plan, strip, 0 if index else spec.strip_count, own)
+        )
+        self._clock = Clock(0)
+        self._world = World(
+            plan, self._clock, clients, self._scans, self._writer, spec.token,
+            told=self._told, outside=spec.outside,
+        )  # fmt: skip
+        waiting = frozenset(name for name, step in scenario.steps.items() if step.delay_ms > 0)
+        self._recorder = JourneyRecorder(spec.window_us[0], waiting)
+        self._world.onlookers += (self._recorder,)
+        self._look_on(spec, scenario)
+        self._scans.wait_until_ahead((spec.window_us[1] - spec.window_us[0]) / 1e6)
+
+    def _look_on(self, spec: LoadSpec, scenario: Scenario) -> None:
+        # Tables, reports and OpenTelemetry are loaded only where somebody looks on.
+        if spec.telemetry.notes:
+            from loadtests.notes import Notes  # noqa: PLC0415
+
+            self._notes = Notes(scenario, spec.seed)
+            self._world.onlookers += (self._notes,)
+            self.onlookers.follow(self._notes)
+        if spec.telemetry.otlp:
+            from loadtests.tracing import Tracer  # noqa: PLC0415
+
+            # The folder's name holds the time, so runs of one seed do not share their traces.
+            self._tracer = Tracer(scenario, spec.seed, spec.outcomes, self._clock, spec.telemetry)
+            self._world.onlookers += (self._tracer,)
+            self._world.traces = self._tracer
+
+    def play(self, epoch_us: int) -> bytes:
+        """Play the rows and write what happened."""
+        spec, scans = self._spec, self._scans
+        self._clock.epoch_us = epoch_us - spec.window_us[0]
+        dispatcher = Dispatcher(self._world, spec.window_us)
+        if self._notes is not None:
+            self._notes.counts = dispatcher.counts
+            self._notes.keep_up()
+        if self._tracer is not None:
+            self._tracer.begin()
+        # What is there now stays; the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        turning = gevent.spawn(self._turn, dispatcher)
+        try:
+            cpu_s, wall_s = time.process_time(), time.monotonic()
+            dispatcher.run()
+            cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
+        finally:
+            turning.kill()
+            if self._notes is not None:
+                self._notes.close()
+            if self._tracer is not None:
+                self._tracer.close()
+            scans.close()
+            written, heard = self._writer.close(), self._told.close()
+        summary = LoadSummary(
+            epoch_us=self._clock.epoch_us,
+            intended=dispatcher.intended,
+            started=dispatcher.started,
+            dropped=dispatcher.dropped,
+            in_flight_integral_s=dispatcher.in_flight_integral_s,
+            gauge_interval_s=GAUGE_INTERVAL_S,
+            in_flight_max=dispatcher.in_flight_max,
+            cpu_s=cpu_s,
+            wall_s=wall_s,
+            misreads=scans.misreads,
+            typed=scans.typed,
+            aborted=self._aborted,
+        )
+        seen = self._recorder.report()
+        standing = None if self._notes is None else self._notes.standing()
+        if self._here:
+            return msgspec.msgpack.encode(Share(summary, b"", seen=seen, standing=standing))
+        said = heard.read_bytes() if heard.exists() else b""
+        return msgspec.msgpack.encode(Share(summary, written.read_bytes(), said, seen, standing))
+
+    def _turn(self, dispatcher: Dispatcher) -> None:
+        limit_s, broken_s = self._spec.abort_after_s, 0.0
+        while True:
+            gevent.sleep(TURN_S)
+            self._recorder.turn()
+            if limit_s and self._notes is not None:
+                found = objectives(self._world.scenario, self._notes.standing())
+                broken = any(one.gate and one.word == "fail" for one in found)
+                broken_s = broken_s + TURN_S if broken else 0.0
+                if broken_s >= limit_s:
+                    self._aborted = True
+                    dispatcher.stop()
+
+    def finish(self, reports: dict[int, bytes], facts: crew.CrewFacts, epoch_us: int) -> None:
+        """Put everything where whoever started us looks for it."""
+        spec = self._orders
+        shares = {
+            index: msgspec.msgpack.decode(data, type=Share) for index, data in reports.items()
+        }
+        self.onlookers.conclude([one.standing for one in shares.values() if one.standing])
+        if not self._from_file:
+            self._environment.process_exit_code = self.onlookers.say_verdict(facts.lost)
+        for index, share in shares.items():
+            if share.outcomes:
+                folder = Path(spec.outcomes)
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / f"load-{index}.parquet").write_bytes(share.outcomes)
+            if share.acknowledgements and spec.acknowledgements:
+                folder = Path(spec.acknowledgements)
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / f"load-{index}.jsonl").write_bytes(share.acknowledgements)
+        if shares:
+            summary = msgspec.structs.replace(
+                together(
+                    [share.summary for share in shares.values()], epoch_us - spec.window_us[0]
+                ),
+                workers=facts.workers,
+                lost=facts.lost,
+                clock_uncertainty_us=facts.clock_uncertainty_us,
+            )
+            seen = whole([share.seen for share in shares.values()])
+            Path(spec.seen).write_bytes(msgspec.msgpack.encode(seen))
+            Path(spec.summary).write_bytes(msgspec.json.encode(summary))
+
+
+def end_with(parent: int, writer: Writer) -> None:
+    """End when whoever started us has been killed: nobody wants our load any more."""
+    while not parent or Path(f"/proc/{parent}").exists():
+        gevent.sleep(PARENT_LOOK_S)
+    writer.flush()
+    crew.leave()
