@@ -86,10 +86,11 @@ RULES: Final = (
            FROM bills b LEFT JOIN payments p USING (transaction_id)
            LEFT JOIN printed o ON o.bill_number = b.bill_number
             AND o.amount_paise = p.amount_paise
+           LEFT JOIN (SELECT transaction_id, sum(amount_paise) AS paise FROM refunds
+                      WHERE processed_us IS NOT NULL GROUP BY transaction_id) r
+             ON r.transaction_id = b.transaction_id
            WHERE o.amount_paise IS NULL OR b.amount_paise IS NOT p.amount_paise
-              OR b.paid_paise IS NOT p.amount_paise - (
-                     SELECT coalesce(sum(r.amount_paise), 0) FROM refunds r
-                     WHERE r.transaction_id = b.transaction_id AND r.processed_us IS NOT NULL)""",
+              OR b.paid_paise IS NOT p.amount_paise - coalesce(r.paise, 0)""",
         "I7",
     ),
     Rule(
@@ -126,9 +127,11 @@ RULES: Final = (
            UNION ALL
            SELECT p.transaction_id || ': is ' || p.status || ', its callbacks say '
                   || coalesce(upper(c.effect), 'nothing')
-           FROM payments p LEFT JOIN callbacks c ON c.transaction_id = p.transaction_id
-            AND c.sequence = (SELECT max(sequence) FROM callbacks l
-                              WHERE l.transaction_id = p.transaction_id AND l.effect <> 'none')
+           FROM payments p LEFT JOIN (
+               SELECT transaction_id, effect, row_number() OVER (
+                   PARTITION BY transaction_id ORDER BY sequence DESC) AS from_last
+               FROM callbacks WHERE effect <> 'none') c
+             ON c.transaction_id = p.transaction_id AND c.from_last = 1
            WHERE p.status IS NOT upper(c.effect)""",
         "I5",
     ),

@@ -158,6 +158,7 @@ class Session:
             self.own_settlement = True
         elif "journal" in self.sources:
             self.fill("settled", self._from_journal())
+        self.sqlite.execute("CREATE INDEX main.by_printed ON printed (bill_number)")
         self.sqlite.execute("CREATE INDEX main.by_reference ON messages (reference, entry)")
         self.sqlite.execute("CREATE INDEX main.by_told ON told (transaction_id)")
         self.sqlite.execute("CREATE INDEX main.by_settled ON settled (transaction_id)")
