@@ -13,10 +13,13 @@ from fewseconds.errors import HarnessError
 from fewseconds.outcomes import STEP_ROW, Outcome, Writer
 from mock_psp import auditor
 from mock_psp import schema as t
-from mock_psp.audit_sources import Files
+from mock_psp.audit_outside import FILE, SETTLED, TOLD
+from mock_psp.audit_rules import RULES
+from mock_psp.audit_sources import NO_FILES, TABLES, Files, Session
 from mock_psp.spec import Folder
 
 if TYPE_CHECKING:
+    import sqlite3
     from pathlib import Path
 
     from tests.mock_psp.conftest import Crashed
@@ -312,3 +315,51 @@ def test_a_folder_without_ledger_is_not_audited(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite3").write_bytes(b"no database at all" * 100)
     with pytest.raises(HarnessError, match="cannot be read"):
         auditor.audit(tmp_path)
+
+
+@pytest.mark.parametrize("attached", [True, False])
+def test_no_rule_reads_a_table_anew_for_every_row_of_another(
+    crashed: Crashed, *, attached: bool
+) -> None:
+    """A city of a million is judged in minutes: nowhere does the time grow with the square.
+
+    By what SQLite itself means to do, with a ledger's own indexes and, copied, without.
+    """
+    session = Session()
+    if attached:
+        session.attach(crashed.folder.ledger)
+    else:
+        session.copy(sa.make_url(f"sqlite:///{crashed.folder.ledger}"))
+    session.read_folder(crashed.folder)
+    session.read_files(NO_FILES, crashed.folder)
+    for name in set(TABLES) - session.sources:
+        session.fill(name, [])
+    rules = (*RULES, *TOLD, *SETTLED, *FILE)
+    squares = [rule.name for rule in rules if rescans(session.sqlite, rule.broken)]
+    assert not squares
+    for slow in (
+        "SELECT (SELECT max(at_us) FROM journal l WHERE l.rrn = f.rrn) FROM journal f",
+        "SELECT 1 FROM settled s WHERE EXISTS (SELECT 1 FROM journal j WHERE j.rrn = s.reference)",
+        "SELECT 1 FROM settled s JOIN journal j ON j.at_us < s.due_s",
+    ):
+        assert rescans(session.sqlite, slow)
+
+
+def rescans(sqlite: sqlite3.Connection, statement: str) -> bool:
+    """Whether a whole table is read inside a loop over another."""
+    nodes = sqlite.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
+    parents = {number: (parent, detail) for number, parent, _, detail in nodes}
+    # A search that uses no index is a scan for the least or the greatest.
+    scanned = [
+        parent
+        for _, parent, _, detail in nodes
+        if detail.startswith("SCAN ") or (detail.startswith("SEARCH ") and "USING" not in detail)
+    ]
+
+    def inside(number: int) -> bool:
+        if not number:
+            return False
+        parent, detail = parents[number]
+        return detail.startswith("CORRELATED") or inside(parent)
+
+    return len(scanned) != len(set(scanned)) or any(map(inside, scanned))
