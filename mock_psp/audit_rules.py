@@ -307,7 +307,7 @@ RULES: Final = (
         """SELECT r.psp_refund_id || ': ' || count(o.reference) || ' SMS in the outbox'
            FROM refunds r LEFT JOIN outbox o ON o.reference = r.psp_refund_id
            WHERE r.processed_us IS NOT NULL
-             AND EXISTS (SELECT 1 FROM outbox WHERE reference = r.transaction_id)
+             AND r.transaction_id IN (SELECT reference FROM outbox)
            GROUP BY r.psp_refund_id HAVING count(o.reference) <> 1
            UNION ALL
            SELECT reference || ': ' || count(*) || ' SMS accepted' FROM messages

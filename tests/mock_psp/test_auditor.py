@@ -321,10 +321,7 @@ def test_a_folder_without_ledger_is_not_audited(tmp_path: Path) -> None:
 def test_no_rule_reads_a_table_anew_for_every_row_of_another(
     crashed: Crashed, *, attached: bool
 ) -> None:
-    """A city of a million is judged in minutes: nowhere does the time grow with the square.
-
-    By what SQLite itself means to do, with a ledger's own indexes and, copied, without.
-    """
+    """By what SQLite means to do, a rule's time never grows with the square of the city."""
     session = Session()
     if attached:
         session.attach(crashed.folder.ledger)
