@@ -107,7 +107,11 @@ def run(
         decoding=DECODING[stage.decoding],
         plan_hash=stage.plan_hash,
         aborted=aborted,
-        notes=(*(wish.real.notes() if wish.real else ()), *stage.receipts.notes()),
+        notes=(
+            *(wish.real.notes() if wish.real else ()),
+            *stage.receipts.notes(),
+            *_grown(stage.growth),
+        ),
         verdicts=tuple(verdicts),
         validity=valid,
         checks=tuple(held),
@@ -162,6 +166,17 @@ def as_record(
         simulated_journeys=0,
         simulated_wall_s=0.0,
         notes=(f"The load was {found.load}.", *found.notes),
+    )
+
+
+def _grown(factor: float) -> tuple[str, ...]:
+    """What a reader must know about mocked parties that are not the scenario's size."""
+    if factor == 1.0:
+        return ()
+    return (
+        f"Servers, queues and rates of mocked parties are {factor:.4g} times the scenario's: so much "
+        "faster than in its busiest hour is the plan played. Services that are measured are as they "
+        "are.",
     )
 
 

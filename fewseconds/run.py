@@ -82,10 +82,13 @@ class Stage:
         self, scenario: Scenario, seed: int, results: Path, say: Say, wish: LoadWish | None = None
     ) -> None:
         """Plan it; raises UsageError if the results cannot be written."""
-        self.scenario, self.seed, self.say = scenario, seed, say
+        self.seed, self.say = seed, say
         self.wish = wish or LoadWish()
         say("planning", 0.0)
-        self.whole = plan(scenario, seed)
+        whole = plan(scenario, seed)
+        self.growth = self.wish.shape.growth(whole)
+        self.whole = self.wish.shape.world(whole)
+        self.scenario = scenario = self.whole.scenario
         real = self.wish.real or RealTarget()
         self.window, self.window_us = real.window(self.whole, self.wish.shape)
         self.window = with_room(self.window, self.wish)

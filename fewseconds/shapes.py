@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from fewseconds import columns
 from fewseconds import plan as plans
+from fewseconds.arrivals import HOUR_US
 from fewseconds.errors import UsageError
 from fewseconds.plan import Plan
 from fewseconds.schedule import Stage, starts_us
@@ -41,6 +42,9 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     with_portal: bool = False
     """With ``everything``: payments at the portal stay there. Its password hashes take a tenth of a
     second of a processor and more, each: those of a city, hours of a small machine."""
+    same_stations: bool = False
+    """With ``everything``: mocked parties keep the scenario's servers, which are the city's share of
+    them at the plan's own rates, and are mostly overloaded."""
     journeys_max: int = 0
     """At most so many journeys; 0 is no limit."""
     duration_s: float = 0.0
@@ -75,6 +79,29 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         if self.rate_scale != 1.0:
             return f"a stress test: the window at {self.rate_scale:g} times its true rate"
         return "the window at its true rate"
+
+    def growth(self, whole: Plan) -> float:
+        """How many times as large mocked parties are when the plan is played so much faster.
+
+        Their servers are the city's share of them, so it grows as the traffic does from the plan's
+        busiest hour: they are then as busy all the time as they are in that hour. They never shrink.
+        """
+        if not self.everything or self.same_stations or not len(whole):
+            return 1.0
+        most = int(np.bincount(whole.starts_us // HOUR_US).max())
+        return max(self.constant_rate * HOUR_US / SECOND_US / most, 1.0)
+
+    def world(self, whole: Plan) -> Plan:
+        """The same plan among mocked parties that bear it at this rate; measured ones stay."""
+        factor = self.growth(whole)
+        if factor == 1.0:
+            return whole
+        stations = {
+            name: station.grown(factor) if station.role == "mocked" else station
+            for name, station in whole.scenario.stations.items()
+        }
+        scenario = msgspec.structs.replace(whole.scenario, stations=stations)
+        return Plan(scenario, whole.seed, whole.table)
 
     def window(self, whole: Plan) -> tuple[Plan, tuple[int, int]]:
         """The journeys to play, with their intended starts, and the window they are in.

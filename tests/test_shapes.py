@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -177,3 +178,25 @@ def test_more_shapes_that_make_no_sense(whole: Plan, shape: dict[str, Any], matc
     """Each is refused with what to do."""
     with pytest.raises(UsageError, match=match):
         Shape(**shape).window(whole)
+
+
+def test_mocked_parties_grow_with_a_plan_that_is_played_faster(whole: Plan) -> None:
+    """In the whole plan they are as busy as in its busiest hour; what is measured stays as it is."""
+    starts = [row.intended_start_us for row in whole.rows()]
+    most = max(Counter(start_us // 3_600_000_000 for start_us in starts).values())
+    before, after = (
+        world.scenario.stations
+        for world in (whole, Shape(constant_rate=250, everything=True).world(whole))
+    )
+    for name, station in before.items():
+        if station.role != "mocked":
+            assert after[name] == station
+        elif station.servers:
+            hourly = 250 * 3600 / after[name].servers
+            assert hourly == pytest.approx(most / station.servers, rel=0.01)
+    for stays in (
+        Shape(constant_rate=250, everything=True, same_stations=True),
+        Shape(constant_rate=250),
+        Shape(rate_scale=3),
+    ):
+        assert stays.world(whole) is whole
