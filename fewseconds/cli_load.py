@@ -189,7 +189,8 @@ def load_search(
 def load_run(
     scenario: Name, parties: target.Parties, seed: Seed = None, results: Results = Path("results"),
     rate_scale: RateScale = 1.0, constant_rate: ConstantRate = 0.0, everything: All = False,
-    with_portal: WithPortal = False, same_stations: SameStations = False, abort_after: AbortAfter = "0s", duration: Duration = "0s",
+    with_portal: WithPortal = False, same_stations: SameStations = False,
+    abort_after: AbortAfter = "0s", duration: Duration = "0s",
     shape: Shapes = "flat", replay: Replay = "", consumers: City = 0, journeys: Journeys = 0,
     in_flight_max: InFlight = 0, decoding: Decoding = "auto", client: Client = "lean",
     processes: Processes = 1, slow: Slow = None, metrics: Metrics = "", otlp: Otlp = "",
@@ -211,8 +212,8 @@ def load_run(
         wish = LoadWish(
             shape=Shape(
                 rate_scale=rate_scale, constant_rate=constant_rate, everything=everything,
-                with_portal=with_portal, same_stations=same_stations, journeys_max=journeys, duration_s=duration_s,
-                stages=stages, replay=replay,
+                with_portal=with_portal, same_stations=same_stations, journeys_max=journeys,
+                duration_s=duration_s, stages=stages, replay=replay,
             ),
             processes=processes, client=client, decoding=decoding, in_flight_max=in_flight_max,
             abort_after_s=grace(abort_after), telemetry=telemetry(metrics, otlp, trace_share),

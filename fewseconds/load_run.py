@@ -173,11 +173,11 @@ def _grown(factor: float) -> tuple[str, ...]:
     """What a reader must know about mocked parties that are not the scenario's size."""
     if factor == 1.0:
         return ()
-    return (
+    words = (
         f"Servers, queues and rates of mocked parties are {factor:.4g} times the scenario's: so much "
-        "faster than in its busiest hour is the plan played. Services that are measured are as they "
-        "are.",
+        "faster than its busiest hour is the plan played. Measured services are as they are."
     )
+    return (words,)
 
 
 def _cpu_ms(summary: Any) -> float | None:  # noqa: ANN401 - a LoadSummary or None

@@ -43,8 +43,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """With ``everything``: payments at the portal stay there. Its password hashes take a tenth of a
     second of a processor and more, each: those of a city, hours of a small machine."""
     same_stations: bool = False
-    """With ``everything``: mocked parties keep the scenario's servers, which are the city's share of
-    them at the plan's own rates, and are mostly overloaded."""
+    """With ``everything``: mocked parties keep the scenario's servers, the city's share of them at
+    the plan's own rates, and are mostly overloaded."""
     journeys_max: int = 0
     """At most so many journeys; 0 is no limit."""
     duration_s: float = 0.0
@@ -84,7 +84,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         """How many times as large mocked parties are when the plan is played so much faster.
 
         Their servers are the city's share of them, so it grows as the traffic does from the plan's
-        busiest hour: they are then as busy all the time as they are in that hour. They never shrink.
+        busiest hour: they are then as busy all the time as in that hour. They never shrink.
         """
         if not self.everything or self.same_stations or not len(whole):
             return 1.0

@@ -181,7 +181,7 @@ def test_more_shapes_that_make_no_sense(whole: Plan, shape: dict[str, Any], matc
 
 
 def test_mocked_parties_grow_with_a_plan_that_is_played_faster(whole: Plan) -> None:
-    """In the whole plan they are as busy as in its busiest hour; what is measured stays as it is."""
+    """They are as busy as in the plan's busiest hour; what is measured stays as it is."""
     starts = [row.intended_start_us for row in whole.rows()]
     most = max(Counter(start_us // 3_600_000_000 for start_us in starts).values())
     before, after = (
