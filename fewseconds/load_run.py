@@ -174,8 +174,8 @@ def _grown(factor: float) -> tuple[str, ...]:
     if factor == 1.0:
         return ()
     words = (
-        f"Servers, queues and rates of mocked parties are {factor:.4g} times the scenario's: so much "
-        "faster than its busiest hour is the plan played. Measured services are as they are."
+        f"Servers, queues and rates of mocked parties are {factor:.4g} times the scenario's: so "
+        "much faster than its busiest hour is the plan played. Measured services are as they are."
     )
     return (words,)
 
