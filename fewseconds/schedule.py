@@ -54,6 +54,11 @@ def spike(base_per_s: float, peak_per_s: float, duration_s: float) -> list[Stage
     ]
 
 
+def portion(total: int, index: int, count: int) -> int:
+    """What worker ``index`` of ``count`` may have of a limit of the whole run; at least one."""
+    return max(-(-(total - index) // count), 1)
+
+
 def starts_us(
     stages: list[Stage], seed: int | None, share: tuple[int, int] = (0, 1)
 ) -> Iterator[NDArray[np.int64]]:

@@ -1,12 +1,14 @@
 """One plan on several workers, over stock Locust's own master and worker protocol.
 
 The master tells every worker its share, waits until all are ready, gives all the same moment to
-begin at, and adds up their reports. A worker that dies is named, one that comes late is refused:
+begin at, has all stop once one of them, or it, has seen enough, and adds up their reports. A worker
+that dies is named, one that comes late is refused:
 the shares have been given out. With a single process the same job is simply done here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -24,7 +26,7 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 from fewseconds.errors import EXIT_INCONCLUSIVE, EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +37,14 @@ LOOK_S: Final = 0.1
 PREPARING_SILENCE_S, PLAYING_SILENCE_S = 60.0, 3.0
 """Beyond the 4 s after which Locust itself misses a worker: getting ready is hard work."""
 CLOCK_PINGS: Final = 20
-HELLO, ORDER, READY, PLAY, DONE, FAILED, REFUSED, CLOCK, ABORT = (
+ASK_S: Final = 1.0
+HELLO, ORDER, READY, PLAY, DONE, FAILED, REFUSED, CLOCK, ABORT, ENOUGH, STOP = (
     f"fewseconds_{word}"
-    for word in ("hello", "order", "ready", "play", "done", "failed", "refused", "clock", "abort")
-)
+    for word in (
+        "hello", "order", "ready", "play", "done", "failed", "refused", "clock", "abort", "enough",
+        "stop",
+    )
+)  # fmt: skip
 
 
 class CrewFacts(msgspec.Struct, frozen=True):
@@ -68,6 +74,15 @@ class Job(Protocol):
     def play(self, epoch_us: int) -> bytes:
         """Play the share from ``epoch_us`` of CLOCK_MONOTONIC on; returns the report."""
 
+    def enough(self) -> bool:
+        """Whether what is known here is reason for everybody to start nothing more.
+
+        Asked every :data:`ASK_S` while the plan is played, where it is led and where it is played.
+        """
+
+    def stop(self) -> None:
+        """Start nothing more; what is under way goes to its end."""
+
     def finish(self, reports: dict[int, bytes], facts: CrewFacts, epoch_us: int) -> None:
         """Add up the reports, by worker."""
 
@@ -75,6 +90,22 @@ class Job(Protocol):
 def monotonic_us() -> int:
     """CLOCK_MONOTONIC, which all processes of a host share."""
     return time.monotonic_ns() // 1000
+
+
+@contextlib.contextmanager
+def _asking(job: Job, tell: Callable[[], None]) -> Iterator[None]:
+    """While a plan is played, ``tell`` once the job has seen enough."""
+
+    def ask() -> None:
+        while not job.enough():
+            gevent.sleep(ASK_S)
+        tell()
+
+    asking = gevent.spawn(ask)
+    try:
+        yield
+    finally:
+        asking.kill()
 
 
 def boot() -> str:
@@ -156,7 +187,8 @@ class _Alone:
         """Do it all here."""
         self._job.prepare(self._job.order(0, 1), 0, 1)
         epoch_us = monotonic_us() + LEAD_US
-        report = self._job.play(epoch_us)
+        with _asking(self._job, self._job.stop):
+            report = self._job.play(epoch_us)
         self._job.finish({0: report}, CrewFacts(1), epoch_us)
 
 
@@ -177,6 +209,7 @@ class _Master:
             (DONE, self._on_done),
             (FAILED, self._on_failed),
             (CLOCK, self._on_clock),
+            (ENOUGH, self._stop_all),
         ):
             runner.register_message(word, heard)
 
@@ -206,7 +239,8 @@ class _Master:
         for name, index in self._members.items():
             if index in self._ready:
                 self._runner.send_message(PLAY, {"epoch_us": epoch_us}, name)
-        self._wait_for(self._reports, PLAYING_SILENCE_S)
+        with _asking(self._job, self._stop_all):
+            self._wait_for(self._reports, PLAYING_SILENCE_S)
         facts = CrewFacts(
             workers=count,
             lost=tuple(self._lost[index] for index in sorted(self._lost)),
@@ -216,6 +250,10 @@ class _Master:
         self._job.finish(self._reports, facts, epoch_us)
         # Whoever comes now may take part in the next run.
         self._members = {}
+
+    def _stop_all(self, **_: object) -> None:
+        for name in self._members:
+            self._runner.send_message(STOP, {}, name)
 
     def _present(self) -> list[str]:
         """Workers that are there; one that Locust has told to spawn users is no longer *ready*."""
@@ -276,6 +314,7 @@ class _Worker:
         runner.register_message(CLOCK, self._on_clock)
         self._playing: gevent.Greenlet | None = None
         runner.register_message(ABORT, self._on_abort)
+        runner.register_message(STOP, self._on_stop)
         runner.send_message(HELLO, {})
 
     def _on_order(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - as above
@@ -294,11 +333,18 @@ class _Worker:
         if self._playing is not None:
             self._playing.kill(block=False)
 
+    def _on_stop(self, **_: object) -> None:
+        self._job.stop()
+
+    def _tell_enough(self) -> None:
+        self._runner.send_message(ENOUGH, {})
+
     def _on_play(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - as above
         self._playing = gevent.getcurrent()
 
         def work() -> None:
-            report = self._job.play(msg.data["epoch_us"] + self._offset_us)
+            with _asking(self._job, self._tell_enough):
+                report = self._job.play(msg.data["epoch_us"] + self._offset_us)
             self._runner.send_message(DONE, {"index": self._index, "report": report})
 
         self._or_tell(work)

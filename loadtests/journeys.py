@@ -22,6 +22,7 @@ from fewseconds.acknowledgements import Acknowledgements
 from fewseconds.outcomes import Writer
 from fewseconds.plan import Plan
 from fewseconds.scenario import Scenario
+from fewseconds.schedule import portion
 from loadtests import crew
 from loadtests.client import Client, transport
 from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
@@ -78,7 +79,8 @@ class Journeys:
         self._notes: Notes | None = None
         self._tracer: Tracer | None = None
         self._plan: Plan | None = None
-        self._aborted = False
+        self._dispatcher: Dispatcher | None = None
+        self._aborted, self._broken_s = False, 0.0
 
     def begin(self) -> None:
         """Take the orders of a new run: from the file that the environment names, or from Locust.
@@ -93,7 +95,7 @@ class Journeys:
             if EVERYBODY in parts:
                 parts = [EVERYBODY]
             self._orders = orders(self._environment.parsed_options, parts)
-        self._plan = None
+        self._plan, self._broken_s = None, 0.0
 
     def order(self, index: int, count: int) -> bytes:
         """The rows of worker ``index``, and everything it has to know about them."""
@@ -120,7 +122,7 @@ class Journeys:
         """Open clients and have scans made until they are far enough ahead."""
         told = msgspec.msgpack.decode(order, type=Order)
         self._spec = spec = told.spec
-        scenario = msgspec.json.decode(told.scenario, type=Scenario)
+        scenario = _with_portion(msgspec.json.decode(told.scenario, type=Scenario), index, count)
         plan = Plan(scenario, spec.seed, pq.read_table(io.BytesIO(told.rows)))
         self._here = told.boot == crew.boot() and Path(spec.scenario).exists()
         elsewhere = Path(tempfile.mkdtemp(prefix="fewseconds-load-")) if not self._here else None
@@ -176,7 +178,8 @@ class Journeys:
         """Play the rows and write what happened."""
         spec, scans = self._spec, self._scans
         self._clock.epoch_us = epoch_us - spec.window_us[0]
-        dispatcher = Dispatcher(self._world, spec.window_us)
+        self._dispatcher = dispatcher = Dispatcher(self._world, spec.window_us)
+        self._aborted = False
         if self._notes is not None:
             self._notes.counts = dispatcher.counts
             self._notes.keep_up()
@@ -185,7 +188,7 @@ class Journeys:
         # What is there now stays; the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        turning = gevent.spawn(self._turn, dispatcher)
+        turning = gevent.spawn(self._turn)
         try:
             cpu_s, wall_s = time.process_time(), time.monotonic()
             dispatcher.run()
@@ -219,18 +222,26 @@ class Journeys:
         said = heard.read_bytes() if heard.exists() else b""
         return msgspec.msgpack.encode(Share(summary, written.read_bytes(), said, seen, standing))
 
-    def _turn(self, dispatcher: Dispatcher) -> None:
-        limit_s, broken_s = self._spec.abort_after_s, 0.0
+    def _turn(self) -> None:
         while True:
             gevent.sleep(TURN_S)
             self._recorder.turn()
-            if limit_s and self._notes is not None:
-                found = objectives(self._world.scenario, self._notes.standing())
-                broken = any(one.gate and one.word == "fail" for one in found)
-                broken_s = broken_s + TURN_S if broken else 0.0
-                if broken_s >= limit_s:
-                    self._aborted = True
-                    dispatcher.stop()
+
+    def enough(self) -> bool:
+        """Whether a gate of the whole run has been broken for too long; only who leads can see."""
+        scenario = self.onlookers.scenario
+        if scenario is None or not self._orders.abort_after_s:
+            return False
+        found = objectives(scenario, self.onlookers.standing())
+        broken = any(one.gate and one.word == "fail" for one in found)
+        self._broken_s = self._broken_s + crew.ASK_S if broken else 0.0
+        return self._broken_s >= self._orders.abort_after_s
+
+    def stop(self) -> None:
+        """Start nothing more."""
+        self._aborted = True
+        if self._dispatcher is not None:
+            self._dispatcher.stop()
 
     def finish(self, reports: dict[int, bytes], facts: crew.CrewFacts, epoch_us: int) -> None:
         """Put everything where whoever started us looks for it."""
@@ -262,6 +273,13 @@ class Journeys:
             seen = whole([share.seen for share in shares.values()])
             Path(spec.seen).write_bytes(msgspec.msgpack.encode(seen))
             Path(spec.summary).write_bytes(msgspec.json.encode(summary))
+
+
+def _with_portion(scenario: Scenario, index: int, count: int) -> Scenario:
+    """The scenario with a worker's portion of the journeys that may be under way at once."""
+    most = portion(scenario.load.in_flight_max, index, count)
+    load = msgspec.structs.replace(scenario.load, in_flight_max=most)
+    return msgspec.structs.replace(scenario, load=load)
 
 
 def end_with(parent: int, writer: Writer) -> None:

@@ -15,14 +15,14 @@ import msgspec
 from locust import User, constant, events, task
 
 from fewseconds.errors import UsageError
-from fewseconds.schedule import starts_us
+from fewseconds.schedule import portion, starts_us
 from loadtests import crew
 from loadtests.client import transport
 from loadtests.connection import AnswerTimeoutError
 from loadtests.open_model import OpenModel
 from loadtests.pool import Pool
 from loadtests.probe import PROBE_VARIABLE, ProbeSpec, ProbeSummary
-from loadtests.recorder import Recorder, Report, merged
+from loadtests.recorder import Limit, Recorder, Report, merged
 from loadtests.response import WireError
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ class Probe:
         """Read the orders where this process gives them; workers are told them."""
         self._fire = environment.events.request.fire
         self._orders = os.environ.get(PROBE_VARIABLE)
+        self._recorder = Recorder(0)
+        self._limits: list[Limit] = []
+        self._grace_s = self._broken_s = 0.0
 
     def begin(self) -> None:
         """Raises UsageError if nobody has given orders."""
@@ -71,15 +74,17 @@ class Probe:
         self._target = f"{path}?{parts.query}" if parts.query else path
         base = f"{parts.scheme}://{parts.netloc}"
         # Together the workers open as many connections as are allowed.
-        mine = -(-(spec.connections_max - index) // count) if spec.connections_max else 0
-        self._line = transport(spec.client)(base, max(mine, 1) if spec.connections_max else 0)
+        mine = portion(spec.connections_max, index, count) if spec.connections_max else 0
+        self._line = transport(spec.client)(base, mine)
+        self._in_flight_max = portion(spec.in_flight_max, index, count)
         self._recorder = Recorder(round(spec.settle_s * 1e6))
+        self._limits, self._grace_s = spec.limits, spec.abort_after_s
         self._aborted = False
 
     def play(self, epoch_us: int) -> bytes:
         """Send everything."""
         spec, self._epoch_us = self.spec, epoch_us
-        model = OpenModel(self._now_us, self._send, self._recorder.drop, spec.in_flight_max)
+        model = OpenModel(self._now_us, self._send, self._recorder.drop, self._in_flight_max)
         turning = gevent.spawn(self._turn)
         # What is there now stays; the collector need not look at it again and again.
         gc.collect()
@@ -97,6 +102,19 @@ class Probe:
         if isinstance(self._line, Pool):
             report.connections, report.retried = self._line.opened, self._line.retried
         return msgspec.msgpack.encode((report, self._aborted))
+
+    def enough(self) -> bool:
+        """Whether limits have been broken for too long, by what this process has sent.
+
+        Every worker sends a like part of the same requests, so none needs to hear of the others'.
+        """
+        broken = self._recorder.broken(self._limits)
+        self._broken_s = self._broken_s + crew.ASK_S if broken else 0.0
+        return 0 < self._grace_s <= self._broken_s
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._aborted = True
 
     def finish(self, reports: dict[int, bytes], facts: crew.CrewFacts, epoch_us: int) -> None:  # noqa: ARG002
         """Write the summary for whoever started us."""
@@ -153,13 +171,10 @@ class Probe:
         )
 
     def _turn(self) -> None:
-        spec, parent, broken_s = self.spec, self.spec.parent, 0.0
+        parent = self.spec.parent
         while True:
             gevent.sleep(TURN_S)
             self._recorder.turn()
-            broken_s = broken_s + TURN_S if self._recorder.broken(spec.limits) else 0.0
-            if 0 < spec.abort_after_s <= broken_s:
-                self._aborted = True
             if parent and not Path(f"/proc/{parent}").exists():
                 crew.leave()
 

@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewseconds.schedule import Stage, ramp, spike, starts_us, steps
+from fewseconds.schedule import Stage, portion, ramp, spike, starts_us, steps
 
 STAGES = st.lists(st.builds(Stage, st.floats(0, 3000), st.floats(0.1, 3)), min_size=1, max_size=4)
 
@@ -62,3 +62,13 @@ def test_shapes_send_what_their_area_says(stages: list[Stage], total: int) -> No
     assert sum(stage.duration_s for stage in stages) == pytest.approx(
         20 if total == 500 and len(stages) == 4 else 10
     )
+
+
+@given(st.integers(1, 64), st.integers(0, 1_000_000))
+def test_portions_are_the_limit_shared_out(count: int, spare: int) -> None:
+    """They add up to the limit, and no worker has more than one above another."""
+    total = count + spare
+    portions = [portion(total, index, count) for index in range(count)]
+    assert sum(portions) == total
+    assert max(portions) - min(portions) <= 1
+    assert {portion(1, index, count) for index in range(count)} == {1}

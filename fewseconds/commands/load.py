@@ -108,7 +108,7 @@ def load_probe(wish: ProbeWish, *, as_json: bool) -> int:
         stages=stages(wish.shape, wish.rate, seconds(wish.duration, "--duration")),
         seed=wish.seed if wish.poisson else None,
         connections_max=wish.connections,
-        in_flight_max=max(wish.in_flight_max // wish.processes, 1),
+        in_flight_max=wish.in_flight_max,
         timeout_s=seconds(wish.timeout, "--timeout"),
         settle_s=seconds(wish.settle, "--settle"),
         client=wish.client,

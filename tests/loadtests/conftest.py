@@ -231,9 +231,9 @@ class Played(NamedTuple):
 def orders(
     tmp_path: Path, serve: Callable[..., Any], json_reply: Callable[..., bytes]
 ) -> Callable[..., Played]:
-    """Make the orders for thirty short journeys against a portal that lets everybody in."""
+    """Make the orders for thirty short journeys against a portal that lets everybody in, or not."""
 
-    def answer(request: Request, connection: socket.socket) -> bool:
+    def welcome(request: Request, connection: socket.socket) -> bool:
         if request.path == c.PORTAL_LOG_IN:
             connection.sendall(json_reply(201, {"token": "t"}))
         else:
@@ -241,7 +241,10 @@ def orders(
             connection.sendall(json_reply(200, {"messages": [message]}))
         return True
 
-    def make(processes: int, gap_us: int = ORDERS_GAP_US, **telemetry: str) -> Played:
+    def make(
+        processes: int, gap_us: int = ORDERS_GAP_US, *, in_flight_max: int = 100,
+        abort_after_s: float = 0.0, answer: Callable[..., bool] | None = welcome, **telemetry: str,
+    ) -> Played:  # fmt: skip
         rows = [
             {
                 "journey_id": 100 + number, "consumer": number, "bill": number, "kind": "portal",
@@ -249,14 +252,15 @@ def orders(
             }
             for number in range(ORDERS_COUNT)
         ]  # fmt: skip
-        scenario = scenario_file.load("smoke", LOG_IN_ONLY)
+        load = LOG_IN_ONLY["load"] | {"in_flight_max": in_flight_max}
+        scenario = scenario_file.load("smoke", LOG_IN_ONLY | {"load": load})
         plan = Plan(scenario, 7, pa.Table.from_pylist(rows, SCHEMA))
         url = serve(answer).url
         window_us = (0, ORDERS_COUNT * gap_us)
         targets = Targets(url, url, url)
         generator = Generator(
             tmp_path, plan, window_us, targets, "token", processes=processes,
-            telemetry=msgspec.convert(telemetry, Telemetry),
+            abort_after_s=abort_after_s, telemetry=msgspec.convert(telemetry, Telemetry),
         )  # fmt: skip
         return Played(generator, plan)
 

@@ -7,18 +7,20 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import polars as pl
 import pytest
 
+from fewseconds import contracts as c
 from fewseconds import measures, outcomes
 from fewseconds.errors import EXIT_USAGE
 from loadtests.launch import LOCUSTFILE, free_port
 from loadtests.spec import SPEC_VARIABLE
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
 
     from tests.loadtests.conftest import Played
@@ -54,6 +56,41 @@ def test_workers_play_the_plan_without_overlap_or_gap(
         measures.frame(outcomes.read(generator.folder / "outcomes")), played.plan
     )
     assert walked["fate"].to_list() == ["confirmed"] * COUNT
+
+
+@pytest.mark.slow
+def test_workers_share_the_limit_of_journeys_under_way(orders: Callable[..., Played]) -> None:
+    """Three journeys may be open in the whole run, and against silence no fourth one begins."""
+    played = orders(2, in_flight_max=3, answer=None)
+    with played.generator as generator:
+        summary = generator.wait(lambda: None)
+    assert (summary.workers, summary.in_flight_max) == (2, 3)
+    assert (summary.intended, summary.dropped) == (COUNT, COUNT - 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_all_workers_stop_when_a_gate_of_the_run_is_broken(
+    orders: Callable[..., Played], json_reply: Callable[..., bytes], processes: int
+) -> None:
+    """Only one worker's consumers are refused, yet nobody starts anything more."""
+
+    def moody(request: Any, connection: socket.socket) -> bool:  # noqa: ANN401 - conftest's Request
+        trace = c.Trace.read(request.headers.get(c.TRACE_HEADER))
+        refused = trace is None or trace.journey_id % 2
+        connection.sendall(json_reply(500, {}) if refused else json_reply(201, {"token": "t"}))
+        return True
+
+    played = orders(processes, 500_000, abort_after_s=1.0, answer=moody)
+    with played.generator as generator:
+        summary = generator.wait(lambda: None)
+    assert (summary.workers, summary.aborted, summary.lost) == (processes, True, ())
+    begun = played.rows().group_by("process").agg(pl.col("journey_id").max())
+    assert begun.height == processes
+    # Nobody's last journey is the plan's last, and all end within what a message takes.
+    assert begun["journey_id"].max() < 100 + COUNT - 4  # type: ignore[operator]
+    assert begun["journey_id"].max() - begun["journey_id"].min() <= 3  # type: ignore[operator]
+    assert summary.intended == played.rows()["journey_id"].n_unique() < COUNT - 4
 
 
 @pytest.fixture

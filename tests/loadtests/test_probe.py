@@ -52,6 +52,17 @@ def test_two_workers_send_what_one_would() -> None:
 
 
 @pytest.mark.slow
+def test_all_workers_stop_when_a_limit_is_broken() -> None:
+    """No answer within the limit, so both workers give up long before the schedule ends."""
+    with Target(TargetSpec(servers=8, service_s=0.02, exponential=False)) as target:
+        limit = Limit("p50", 0.5, 10_000)
+        found = run(target.url, 20, 30, processes=2, limits=[limit], abort_after_s=1.0)
+    assert (found.aborted, found.workers) == (True, 2)
+    assert "stopped after limits had been broken for 1 s" in " ".join(found.broken)
+    assert 20 <= found.started == found.completed < 300
+
+
+@pytest.mark.slow
 def test_a_worker_that_dies_makes_the_probe_inconclusive() -> None:
     """The others go on, the share that is missing is named, and nothing is concluded."""
     killed: list[int] = []
