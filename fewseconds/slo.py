@@ -141,12 +141,17 @@ def quantile(
 
 
 def share(successes: float, count: int) -> tuple[float, float, float]:
-    """A share with its 95 % interval (Wilson, 1927)."""
+    """A share with its 95 % interval (Wilson, 1927).
+
+    None and all of them are the ends of their intervals exactly, not but for a rounding error.
+    """
     z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
     p = successes / count
     centre = (p + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
-    return p, max(centre - half, 0.0), min(centre + half, 1.0)
+    low = 0.0 if successes <= 0 else max(centre - half, 0.0)
+    high = 1.0 if successes >= count else min(centre + half, 1.0)
+    return p, low, high
 
 
 def binomial_interval(count: int, probability: float, confidence: float) -> tuple[int, int]:

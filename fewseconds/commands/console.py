@@ -42,8 +42,17 @@ def show(text: str) -> None:
 def show_verdicts(verdicts: Iterable[Verdict]) -> None:
     """A line for every objective, on stdout."""
     for verdict in verdicts:
-        observed = "–" if verdict.observed is None else f"{verdict.observed:.3g}"
-        show(f"{verdict.word:13} {verdict.name:36} {observed:>8} limit {verdict.limit:g}")
+        observed, limit = numbers(verdict)
+        show(f"{verdict.word:13} {verdict.name:36} {observed:>12}  {limit}")
+
+
+def numbers(verdict: Verdict) -> tuple[str, str]:
+    """What was observed and its limit, with their units, in spaces that a search finds."""
+    from fewseconds.report import words
+
+    said = words.quantity(verdict.measure, verdict.observed), words.limit(verdict)
+    observed, limit = (text.replace(words.NBSP, " ") for text in said)
+    return observed, limit
 
 
 def say_error(error: FewsecondsError, *, as_json: bool) -> None:

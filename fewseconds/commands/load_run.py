@@ -144,9 +144,7 @@ def _show(record: LoadRecord) -> None:
             f"memory of {name}: {grown.second_quarter_mb:.0f} MB in the second quarter, "
             f"{grown.last_quarter_mb:.0f} MB in the last, {grown.max_mb:.0f} MB at most"
         )
-    for verdict in record.verdicts:
-        observed = "–" if verdict.observed is None else f"{verdict.observed:.3g}"
-        console.show(f"{verdict.word:13} {verdict.name:36} {observed:>8} limit {verdict.limit:g}")
+    console.show_verdicts(record.verdicts)
     held = sum(check.passed for check in record.checks)
     console.show(f"the audit: {held} of {len(record.checks)} checks hold")
     for check in record.checks:

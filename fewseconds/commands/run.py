@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from fewseconds.parties import Parties
     from fewseconds.record import Record
     from fewseconds.scenario import Scenario
-    from fewseconds.slo import Verdict
 
 MARKS = {
     "pass": "[green]✓ pass[/green]",
@@ -92,17 +91,15 @@ def _print(record: Record, folder: Path) -> None:
         for column in ("", "objective", "engine"):
             table.add_column(column)
         for column in ("observed", "limit", "n"):
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", no_wrap=True)
         for verdict in record.verdicts:
             if verdict.gate is gate:
-                side = "≥ " if verdict.at_least else "≤ "
                 table.add_row(
                     MARKS[verdict.word],
                     # Names come from a scenario file: brackets in them are no markup.
                     escape(verdict.name),
                     verdict.engine,
-                    _number(verdict, verdict.observed),
-                    side + _number(verdict, verdict.limit),
+                    *console.numbers(verdict),
                     str(verdict.count),
                 )
         if table.row_count:
@@ -118,11 +115,3 @@ def _print(record: Record, folder: Path) -> None:
     said = f"[bold]{record.word.upper()}[/bold]  {escape(record.summary)}"
     console.err.print(said, soft_wrap=True)
     console.say(f"Report: {folder / 'report.html'}")
-
-
-def _number(verdict: Verdict, value: float | None) -> str:
-    if value is None:
-        return "–"
-    if value == float("inf"):
-        return "never"
-    return f"{value:.1%}" if verdict.statistic == "share" else f"{value:.3g} s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ MEASURES: Final = {
 }
 SHARES: Final = ("error_rate", "faster_than_portal")
 """Measures that are shares; all others are seconds."""
+SHARE_MIN: Final = 1e-9
+"""No city pays so often that one payment is a smaller share: less is dust of the arithmetic."""
 
 STEPS: Final = {
     "open_app": "Open the app",
@@ -173,13 +176,14 @@ def change(value: float | None) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A share as a percentage; whole numbers lose their decimals."""
+    """A share as a percentage; whole numbers lose their decimals, and little is not nothing."""
     if value is None:
         return NOTHING
+    if abs(value) < SHARE_MIN:
+        return f"0{NBSP}%"
     text = f"{100 * value:.{digits}f}"
-    if value and not text.strip("-0."):
-        # Little is not nothing.
-        return f"{float(f'{100 * value:.1g}'):f}".rstrip("0") + f"{NBSP}%"
+    if not text.strip("-0."):
+        return f"{Decimal(f'{100 * value:.1g}'):f}{NBSP}%"
     return f"{text.removesuffix('.' + '0' * digits)}{NBSP}%"
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fewseconds import report, slo
 from fewseconds.report import pictures, words
@@ -96,8 +100,84 @@ def test_durations_are_said_as_people_say_them(value: float | None, said: str) -
 )  # fmt: skip
 def test_intervals_share_their_unit(low: float | None, high: float | None, said: str) -> None:
     """An interval names its unit once if both ends have the same, and says which end is open."""
-    verdict = slo.Verdict(
-        "x", "machine_time", "p50", "measured", gate=True, limit=5.0, at_least=False,
+    assert words.interval(between("machine_time", low, high)).replace(words.NBSP, " ") == said
+
+
+def between(measure: str, low: float | None, high: float | None) -> slo.Verdict:
+    """An objective whose observation lies in this interval."""
+    return slo.Verdict(
+        "x", measure, "p50", "measured", gate=True, limit=5.0, at_least=False,
         word="pass", observed=2.8, low=low, high=high, count=9,
     )  # fmt: skip
-    assert words.interval(verdict).replace(words.NBSP, " ") == said
+
+
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+IN_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "min": Decimal(60)}
+SHARES = st.one_of(
+    st.floats(0, 1),
+    # Rare things, and what arithmetic leaves of nothing.
+    st.integers(-30, 0).map(lambda power: 1.7 * 10.0 ** (power - 1)),
+)
+DURATIONS = st.one_of(st.floats(0, 1e5), st.floats(0, 2))
+
+
+def number(text: str) -> Decimal:
+    """The number that a text is."""
+    assert NUMBER.fullmatch(text), text
+    return Decimal(text)
+
+
+def read(text: str) -> Decimal:
+    """The share in per cent, or the duration in seconds, that a text says."""
+    parts = text.split(words.NBSP)
+    values, units = parts[::2], parts[1::2]
+    if units == ["%"]:
+        return number(values[0])
+    return sum((number(v) * IN_SECONDS[u] for v, u in zip(values, units, strict=True)), Decimal(0))
+
+
+@given(SHARES, SHARES, st.integers(0, 3))
+def test_percentages_are_numbers_in_the_order_of_what_they_say(
+    one: float, other: float, digits: int
+) -> None:
+    """A percentage is a number, as near as its digits allow, and a larger share is never less."""
+    low, high = (read(words.percent(share, digits)) for share in sorted((one, other)))
+    assert low <= high
+    for share in (one, other):
+        told = read(words.percent(share, digits))
+        assert (told == 0) == (share < words.SHARE_MIN)
+        assert abs(told - Decimal(share) * 100) <= Decimal("0.5000001") / 10**digits
+        assert read(words.percent(-share, digits)) == -told
+
+
+@given(DURATIONS, DURATIONS)
+def test_durations_are_numbers_in_the_order_of_what_they_say(one: float, other: float) -> None:
+    """A duration is a number with its unit, to a twentieth, and a longer one is never less."""
+    low, high = (read(words.seconds(value)) for value in sorted((one, other)))
+    assert low <= high
+    for value in (one, other):
+        error = abs(float(read(words.seconds(value))) - value)
+        assert error <= max(0.051 * value, 0.000051)
+
+
+@given(st.data(), st.sampled_from(["error_rate", "machine_time"]))
+def test_an_interval_has_its_ends_in_order(data: st.DataObject, measure: str) -> None:
+    """Both ends of an interval are numbers with a unit, and the first is not the larger."""
+    values = SHARES if measure == "error_rate" else DURATIONS
+    low, high = sorted((data.draw(values), data.draw(values)))
+    start, end = words.interval(between(measure, low, high)).split(" to ")
+    if words.NBSP not in start:
+        start += words.NBSP + end.rpartition(words.NBSP)[2]
+    assert read(start) <= read(end)
+    assert read(start) == read(words.quantity(measure, low))
+    assert read(end) == read(words.quantity(measure, high))
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(950, "0 to 0.4 %"), (3, "0 to 56.1 %"), (1_050_000, "0 to 0.0004 %")]
+)
+def test_an_interval_around_nothing_begins_at_nothing(count: int, said: str) -> None:
+    """None of many is an interval that begins at 0 %, whatever the arithmetic leaves of it."""
+    _, low, high = slo.share(0, count)
+    assert words.interval(between("error_rate", low, high)).replace(words.NBSP, " ") == said
+    assert slo.share(count, count)[2] == 1
