@@ -2,13 +2,15 @@
 
 Webhooks are tried again for 24 hours, settlements come the next day, and money that nobody
 confirmed goes back after five days. Nobody waits for that, so these things read a clock of their
-own, which runs with the wall clock until it is advanced. Latency is never measured with it.
+own, which runs with the wall clock until it is advanced. Latency is never measured with it. How far
+it has been advanced is kept in a file, so that a restart does not turn it back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import os
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -16,14 +18,19 @@ from mock_psp.clock import wall_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 class Calendar:
     """Seconds since 1970 that can be moved ahead; whoever sleeps past them then wakes."""
 
-    def __init__(self, now_s: Callable[[], float] = wall_s) -> None:
-        """``now_s`` is what it runs with; it has not been advanced."""
-        self._now_s, self._ahead_s = now_s, 0.0
+    def __init__(self, now_s: Callable[[], float] = wall_s, kept: Path | None = None) -> None:
+        """``now_s`` is what it runs with, ``kept`` the file that says how far it is ahead of that.
+
+        Without the file, or before the first advance, it is not ahead.
+        """
+        self._now_s, self._kept = now_s, kept
+        self._ahead_s = float(kept.read_text("ascii")) if kept and kept.exists() else 0.0
         self._sleeping: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = count()
         self._alarm: asyncio.TimerHandle | None = None
@@ -35,6 +42,11 @@ class Calendar:
     def advance(self, seconds: float) -> int:
         """Move ahead by ``seconds`` (not below 0), wake who is due, and say what time it is."""
         self._ahead_s += max(seconds, 0.0)
+        if self._kept is not None:
+            # Whole or not at all: a kill may come at any moment.
+            written = self._kept.with_suffix(".new")
+            written.write_text(repr(self._ahead_s), "ascii")
+            os.replace(written, self._kept)  # noqa: PTH105 - one system call, no resolving
         self._wake()
         return self.now_s()
 

@@ -2,8 +2,9 @@
 
 Whatever moves money is written at once, so what happened before a kill is there after it (the page
 cache survives the process; only a power cut would need fsync, and the banks are not what is
-tested). What was shown and what was acknowledged goes along with the next such line, or after a
-moment: if a kill takes it, a callback comes twice, which billers have to bear anyway.
+tested). So is that a payer was told to wait, because money is then owed to somebody for days. What
+else was shown and what was acknowledged goes along with the next such line, or after a moment: if a
+kill takes it, a callback comes twice, which billers have to bear anyway.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     status: str = ""
     code: str = ""
     created_s: int = 0
-    """Seconds since 1970 on the calendar, of a payment that ended and of a refund."""
+    """Seconds since 1970 on the calendar, of a debit, a credit, a failure that was shown and a
+    refund."""
     reference: str = ""
     """Of a refund: its id."""
     trace: str = ""
@@ -92,9 +94,10 @@ class Journal:
     def write(self, entry: Entry) -> None:
         """Add one entry."""
         self._lines.append(self._encoder.encode(entry) + b"\n")
-        if entry.entry in AT_ONCE:
+        deemed = entry.entry == "shown" and entry.status == "PENDING"
+        if deemed or entry.entry in AT_ONCE:
             # A credit may have to be told to the biller after a kill, with the payer's address.
-            self._write(addresses=entry.entry == "credit")
+            self._write(addresses=deemed or entry.entry == "credit")
         elif self._alarm is None:
             self._alarm = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
 

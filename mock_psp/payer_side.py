@@ -105,7 +105,7 @@ class PayerSide:
         self.transactions.update(before.transactions)
         self.journal = Journal(world.folder.journal, world.folder.payers)
         self.outgoing = Outgoing()
-        self.calendar = Calendar()
+        self.calendar = Calendar(kept=world.folder.calendar)
         self.banks = Banks(world, self.journal, self.calendar, before.debits)
         self.merchant = Merchant(world, self.calendar, self.journal, lambda *_: None)
         self.banks.merchant = self.merchant

@@ -153,9 +153,9 @@ class Banks:
         if entry == "debit":
             told = {"trace": transaction.journey.trace("callback", 1).header()}
             self._journal.write_payer(transaction.transaction_id, transaction.request.payer_vpa)
-        if entry == "credit" or status == "FAILURE":
+        if entry in ("debit", "credit") or status == "FAILURE":
             told["created_s"] = self._calendar.now_s()
-        if status == "FAILURE":
+        if status in ("FAILURE", "PENDING"):
             told["code"] = transaction.code
         self._journal.write(
             Entry(
@@ -199,10 +199,14 @@ class Banks:
             transaction.debited = True
             self.write("debit", transaction)
 
-    def _credit(self, transaction: Transaction) -> None:
+    def _credit(self, transaction: Transaction) -> Answer | None:
+        if transaction.reversed:
+            # The calendar has overtaken a bank that was slow: the payer has the money back.
+            return Answer(j.ERROR, CREDIT_FAILED)
         transaction.credited = True
         self.write("credit", transaction)
         self.merchant.credited(transaction)
+        return None
 
     def show(self, transaction: Transaction) -> None:
         """The payer's screen is told what has become of a payment; a failure has an end there."""
@@ -220,13 +224,15 @@ class Banks:
                 self.reverse(transaction)
 
     async def give_back(self, transaction: Transaction) -> None:
-        """Reverse a debit that nobody has credited when its time is over."""
-        await self._calendar.sleep(REVERSED_AFTER_S)
-        if transaction.debited and not transaction.credited and not transaction.reversed:
+        """End a payment that is still deemed when its time is over; no credit, and it goes back."""
+        due_s = transaction.paid_s + REVERSED_AFTER_S
+        await self._calendar.sleep(due_s - self._calendar.now_s())
+        if transaction.status != "PENDING":
+            return
+        if not transaction.credited:
             self.reverse(transaction)
-            transaction.status, transaction.code = "FAILURE", CREDIT_FAILED
-            transaction.outcome = "error"
-            self.show(transaction)
+        transaction.end(Answer(j.OK) if transaction.credited else Answer(j.ERROR, CREDIT_FAILED))
+        self.show(transaction)
 
     def may_check(self, transaction: Transaction) -> str:
         """Why the switch may not be asked about a payment now; empty if it may."""

@@ -1,8 +1,10 @@
 """After a crash of the payment service: what its journal says was under way, and going on with it.
 
-Money that was debited and neither credited nor reversed goes back to its payer. Callbacks that the
-biller has not acknowledged are sent again. Whoever asks again for a payment that had been made
-before gets that payment, not a second one.
+Money that was debited and neither credited nor reversed goes back to its payer: at once where the
+payment was interrupted, on its day (T+5) where the payer was told to wait. Such a payment is deemed
+after a restart as it was before: its bank is still at the credit, which may come, and the switch is
+asked. Callbacks that the biller has not acknowledged are sent again. Whoever asks again for a
+payment that had been made before gets that payment, not a second one.
 """
 
 from __future__ import annotations
@@ -39,9 +41,13 @@ class Recovered(msgspec.Struct):
     """Credited, but the biller has not acknowledged it."""
     stuck: list[Transaction]
     """Debited, and nothing else."""
+    deemed: list[Transaction]
+    """Debited and not credited, and the payer was told to wait."""
 
     def resume(self, walk: Walk, banks: Banks) -> None:
-        """Give back what is stuck, and send the callbacks that are due."""
+        """Give back what is stuck, wait on for what is deemed, send the callbacks that are due."""
+        for transaction in self.deemed:
+            _wait_on(transaction, walk, banks)
         for transaction in self.stuck:
             banks.reverse(transaction)
             transaction.status, transaction.code = "FAILURE", RESTARTED
@@ -58,6 +64,7 @@ def recovered(world: World) -> Recovered:
     """Read the journal of the run; empty at the first start."""
     found: OrderedDict[str, Transaction] = OrderedDict()
     answered: set[str] = set()
+    waiting: set[str] = set()
     debits, payers = 0, payer_addresses(world.folder.payers)
     for entry in entries(world.folder.journal):
         if entry.entry == "debit":
@@ -70,10 +77,27 @@ def recovered(world: World) -> Recovered:
         if entry.entry == "acknowledged":
             answered.add(entry.transaction_id)
         elif known is not None:
+            if entry.entry == "shown" and entry.status == "PENDING":
+                waiting.add(entry.transaction_id)
             _happened(known, entry)
     unanswered = [one for name, one in found.items() if one.credited and name not in answered]
-    stuck = [one for one in found.values() if one.debited and not (one.credited or one.reversed)]
-    return Recovered(found, debits, unanswered, stuck)
+    uncredited = [one for one in found.values() if not (one.credited or one.reversed)]
+    stuck = [one for one in uncredited if one.transaction_id not in waiting]
+    deemed = [one for one in uncredited if one.transaction_id in waiting]
+    return Recovered(found, debits, unanswered, stuck, deemed)
+
+
+def _wait_on(transaction: Transaction, walk: Walk, banks: Banks) -> None:
+    """Go on with a deemed payment: its bank credits it or does not, as the same draw says."""
+    journey = transaction.journey
+    step = journey.route.index("pay")
+    credit = next(
+        place for place, leg in enumerate(journey.route.steps[step].legs)
+        if leg.on_timeout == "deemed"
+    )  # fmt: skip
+    walk.happen(journey, "pay.deemed", transaction)
+    walk.start(walk.attempt(journey, step, transaction.attempt, transaction, first_leg=credit))
+    walk.start(banks.give_back(transaction))
 
 
 def _transaction(world: World, entry: Entry, payer_vpa: str) -> Transaction | None:
@@ -87,7 +111,7 @@ def _transaction(world: World, entry: Entry, payer_vpa: str) -> Transaction | No
         trace.app, payer_vpa, trace.bank, qr.PAYEE, entry.bill_number, entry.amount_paise, ""
     )
     made = Transaction(entry.transaction_id, request, journey, entry.attempt)
-    made.rrn, made.debited = entry.rrn, True
+    made.rrn, made.debited, made.paid_s = entry.rrn, True, entry.created_s
     return made
 
 
@@ -102,3 +126,5 @@ def _happened(transaction: Transaction, entry: Entry) -> None:
     elif entry.entry == "shown" and entry.status == "FAILURE":
         transaction.status, transaction.outcome = "FAILURE", "declined"
         transaction.code = entry.code or j.PENDING_CODE
+    elif entry.entry == "shown" and transaction.status == "PENDING":
+        transaction.code = entry.code or transaction.code

@@ -107,6 +107,7 @@ class Folder:
         self.payers = self.root / "payers.private"
         self.messages = self.root / "messages.jsonl"
         self.merchant = self.root / "merchant.jsonl"
+        self.calendar = self.root / "calendar.txt"
         self.bills = self.root / "bills.private"
         self.acknowledgements = self.root / "acknowledgements"
         self.receipts = self.root / "receipts.jsonl"

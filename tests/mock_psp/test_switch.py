@@ -9,6 +9,7 @@ import pytest
 
 from fewseconds import contracts as c
 from fixtures import qr
+from mock_psp.auditor import audit
 from mock_psp.serve import Services
 from tests.mock_psp.scenarios import constant, moody_scenario
 
@@ -168,3 +169,57 @@ def test_what_is_never_credited_goes_back(
         eventually(lambda: "reversal" in world.journal(name))
         ended = world.status(name, 2).body
         assert (ended["status"], ended["code"]) == ("FAILURE", "U31")
+
+
+def test_a_deemed_payment_keeps_its_day_over_a_kill(
+    tmp_path: Path, enter: Callable[..., World], eventually: Eventually
+) -> None:
+    """Neither the calendar nor what waits for it is forgotten; a slow bank credits what it can."""
+    offline = [{"outcome": "error", "code": "Y1", "share": 1.0, "source": "test"}]
+    variants = {
+        "AXIS": {"failures": offline, "service_time": constant(1000)},
+        "KOTAK": {"service_time": constant(3000)},
+    }
+    kind = {"beneficiary_bank": {"by": ["bank"], "variants": variants}}
+    with Services(moody_scenario(kind), 7, tmp_path) as services:
+        world = enter(services)
+
+        def later(seconds: int) -> int:
+            move, token = msgspec.json.encode({"advance_s": seconds}), world.secrets.token
+            reply = world.ask("POST", "psp", c.CALENDAR, move, fewseconds_token=token)
+            return int(reply.body["now_s"])
+
+        begun_s = later(0)
+        never, late = world.pay(1, bank="AXIS").body, world.pay(2, bank="KOTAK").body
+        assert {(one["status"], one["code"]) for one in (never, late)} == {("PENDING", "RB")}
+        third_day_s = later(3 * 86_400)
+        services.kill("psp")
+        services.restart("psp")
+        assert later(0) >= third_day_s
+        assert world.pay(1, bank="AXIS").body == never
+        eventually(lambda: "credit" in world.journal(late["transaction_id"]))
+        fifth_day_s = begun_s + 5 * 86_400
+        later(fifth_day_s - 60 - later(0))
+        # The calendar has woken whom it would before it answers somebody else.
+        assert world.status(never["transaction_id"], 1).body["status"] == "PENDING"
+        assert "reversal" not in world.journal(never["transaction_id"])
+
+        overtaken = world.pay(3, bank="KOTAK").body["transaction_id"]
+        later(120)
+        eventually(lambda: "reversal" in world.journal(never["transaction_id"]))
+        later(5 * 86_400)
+        ended = world.status(never["transaction_id"], 1, 2).body
+        assert (ended["status"], ended["code"]) == ("FAILURE", "U31")
+        assert world.status(late["transaction_id"], 2).body["status"] == "SUCCESS"
+        path = f"{c.PAYMENTS}/{overtaken}/messages"
+        eventually(
+            lambda: "U31" in [
+                one["resp"]["errCode"] for one in world.ask("GET", "psp", path).body["messages"]
+                if one["sender"] == "beneficiary bank"
+            ]
+        )  # fmt: skip
+        for name in (never["transaction_id"], overtaken):
+            assert world.journal(name) == ["debit", "shown", "reversal", "shown"]
+        receipt = f"{c.BILLER_RECEIPTS}/{late['transaction_id']}"
+        eventually(lambda: world.ask("GET", "biller", receipt).status == 200)
+    assert [check.first for check in audit(tmp_path).checks if not check.passed] == []
