@@ -9,7 +9,7 @@ import typer
 
 from fewseconds import cli_studies
 from fewseconds import cli_target as target
-from fewseconds.cli_frame import Json, Month, Name, Out, Seed, Slow
+from fewseconds.cli_frame import Json, Metrics, Month, Name, Otlp, Out, Seed, Slow, TraceShare
 from fewseconds.cli_frame import carry_out as _carry_out
 from fewseconds.cli_load import bench_app, load_app
 from fewseconds.cli_scan import scan_app
@@ -47,6 +47,9 @@ def run(
     ),
     month: Month = None,
     slow: Slow = None,
+    metrics: Metrics = "",
+    otlp: Otlp = "",
+    trace_share: TraceShare = 0.01,
     dry_run: target.DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -54,14 +57,16 @@ def run(
 
     Exit code: 0 all gates met, 1 a gate failed, 2 scenario or usage wrong, 3 inconclusive.
     """
+    from fewseconds.commands.run import Order
     from fewseconds.commands.run import run as command
+    from fewseconds.commands.telemetry import telemetry
 
-    _carry_out(
-        lambda: command(
-            scenario, seed, results, month, slow or [], parties, dry_run=dry_run, as_json=as_json
-        ),
-        as_json=as_json,
-    )
+    def work() -> int:
+        looking_on = telemetry(metrics, otlp, trace_share)
+        order = Order(scenario, seed, results, month, slow or [], parties, looking_on, dry_run)
+        return command(order, as_json=as_json)
+
+    _carry_out(work, as_json=as_json)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from fewseconds.commands import console
 from fewseconds.errors import EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_USAGE
 from fewseconds.record import Check, Generator, Record
 from fixtures import decoding
+from loadtests.spec import Telemetry
 from mock_psp.spec import SERVICES
 
 if TYPE_CHECKING:
@@ -133,6 +134,21 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
     return ending
 
 
+@pytest.fixture
+def orders(runs: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a run that passes has been told, once it has been."""
+    runs(record("pass"))
+    told: list[Any] = []
+    known = fewseconds.run.run
+
+    def run(*arguments: Any) -> Any:  # noqa: ANN401 - as the real one
+        told.extend(arguments)
+        return known(*arguments)
+
+    monkeypatch.setattr(fewseconds.run, "run", run)
+    return told
+
+
 @pytest.mark.parametrize(
     ("name", "words", "tries", "code"),
     [
@@ -203,24 +219,29 @@ def test_the_end_of_a_run_is_told(runs: Callable[..., list[int]]) -> None:
     assert "Report: somewhere/report.html" in text
 
 
-def test_the_command_that_repeats_a_run_is_complete(
-    runs: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_that_repeats_a_run_is_complete(orders: list[Any]) -> None:
     """The command carries name, seed and every deliberate fault, quoted for a shell."""
-    runs(record("pass"))
-    told: list[Any] = []
-    known = fewseconds.run.run
-
-    def run(*arguments: Any) -> Any:  # noqa: ANN401 - as the real one
-        told.extend(arguments)
-        return known(*arguments)
-
-    monkeypatch.setattr(fewseconds.run, "run", run)
     said("run", "smoke", "--seed", "9", "--slow", "biller=5", "--slow", "switch=1.5")
-    scenario, seed, _, command = told[:4]
+    scenario, seed, _, command = orders[:4]
     assert command == "fewseconds run smoke --seed 9 --slow biller=5 --slow switch=1.5"
     assert seed == 9
     assert (scenario.slowdown("biller"), scenario.slowdown("switch")) == (5.0, 1.5)
+
+
+def test_who_looks_on_while_a_run_pays_is_told_to_the_generator(orders: list[Any]) -> None:
+    """Run takes the options of load run, refuses them in the same words, and repeats without."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused = said("run", "smoke", "--metrics", port)
+        assert refused.exit_code == EXIT_USAGE
+        assert "choose another port or host" in complaints(refused)[0]
+        assert orders == []
+    collector = "http://127.0.0.1:4318"
+    options = ("--metrics", port, "--otlp", collector, "--trace-share", "0.5")
+    assert said("run", "smoke", *options).exit_code == 0
+    command, wish = orders[3], orders[6]
+    assert wish.telemetry == Telemetry(metrics=f"127.0.0.1:{port}", otlp=collector, trace_share=0.5)
+    assert command == "fewseconds run smoke --seed 7"
 
 
 def test_an_interruption_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fewseconds.parties import Parties
     from fewseconds.record import Record
     from fewseconds.scenario import Scenario
+    from loadtests.spec import Telemetry
 
 MARKS = {
     "pass": "[green]✓ pass[/green]",
@@ -26,25 +27,35 @@ MARKS = {
 TRIES_MAX = 2
 
 
-def run(
-    name: str,
-    seed: int | None,
-    results: Path,
-    month: int | None,
-    slow: list[str],
-    parties: Parties,
-    *,
-    dry_run: bool = False,
-    as_json: bool,
-) -> int:
+class Order(NamedTuple):
+    """What the command line says."""
+
+    scenario: str
+    seed: int | None
+    results: Path
+    month: int | None
+    slow: list[str]
+    parties: Parties
+    telemetry: Telemetry
+    dry_run: bool
+
+    def repeated(self, seed: int) -> str:
+        """The command that does the same; who looked on is no part of it."""
+        at = [] if self.month is None else ["--month", str(self.month)]
+        stretched = [part for text in self.slow for part in ("--slow", text)]
+        words = [self.scenario, "--seed", str(seed), *at, *stretched, *self.parties.words()]
+        return shlex.join(["fewseconds", "run", *words])
+
+
+def run(order: Order, *, as_json: bool) -> int:
     """Run a scenario and print its verdicts; returns the exit code."""
-    scenario = console.load(name, slow, month)
-    seed = scenario.seed if seed is None else seed
+    scenario = console.load(order.scenario, order.slow, order.month)
+    seed = scenario.seed if order.seed is None else order.seed
     from fewseconds.real_target import checked
 
-    real = checked(parties, scenario, seed)
+    real = checked(order.parties, scenario, seed)
     fields = console.header(scenario, seed, "locust+simpy")
-    if dry_run:
+    if order.dry_run:
         return told_only(scenario, seed, Shape(), real, fields, as_json=as_json)
     from fewseconds.run import LoadWish
     from fewseconds.run import run as run_once
@@ -54,20 +65,16 @@ def run(
     for scanner in sorted({app.scanner for app in scenario.apps.values()}):
         decoding.substitute(scanner)
 
-    stretched = [part for text in slow for part in ("--slow", text)]
-    at = [] if month is None else ["--month", str(month)]
-    command = shlex.join(
-        ["fewseconds", "run", name, "--seed", str(seed), *at, *stretched, *parties.words()]
-    )
-    wish = LoadWish(real=real)
+    command = order.repeated(seed)
+    wish = LoadWish(real=real, telemetry=order.telemetry)
     tries = 1
     with console.progress() as say:
-        record, folder = run_once(scenario, seed, results, command, say, tries, wish)
+        record, folder = run_once(scenario, seed, order.results, command, say, tries, wish)
     while _worth_another_try(scenario, record) and tries < TRIES_MAX:
         tries += 1
         console.say(f"inconclusive: {record.summary} Once more.")
         with console.progress() as say:
-            record, folder = run_once(scenario, seed, results, command, say, tries, wish)
+            record, folder = run_once(scenario, seed, order.results, command, say, tries, wish)
     _print(record, folder)
     if as_json:
         whole = msgspec.to_builtins(record)

@@ -24,6 +24,7 @@ from scipy import stats
 
 from fewseconds import markdown, scenario_file
 from fewseconds.plan import plan
+from tests.loadtests.collector import Collector, collecting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -242,7 +243,14 @@ def test_a_run_is_told_without_secrets(smoke: Ended) -> None:
 
 
 @pytest.fixture(scope="module")
-def hampered(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+def collector() -> Iterator[Collector]:
+    """Where the hampered run sends its traces."""
+    with collecting() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def hampered(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Ended:
     """A short run with a slow biller, on a machine whose pyzbar cannot load its library."""
     folder = tmp_path_factory.mktemp("hampered")
     broken = folder / "modules" / "pyzbar"
@@ -250,7 +258,10 @@ def hampered(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     (broken / "__init__.py").write_text("")
     (broken / "pyzbar.py").write_text("raise ImportError('Unable to find zbar shared library')\n")
     env = {"PYTHONPATH": str(broken.parent)}
-    return Run(folder / "results", "run", short(folder), "--slow", "biller=5", env=env).end()
+    return Run(
+        folder / "results", "run", short(folder), "--slow", "biller=5",
+        "--otlp", collector.url, "--trace-share", "0.5", env=env,
+    ).end()  # fmt: skip
 
 
 def test_a_biller_five_times_as_slow_fails(hampered: Ended) -> None:
@@ -276,6 +287,16 @@ def test_a_run_without_zbar_says_so_and_goes_on(hampered: Ended) -> None:
     decoders = set(rows["code"].cast(pl.String))
     assert decoders
     assert "pyzbar" not in decoders
+
+
+def test_a_part_of_the_journeys_is_traced(hampered: Ended, collector: Collector) -> None:
+    """About the share that was asked for arrives at the collector, each journey whole."""
+    rows = pl.read_parquet(hampered.folder / "outcomes" / "load.parquet")
+    attempts = dict(rows.group_by("journey_id").len().iter_rows())
+    traces = collector.traces()
+    assert {n: len(steps) for n, (_, steps) in traces.items()} == {n: attempts[n] for n in traces}
+    low, high = stats.binom.interval(0.999, len(attempts), 0.5)
+    assert low <= len(traces) <= high < len(attempts)
 
 
 def test_an_interrupted_run_leaves_nothing_running(tmp_path: Path) -> None:

@@ -2,64 +2,41 @@
 
 from __future__ import annotations
 
-import gzip
 import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from fewseconds import contracts as c
 from loadtests.dispatcher import Dispatcher
 from loadtests.spec import Clock, Telemetry
 from loadtests.tracing import Tracer
+from tests.loadtests.collector import Collector, collecting
 from tests.loadtests.conftest import LOG_IN_ONLY
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
-
-    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+    from collections.abc import Callable, Iterator
 
 COUNT, SHARE = 40, 0.3
 FAILED = 2
 """``STATUS_CODE_ERROR`` of opentelemetry/proto/trace/v1/trace.proto."""
 
 
-class Collector:
-    """What arrives at ``/v1/traces``."""
-
-    def __init__(self, serve: Callable[..., Any], json_reply: Callable[..., bytes]) -> None:
-        """Answer every export."""
-        self._server = serve(json_reply(200, b""))
-        self.url = self._server.url
-
-    def spans(self) -> list[Span]:
-        """Every span of every export."""
-        found: list[Span] = []
-        for request in self._server.requests:
-            assert (request.method, request.path) == ("POST", "/v1/traces")
-            packed = request.headers.get("content-encoding") == "gzip"
-            body = gzip.decompress(request.body) if packed else request.body
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                names = {one.key: one.value.string_value for one in resource.resource.attributes}
-                assert names["service.name"] == "fewseconds-load"
-                found += [span for scope in resource.scope_spans for span in scope.spans]
-        return found
-
-
-def attributes(span: Span) -> dict[str, Any]:
-    """A span's attributes as plain values."""
-    return {
-        one.key: getattr(one.value, one.value.WhichOneof("value") or "string_value")
-        for one in span.attributes
-    }
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """Somewhere to send traces to."""
+    with collecting() as found:
+        yield found
 
 
 def test_a_traced_journey_is_one_trace_with_a_span_a_step(
-    stage: Callable[..., Any], serve: Callable[..., Any], json_reply: Callable[..., bytes]
+    stage: Callable[..., Any],
+    serve: Callable[..., Any],
+    json_reply: Callable[..., bytes],
+    collector: Collector,
 ) -> None:
     """Spans and the services' headers name the same trace; their times are those of the rows."""
 
@@ -71,7 +48,7 @@ def test_a_traced_journey_is_one_trace_with_a_span_a_step(
             connection.sendall(json_reply(200, {"messages": [message]}))
         return True
 
-    services, collector = serve(answer), Collector(serve, json_reply)
+    services = serve(answer)
     played = stage(services.url, COUNT, LOG_IN_ONLY)
     tracer = Tracer(
         played.world.scenario, 7, "run-1", played.world.clock,
@@ -83,19 +60,17 @@ def test_a_traced_journey_is_one_trace_with_a_span_a_step(
     Dispatcher(played.world, played.window_us).run()
     tracer.close()
 
-    spans = collector.spans()
-    roots = {span.trace_id: span for span in spans if not span.parent_span_id}
-    traced = {int(attributes(one)["fewseconds.journey_id"]) for one in roots.values()}
-    assert traced == {100 + n for n in range(COUNT) if tracer.traced(100 + n)}
-    assert 0 < len(traced) < COUNT
-    rows = played.rows().filter(played.rows()["journey_id"].is_in(list(traced)))
-    assert len(spans) - len(roots) == rows.height
-    steps = {span.span_id.hex(): span for span in spans if span.parent_span_id}
+    traces = collector.traces()
+    assert set(traces) == {100 + n for n in range(COUNT) if tracer.traced(100 + n)}
+    assert 0 < len(traces) < COUNT
+    rows = played.rows().filter(played.rows()["journey_id"].is_in(list(traces)))
+    roots = {root.trace_id: root for root, _ in traces.values()}
+    steps = {span.span_id.hex(): span for _, spans in traces.values() for span in spans}
+    assert len(steps) == rows.height
     took = sorted(span.end_time_unix_nano - span.start_time_unix_nano for span in steps.values())
     assert took == sorted(1000 * (rows["end_us"] - rows["start_us"]).to_numpy())
     for span in steps.values():
         root = roots[span.trace_id]
-        assert span.parent_span_id == root.span_id
         assert root.start_time_unix_nano <= span.start_time_unix_nano
         assert span.end_time_unix_nano <= root.end_time_unix_nano <= time.time_ns()
         assert begun_ns - 1e9 < root.start_time_unix_nano
@@ -109,10 +84,13 @@ def test_a_traced_journey_is_one_trace_with_a_span_a_step(
 
 
 def test_what_failed_is_an_error_and_a_dead_collector_does_no_harm(
-    stage: Callable[..., Any], serve: Callable[..., Any], json_reply: Callable[..., bytes]
+    stage: Callable[..., Any],
+    serve: Callable[..., Any],
+    json_reply: Callable[..., bytes],
+    collector: Collector,
 ) -> None:
     """The step that failed and its journey have the status of an error; losing spans is counted."""
-    broken, collector = serve(json_reply(500, {})), Collector(serve, json_reply)
+    broken = serve(json_reply(500, {}))
     played = stage(broken.url, 3, LOG_IN_ONLY)
     dead = serve(json_reply(404, {}))
     tracers = [
