@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-Kind = Literal["debit", "credit", "reversal", "shown", "acknowledged", "refund"]
+Kind = Literal["debit", "credit", "reversal", "checked", "shown", "acknowledged", "refund"]
 
 
-AT_ONCE: Final = frozenset({"debit", "credit", "reversal", "refund"})
+AT_ONCE: Final = frozenset({"debit", "credit", "reversal", "checked", "refund"})
 FLUSH_S: Final = 0.05
 LOOK_S: Final = 0.2
 
@@ -35,8 +35,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     at_us: int
     """Microseconds on the plan's clock."""
     entry: Kind
-    """``shown``: the payer's screen was told ``status``; ``acknowledged``: the biller took the
-    callback; ``refund``: the payee's bank gave money back."""
+    """``checked``: the switch was asked; ``shown``: the payer's screen was told ``status``;
+    ``acknowledged``: the biller took the callback; ``refund``: the payee's bank gave money back."""
     transaction_id: str
     journey_id: int
     attempt: int
@@ -46,8 +46,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     status: str = ""
     code: str = ""
     created_s: int = 0
-    """Seconds since 1970 on the calendar, of a debit, a credit, a failure that was shown and a
-    refund."""
+    """Seconds since 1970 on the calendar, of a debit, a credit, a check, a failure that was shown
+    and a refund."""
     reference: str = ""
     """Of a refund: its id."""
     trace: str = ""

@@ -43,6 +43,7 @@ class _Aside(msgspec.Struct, frozen=True, omit_defaults=True):
     debited: bool
     credited: bool
     reversed: bool
+    paid_s: int
 
 
 class KeptPayments:
@@ -93,6 +94,7 @@ class KeptPayments:
                 done.transaction_id, msgspec.structs.replace(done.request, pin=""),
                 journey.trace("pay", done.attempt), sorted(journey.events), done.status, done.code,
                 done.rrn, done.outcome, done.debited, done.credited, done.reversed,
+                done.paid_s,
             )
         )  # fmt: skip
         self._places.add(done.transaction_id, self._end << 16 | len(line))
@@ -110,4 +112,5 @@ class KeptPayments:
         found.status, found.code, found.rrn = aside.status, aside.code, aside.rrn
         found.outcome, found.debited = aside.outcome, aside.debited
         found.credited, found.reversed = aside.credited, aside.reversed
+        found.paid_s = aside.paid_s
         return found

@@ -20,6 +20,7 @@ import msgspec
 
 from fewseconds import journey as j
 from fewseconds.identity import TRANSACTION_ID_LENGTH, rupees
+from mock_psp.switch_checks import TOO_MANY_CHECKS
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -36,6 +37,9 @@ ORGANISATIONS: Final = {
 """First letters of the ids of the messages that each sends."""
 MODE: Final = re.compile(r"[?&]mode=([0-9]{2})(?:&|$)")
 Type = Literal["PAY", "DEBIT", "CREDIT", "REVERSAL", "ChkTxn"]
+Result = Literal["SUCCESS", "FAILURE", "PENDING", "DEEMED"]
+OPEN: Final[dict[str, Result]] = {j.TIMED_OUT_AS["deemed"][1]: "DEEMED", TOO_MANY_CHECKS: "FAILURE"}
+"""What an answer calls a payment whose fate is open, by its code; others are ``PENDING``."""
 
 
 class Passed(NamedTuple):
@@ -83,7 +87,7 @@ class Resp(_Part, frozen=True):
     """The answer in an answer."""
 
     req_msg_id: str
-    result: Literal["SUCCESS", "FAILURE", "PENDING", "DEEMED"]
+    result: Result
     err_code: str = ""
 
 
@@ -159,9 +163,6 @@ AnyMessage = (
     | RespTxnConfirmation
     | RespChkTxn
 )
-RESULTS: Final[dict[int, Literal["SUCCESS", "PENDING"]]] = {
-    j.OK: "SUCCESS", j.UNFINISHED: "PENDING",
-}  # fmt: skip
 
 
 class MessageLog(msgspec.Struct, frozen=True):
@@ -239,7 +240,10 @@ class _Writer:
         message = next(one for *_, one in self.found if one.head.msg_id == asked)
         common = self._common(passed.ended_us, message.txn.type, sender, message.sender)
         code = "00" if passed.outcome == j.OK else passed.code
-        resp = Resp(asked, RESULTS.get(passed.outcome, "FAILURE"), code)
+        result: Result = "SUCCESS" if passed.outcome == j.OK else "FAILURE"
+        if passed.outcome == j.UNFINISHED:
+            result = OPEN.get(code, "PENDING")
+        resp = Resp(asked, result, code)
         self.put(passed.ended_us, cls(**common, resp=resp))
 
 

@@ -45,6 +45,7 @@ from mock_psp.outgoing import Outgoing
 from mock_psp.payments import PREFIX, Banks, PayeeSide, Transaction
 from mock_psp.recovery import recovered
 from mock_psp.station import Answer, Call, Duty
+from mock_psp.switch_checks import STEP, TOO_MANY_CHECKS
 from mock_psp.walk import Journey, Remote, Walk
 from mock_psp.web import (
     HttpRequest,
@@ -65,8 +66,6 @@ KEPT_MAX: Final = 10_000
 """Journeys that are remembered, those that something happens to last: one that is asked for again
 begins anew. Their payments are remembered for ever (``kept_payments``)."""
 REFUSALS: Final = (404, 409, *PARTIES)
-TOO_MANY_CHECKS: Final = "U86"
-"""UPI response code *remitter throttling decline*: a check that comes too early or too often."""
 FIRST_MANUAL: Final = 101
 """Attempts of checks by hand: above those of any scenario, so that none draws the same."""
 PIN: Final = re.compile(r"[0-9]{4}|[0-9]{6}")
@@ -254,9 +253,7 @@ class PayerSide:
         answer = await self.walk.attempt(journey, step, attempt, transaction)
         if answer.outcome not in (j.OK, j.UNFINISHED):
             raise refused(answer)
-        if answer.outcome == j.OK and transaction.status == "PENDING":
-            transaction.end(answer)
-            self.banks.show(transaction)
+        self._learn(transaction, answer)
         payment = transaction.payment()
         if answer.outcome == j.UNFINISHED and payment.status == "PENDING":
             # What the check itself says; the code of the payment is that of its own end.
@@ -266,15 +263,26 @@ class PayerSide:
     async def check(self, transaction_id: str) -> Payment:
         """Ask the switch what became of a payment; refused too early and too often."""
         transaction = self.known(transaction_id)
-        why = self.banks.may_check(transaction)
+        journey = transaction.journey
+        try:
+            step, why = journey.route.index(STEP), self.banks.may_check(transaction)
+        except KeyError:
+            what = f"nobody asks the switch in {journey.route.kind!r}: it has no step {STEP!r}"
+            raise Refusal(404, "No such step", what) from None
         if why:
             raise Refusal(429, "Too many checks", why, code=TOO_MANY_CHECKS)
-        journey, attempt = transaction.journey, FIRST_MANUAL + len(transaction.checked_s)
-        step = journey.route.index("ask_switch")
-        answer = await self.walk.attempt(journey, step, attempt, transaction, branch="ask_switch")
+        attempt = FIRST_MANUAL + self.banks.checks.count(transaction_id)
+        answer = await self.walk.attempt(journey, step, attempt, transaction, branch=STEP)
         if answer.outcome not in (j.OK, j.UNFINISHED):
             raise refused(answer)
+        self._learn(transaction, answer)
         return transaction.payment()
+
+    def _learn(self, transaction: Transaction, answer: Answer) -> None:
+        """Who was told to wait is told the end, once it is known."""
+        if answer.outcome == j.OK and transaction.status == "PENDING":
+            transaction.end(answer)
+            self.banks.show(transaction)
 
     def known(self, transaction_id: str) -> Transaction:
         """The payment with that id; raises Refusal if there is none."""

@@ -18,6 +18,7 @@ from fewseconds.payer_app import WALLET
 from mock_psp.journal import Entry, Kind
 from mock_psp.messages import Passed
 from mock_psp.station import Answer, Call, Duty
+from mock_psp.switch_checks import STEP, TOO_MANY_CHECKS, SwitchChecks
 
 if TYPE_CHECKING:
     from mock_psp.biller_line import BillerLine
@@ -51,9 +52,6 @@ payer of a plan has this handle, so no bill is met by accident."""
 REVERSED_AFTER_S: Final = 5 * 86_400
 """What was debited and never credited goes back by itself: T+5 (RBI, 20 September 2019)."""
 CREDIT_FAILED: Final = "U31"
-FIRST_CHECK_S, CHECKS_MAX, CHECKS_WITHIN_S = 45, 3, 7200
-"""When the switch may be asked after a payment: 45-60 s after authentication at the earliest, three
-times in two hours at most (NPCI circular of 26 April 2025)."""
 
 PaymentStatus = Literal["SUCCESS", "FAILURE", "PENDING"]
 PaymentOutcome = Literal["ok", "declined", "timed_out", "error", "unfinished"]
@@ -72,7 +70,7 @@ class Transaction:
     """One payment attempt on its way: the parcel that the legs of ``pay`` pass on."""
 
     __slots__ = (
-        "attempt", "checked_s", "code", "credited", "debited", "forced", "journey", "outcome",
+        "attempt", "code", "credited", "debited", "forced", "journey", "outcome",
         "paid_s", "passed", "request", "reversed", "rrn", "shown", "status", "transaction_id",
     )  # fmt: skip
 
@@ -93,8 +91,7 @@ class Transaction:
         self.shown: Passed | None = None
         """What the payer's PSP was told at the end."""
         self.paid_s = 0
-        self.checked_s: list[int] = []
-        """When Pay was pressed and when the switch was asked afterwards, by the calendar."""
+        """When Pay was pressed, by the calendar."""
 
     def asks(self, request: PayRequest) -> bool:
         """Whether a request asks for the same payment.
@@ -143,8 +140,9 @@ class Banks:
             ("pay", "remitter_bank"): self._debiting,
             ("pay", "beneficiary_bank"): self._effect(self._credit),
             ("reversal", "remitter_bank"): self._effect(self.reverse),
-            ("ask_switch", "switch"): lambda _, transaction: Duty(lambda: self._note(transaction)),
+            (STEP, "switch"): lambda _, transaction: Duty(lambda: self._check(transaction)),
         }
+        self.checks = SwitchChecks(calendar)
 
     def write(self, entry: Kind, transaction: Transaction, status: str = "") -> None:
         """Put something that happened to a payment into the journal."""
@@ -153,7 +151,7 @@ class Banks:
         if entry == "debit":
             told = {"trace": transaction.journey.trace("callback", 1).header()}
             self._journal.write_payer(transaction.transaction_id, transaction.request.payer_vpa)
-        if entry in ("debit", "credit") or status == "FAILURE":
+        if entry in ("debit", "credit", "checked") or status == "FAILURE":
             told["created_s"] = self._calendar.now_s()
         if status in ("FAILURE", "PENDING"):
             told["code"] = transaction.code
@@ -236,16 +234,17 @@ class Banks:
 
     def may_check(self, transaction: Transaction) -> str:
         """Why the switch may not be asked about a payment now; empty if it may."""
-        now_s, asked = self._calendar.now_s(), transaction.checked_s
-        if now_s < transaction.paid_s + FIRST_CHECK_S:
-            return f"the first check comes {FIRST_CHECK_S} s after the payment"
-        recent = [one for one in asked if one > now_s - CHECKS_WITHIN_S]
-        if len(recent) >= CHECKS_MAX:
-            return f"{CHECKS_MAX} checks were made within {CHECKS_WITHIN_S // 3600} hours"
-        return ""
+        route = transaction.journey.route
+        return self.checks.refusal(transaction.transaction_id, transaction.paid_s, route)
 
-    def _note(self, transaction: Transaction) -> None:
-        transaction.checked_s.append(self._calendar.now_s())
+    def _check(self, transaction: Transaction) -> Answer | None:
+        """The switch counts who asks, and turns away whom it must not be asked by any more."""
+        why = self.may_check(transaction)
+        if why:
+            return Answer(j.UNFINISHED, TOO_MANY_CHECKS, why)
+        self.checks.note(transaction.transaction_id, self._calendar.now_s())
+        self.write("checked", transaction)
+        return None
 
     def reverse(self, transaction: Transaction) -> None:
         """Give the payer back what was debited, if it was; cancel the debit if it was not yet."""

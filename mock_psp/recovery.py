@@ -43,9 +43,13 @@ class Recovered(msgspec.Struct):
     """Debited, and nothing else."""
     deemed: list[Transaction]
     """Debited and not credited, and the payer was told to wait."""
+    checks: list[tuple[str, int]]
+    """About which payment the switch was asked, and when by the calendar."""
 
     def resume(self, walk: Walk, banks: Banks) -> None:
         """Give back what is stuck, wait on for what is deemed, send the callbacks that are due."""
+        for asked in self.checks:
+            banks.checks.note(*asked)
         for transaction in self.deemed:
             _wait_on(transaction, walk, banks)
         for transaction in self.stuck:
@@ -65,6 +69,7 @@ def recovered(world: World) -> Recovered:
     found: OrderedDict[str, Transaction] = OrderedDict()
     answered: set[str] = set()
     waiting: set[str] = set()
+    checks: list[tuple[str, int]] = []
     debits, payers = 0, payer_addresses(world.folder.payers)
     for entry in entries(world.folder.journal):
         if entry.entry == "debit":
@@ -76,6 +81,8 @@ def recovered(world: World) -> Recovered:
         known = found.get(entry.transaction_id)
         if entry.entry == "acknowledged":
             answered.add(entry.transaction_id)
+        elif entry.entry == "checked":
+            checks.append((entry.transaction_id, entry.created_s))
         elif known is not None:
             if entry.entry == "shown" and entry.status == "PENDING":
                 waiting.add(entry.transaction_id)
@@ -84,7 +91,7 @@ def recovered(world: World) -> Recovered:
     uncredited = [one for one in found.values() if not (one.credited or one.reversed)]
     stuck = [one for one in uncredited if one.transaction_id not in waiting]
     deemed = [one for one in uncredited if one.transaction_id in waiting]
-    return Recovered(found, debits, unanswered, stuck, deemed)
+    return Recovered(found, debits, unanswered, stuck, deemed, checks)
 
 
 def _wait_on(transaction: Transaction, walk: Walk, banks: Banks) -> None:

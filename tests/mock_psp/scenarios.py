@@ -47,12 +47,14 @@ def _impatient_legs() -> list[dict[str, Any]]:
     return [{key: value for key, value in leg.items() if value is not None} for leg in legs]
 
 
-def moody_scenario(more: dict[str, Any] | None = None) -> Scenario:
+def moody_scenario(
+    more: dict[str, Any] | None = None, ask_switch: dict[str, Any] | None = None
+) -> Scenario:
     """Quick parties, and banks that always do the same thing to their customers.
 
     AXIS answers no credit in time, HDFC no debit, ICICI declines, PNB fails; callbacks about
     KOTAK's customers take a while, and each second operator is deaf. ``more`` are stations of one's
-    own.
+    own, ``ask_switch`` is when the switch is asked (soon).
     """
 
     def always(outcome: str, code: str) -> dict[str, Any]:
@@ -76,7 +78,7 @@ def moody_scenario(more: dict[str, Any] | None = None) -> Scenario:
     }  # fmt: skip
     steps = {
         "pay": {"legs": _impatient_legs()},
-        "ask_switch": {"delay_ms": 300},
+        "ask_switch": ask_switch or {"delay_ms": 300},
         "reversal": {"backoff_ms": [100]},
     }
     return quick_scenario({"stations": stations | (more or {}), "steps": steps})

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fewseconds import contracts as c
 from fixtures import qr
 from mock_psp.auditor import audit
 from mock_psp.serve import Services
+from mock_psp.switch_checks import SwitchChecks
 from tests.mock_psp.scenarios import constant, moody_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from fewseconds.scenario import Scenario
     from tests.mock_psp.conftest import Eventually, World
 
 UNSIGNED = [
@@ -125,11 +130,24 @@ def test_a_declined_debit_ends_the_sequence(world: World) -> None:
     assert [one["resp"]["errCode"] for one in log["messages"][-2:]] == ["Z9", "Z9"]
 
 
-def test_the_switch_is_not_asked_too_early(world: World) -> None:
-    """Within 45 seconds of the payment a check is refused with a code."""
-    name = world.pay(422).body["transaction_id"]
-    reply = world.ask("POST", "psp", f"{c.PAYMENTS}/{name}/checks", b"")
-    assert (reply.status, reply.body["code"]) == (429, "U86")
+@given(st.lists(st.tuples(st.integers(0, 4000), st.booleans()), max_size=40))
+def test_the_switch_is_never_asked_more_often_than_npci_allows(
+    quick: Callable[..., Scenario], tried: list[tuple[int, bool]]
+) -> None:
+    """Not before 45 s, not four times in any two hours; whatever keeps to both is allowed."""
+    route, asked_s = quick().route("qr_ebill"), list[int]()
+    clock: Any = SimpleNamespace(now=0, now_s=lambda: clock.now)
+    checks = SwitchChecks(clock)
+    for wait_s, of_another in tried:
+        clock.now += wait_s
+        name = "another" if of_another else "this"
+        allowed = not checks.refusal(name, 0, route)
+        if allowed:
+            checks.note(name, clock.now)
+        if not of_another:
+            recent = [one for one in asked_s if clock.now - one < 7200]
+            assert allowed == (clock.now >= 45 and len(recent) < 3)
+            asked_s += [clock.now] if allowed else []
 
 
 def test_what_is_never_credited_goes_back(
@@ -145,7 +163,8 @@ def test_what_is_never_credited_goes_back(
         "beneficiary_bank": {"by": ["bank"], "variants": variants},
         "remitter_bank": {"by": ["account"], "variants": {"PNB": {"failures": []}}},
     }
-    with Services(moody_scenario(kind), 7, tmp_path) as services:
+    npci = {"delay_ms": 45_000}
+    with Services(moody_scenario(kind, npci), 7, tmp_path) as services:
         world = enter(services)
         failed = world.pay(1, bank="PNB").body
         assert (failed["status"], failed["code"]) == ("FAILURE", "Y1")
@@ -158,6 +177,8 @@ def test_what_is_never_credited_goes_back(
             move = msgspec.json.encode({"advance_s": seconds})
             assert world.ask("POST", "psp", c.CALENDAR, move, fewseconds_token=token).status == 200
 
+        early = world.ask("POST", "psp", checks, b"")
+        assert (early.status, early.body["code"]) == (429, "U86")
         later(60)
         asked = [world.ask("POST", "psp", checks, b"") for _ in range(4)]
         assert [one.status for one in asked] == [200, 200, 200, 429]
@@ -174,29 +195,39 @@ def test_what_is_never_credited_goes_back(
 def test_a_deemed_payment_keeps_its_day_over_a_kill(
     tmp_path: Path, enter: Callable[..., World], eventually: Eventually
 ) -> None:
-    """Neither the calendar nor what waits for it is forgotten; a slow bank credits what it can."""
+    """Nothing that waits is forgotten, nor who was asked; a slow bank credits what it can."""
     offline = [{"outcome": "error", "code": "Y1", "share": 1.0, "source": "test"}]
     variants = {
         "AXIS": {"failures": offline, "service_time": constant(1000)},
         "KOTAK": {"service_time": constant(3000)},
     }
     kind = {"beneficiary_bank": {"by": ["bank"], "variants": variants}}
-    with Services(moody_scenario(kind), 7, tmp_path) as services:
+    once = {"delay_ms": 300, "attempts_max": 1}
+    with Services(moody_scenario(kind, once), 7, tmp_path) as services:
         world = enter(services)
+
+        def answers(name: str, sender: str) -> list[str]:
+            path = f"{c.PAYMENTS}/{name}/messages"
+            log = world.ask("GET", "psp", path).body["messages"]
+            return [one["resp"]["errCode"] for one in log if one["sender"] == sender]
 
         def later(seconds: int) -> int:
             move, token = msgspec.json.encode({"advance_s": seconds}), world.secrets.token
             reply = world.ask("POST", "psp", c.CALENDAR, move, fewseconds_token=token)
             return int(reply.body["now_s"])
 
-        begun_s = later(0)
+        begun_s = later(3 * 86_400)
         never, late = world.pay(1, bank="AXIS").body, world.pay(2, bank="KOTAK").body
         assert {(one["status"], one["code"]) for one in (never, late)} == {("PENDING", "RB")}
-        third_day_s = later(3 * 86_400)
+        eventually(lambda: "checked" in world.journal(never["transaction_id"]))
         services.kill("psp")
         services.restart("psp")
-        assert later(0) >= third_day_s
+        assert later(0) >= begun_s
         assert world.pay(1, bank="AXIS").body == never
+        # The scenario allows one question, which was put before the kill.
+        eventually(lambda: "U86" in answers(never["transaction_id"], "NPCI"))
+        by_hand = f"{c.PAYMENTS}/{never['transaction_id']}/checks"
+        assert world.ask("POST", "psp", by_hand, b"").status == 429
         eventually(lambda: "credit" in world.journal(late["transaction_id"]))
         fifth_day_s = begun_s + 5 * 86_400
         later(fifth_day_s - 60 - later(0))
@@ -211,15 +242,10 @@ def test_a_deemed_payment_keeps_its_day_over_a_kill(
         ended = world.status(never["transaction_id"], 1, 2).body
         assert (ended["status"], ended["code"]) == ("FAILURE", "U31")
         assert world.status(late["transaction_id"], 2).body["status"] == "SUCCESS"
-        path = f"{c.PAYMENTS}/{overtaken}/messages"
-        eventually(
-            lambda: "U31" in [
-                one["resp"]["errCode"] for one in world.ask("GET", "psp", path).body["messages"]
-                if one["sender"] == "beneficiary bank"
-            ]
-        )  # fmt: skip
+        eventually(lambda: "U31" in answers(overtaken, "beneficiary bank"))
         for name in (never["transaction_id"], overtaken):
-            assert world.journal(name) == ["debit", "shown", "reversal", "shown"]
+            moved = [one for one in world.journal(name) if one != "checked"]
+            assert moved == ["debit", "shown", "reversal", "shown"]
         receipt = f"{c.BILLER_RECEIPTS}/{late['transaction_id']}"
         eventually(lambda: world.ask("GET", "biller", receipt).status == 200)
     assert [check.first for check in audit(tmp_path).checks if not check.passed] == []
