@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from fewseconds.errors import EXIT_INTERRUPTED, FewsecondsError
+from fewseconds.errors import EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, FewsecondsError, HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +67,10 @@ TraceShare = Annotated[
 
 
 def carry_out(work: Callable[[], int], *, as_json: bool) -> NoReturn:
-    """Do the work of a command: errors in words, exit codes by their meaning."""
+    """Do the work of a command: errors in words, exit codes by their meaning.
+
+    Python ends with 1 whatever it does not know, and here 1 says that a gate has failed.
+    """
     from fewseconds.commands import console
 
     signal.signal(signal.SIGTERM, _interrupt)
@@ -77,8 +82,37 @@ def carry_out(work: Callable[[], int], *, as_json: bool) -> NoReturn:
     except KeyboardInterrupt:
         console.say("interrupted; everything that was started has been stopped")
         code = EXIT_INTERRUPTED
-    sys.stdout.flush()
+    except BrokenPipeError:
+        code = _unheard()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it says nothing of the system
+        code = _report(error, as_json=as_json)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What was found out stays what it is.
+        _unheard()
     raise typer.Exit(code)
+
+
+def _report(error: Exception, *, as_json: bool) -> int:
+    """Say what only a developer can mend; returns the exit code."""
+    from fewseconds.commands import console
+    from fewseconds.commit import commit
+
+    console.say("".join(traceback.format_exception(error)).rstrip())
+    what = f"{type(error).__name__}: {error}".rstrip(": ")
+    message = (
+        f"fewseconds {commit()}: {what}; this is a fault of ours, nothing is said about the "
+        "system: please report it with the lines above"
+    )
+    console.say_error(HarnessError(message), as_json=as_json)
+    return EXIT_INCONCLUSIVE
+
+
+def _unheard() -> int:
+    """Whoever read our output has gone, as ``head`` does; nobody is left to be told."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_INCONCLUSIVE
 
 
 def _interrupt(*_: Any) -> NoReturn:  # noqa: ANN401 - a signal handler's arguments

@@ -6,6 +6,8 @@
     ├── MalformedError    exit 2: a payload, image or file does not have the form it claims
     └── HarnessError      exit 3: the harness, not the system under test, failed: inconclusive
 
+Any other exception is a fault of ours: exit 3, with its traceback as a bug report.
+
 A message reads ``<place>: <what is>; <what should be or do next>``, values shown with ``!r``.
 """
 

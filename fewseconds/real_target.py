@@ -73,6 +73,12 @@ class RealTarget(msgspec.Struct, frozen=True, kw_only=True):
         if "portal" not in self.ours or self.bills is not None:
             whole = with_qr(whole)
         rows, window_us = shape.window(whole)
+        if not len(rows):
+            message = (
+                f"{whole.scenario.name}: no journey falls into the load window; lengthen "
+                "load.duration_s, or raise the rate"
+            )
+            raise UsageError(message)
         return rows if self.bills is None else self.bills.assigned(rows), window_us
 
     def options(self) -> Options:

@@ -92,11 +92,6 @@ class Stage:
         real = self.wish.real or RealTarget()
         self.window, self.window_us = real.window(self.whole, self.wish.shape)
         self.window = with_room(self.window, self.wish)
-        if len(self.window) == 0:
-            message = (
-                f"{scenario.name}: no journey falls into the load window; lengthen load.duration_s"
-            )
-            raise UsageError(message)
         strange = unplayable(scenario)
         if strange:
             raise UsageError("\n".join(f"{scenario.name}: {line}" for line in strange))

@@ -21,6 +21,8 @@ SECOND_US: Final = 1_000_000
 CHUNK: Final = 4096
 RATE_MIN_PER_S: Final = 1e-6
 """One request in eleven days: below it, nothing is sent."""
+RATE_MAX_PER_S: Final = 1e6
+"""One a microsecond, in which times are counted."""
 
 
 class Stage(msgspec.Struct, frozen=True):

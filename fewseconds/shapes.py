@@ -19,12 +19,14 @@ from fewseconds import plan as plans
 from fewseconds.arrivals import HOUR_US
 from fewseconds.errors import UsageError
 from fewseconds.plan import Plan
-from fewseconds.schedule import Stage, starts_us
+from fewseconds.schedule import RATE_MAX_PER_S, Stage, starts_us
 
 if TYPE_CHECKING:
     from fewseconds.scenario import Scenario
 
 SECOND_US = 1_000_000
+LENGTH_MAX_S = 366 * 86_400
+"""Nobody waits longer than a year for a load test; and far above it, microseconds overflow."""
 PLAN_FILE = "plan.parquet"
 """What a run's generator was told to play, in the run's folder."""
 
@@ -85,7 +87,10 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
         Their servers are the city's share of them, so it grows as the traffic does from the plan's
         busiest hour: they are then as busy all the time as in that hour. They never shrink.
+
+        Raises UsageError for a shape that makes no sense.
         """
+        self._check()
         if not self.everything or self.same_stations or not len(whole):
             return 1.0
         most = int(np.bincount(whole.starts_us // HOUR_US).max())
@@ -117,22 +122,31 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         if self.constant_rate or self.stages:
             return self._replaced(whole, from_us, until_us)
         # Scaled up, the stretch is longer than the window and ends where the window does.
-        begin_us = until_us - round((until_us - from_us) * self.rate_scale)
-        if begin_us < 0:
+        stretch_us = (until_us - from_us) * self.rate_scale
+        if stretch_us > until_us:
             message = (
                 f"--rate-scale {self.rate_scale:g}: reaches back before the plan begins; lower it "
                 "or shorten load.duration_s"
             )
             raise UsageError(message)
+        begin_us = until_us - round(stretch_us)
         rows = self._first(whole.window(begin_us, until_us).real_time())
         offsets = (rows.starts_us - begin_us) / self.rate_scale
         # The plan's order is kept: rounding never lets a later start come first.
         return started(rows, from_us + offsets.astype(np.int64)), (from_us, until_us)
 
     def _check(self) -> None:
-        if self.rate_scale <= 0 or self.constant_rate < 0:
-            message = "--rate-scale and --constant-rate: must be above 0; correct them"
+        # Written so that what is no number, which is neither above nor below any, is refused.
+        if not 0 < self.rate_scale < math.inf:
+            message = f"--rate-scale {self.rate_scale:g}: must be a number above 0; correct it"
             raise UsageError(message)
+        if not 0 <= self.constant_rate <= RATE_MAX_PER_S:
+            message = (
+                f"--constant-rate {self.constant_rate:g}: must be a number from 0 to "
+                f"{RATE_MAX_PER_S:g}; correct it"
+            )
+            raise UsageError(message)
+        _bearable("--duration", self.duration_s)
         if self.constant_rate and self.rate_scale != 1.0:
             message = "--rate-scale and --constant-rate: both given; choose one of them"
             raise UsageError(message)
@@ -173,7 +187,9 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         """One stage that plays so many rows, or as many as are asked for."""
         if self.duration_s:
             return Stage(self.constant_rate, self.duration_s)
-        return Stage(self.constant_rate, min(rows, self.journeys_max or rows) / self.constant_rate)
+        length_s = min(rows, self.journeys_max or rows) / self.constant_rate
+        _bearable(f"--constant-rate {self.constant_rate:g}", length_s)
+        return Stage(self.constant_rate, length_s)
 
     def _first(self, rows: Plan) -> Plan:
         if not self.journeys_max:
@@ -182,6 +198,14 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
     def _first_of(self, found: tuple[Plan, tuple[int, int]]) -> tuple[Plan, tuple[int, int]]:
         return self._first(found[0]), found[1]
+
+
+def _bearable(place: str, length_s: float) -> None:
+    """Raise UsageError for a run that would outlast everybody's patience."""
+    if length_s > LENGTH_MAX_S:
+        days, most = length_s / 86_400, LENGTH_MAX_S // 86_400
+        message = f"{place}: the run would take {days:.4g} days; {most} are the most"
+        raise UsageError(message)
 
 
 def _lasting(scenario: Scenario, duration_s: float) -> Scenario:

@@ -179,6 +179,21 @@ BAD: list[tuple[list[str], list[str]]] = [
     (["simulate", "smoke", "--slow", "biller=0"], ["smoke.toml: fault[0].factor: 0.0 is not"]),
     (["simulate", "smoke", "--slow", "biller=nan"], ["smoke.toml: fault[0].factor: nan"]),
     (["simulate", "smoke", "--slow", "biller=inf"], ["smoke.toml: fault[0].factor: inf"]),
+    *(
+        (["load", "run", "smoke", "--dry-run", *wrong], [f"{' '.join(wrong)}: must be a number"])
+        for wrong in (
+            ["--rate-scale", "nan"], ["--rate-scale", "inf"], ["--rate-scale", "0"],
+            ["--constant-rate", "nan"], ["--constant-rate", "inf"], ["--constant-rate", "-1"],
+        )
+    ),
+    (
+        ["load", "run", "smoke", "--dry-run", "--rate-scale", "1e-9"],
+        ["smoke: no journey falls into the load window"],
+    ),
+    (
+        ["load", "run", "smoke", "--dry-run", "--constant-rate", "1e-9", "--journeys", "2"],
+        ["--constant-rate 1e-09: the run would take 2.315e+04 days"],
+    ),
     (
         ["run", "{folder}/mine.toml", "--results", "{folder}/results"],
         ["mine.toml: consumrs", "mine.toml: stations"],

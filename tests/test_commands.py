@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -242,6 +245,36 @@ def test_who_looks_on_while_a_run_pays_is_told_to_the_generator(orders: list[Any
     command, wish = orders[3], orders[6]
     assert wish.telemetry == Telemetry(metrics=f"127.0.0.1:{port}", otlp=collector, trace_share=0.5)
     assert command == "fewseconds run smoke --seed 7"
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_a_fault_of_ours_is_exit_code_3_and_a_bug_report(
+    monkeypatch: pytest.MonkeyPatch, as_json: list[str]
+) -> None:
+    """An error that nobody foresaw is never 1, which says that a gate failed, and shows its way."""
+
+    def run(*_: object) -> None:
+        raise ZeroDivisionError("division by [red]zero")
+
+    monkeypatch.setattr(fewseconds.run, "run", run)
+    result = CliRunner().invoke(app, ["run", "smoke", *as_json])
+    assert result.exit_code == EXIT_INCONCLUSIVE
+    assert "Traceback (most recent call last)" in result.stderr
+    (line,) = complaints(result)
+    assert "ZeroDivisionError: division by [red]zero; this is a fault of ours" in line
+    if as_json:
+        told = json.loads(result.stdout)
+        assert (told["exit_code"], told["error"]) == (EXIT_INCONCLUSIVE, line)
+
+
+def test_a_reader_that_leaves_early_makes_no_noise() -> None:
+    """A closed pipe is neither a failed gate nor a traceback."""
+    command = [sys.executable, "-m", "fewseconds", "scenarios", "--json"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr.count("Traceback")) == (EXIT_INCONCLUSIVE, 0)
 
 
 def test_an_interruption_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -172,6 +173,13 @@ def test_a_replay_plays_what_was_played(whole: Plan, tmp_path: Path) -> None:
         ({"replay": "x", "constant_rate": 5.0}, "brings its own times"),
         ({"everything": True, "constant_rate": 5.0, "duration_s": 9.0}, "leave --duration"),
         ({"constant_rate": 10_000.0, "duration_s": 86_400.0}, "journeys follow the window"),
+        ({"constant_rate": 1e-9}, "--constant-rate 1e-09: the run would take .* days"),
+        ({"constant_rate": 1e308, "duration_s": 9.0}, "--constant-rate 1e.308: must be a number"),
+        ({"constant_rate": math.nan, "everything": True}, "--constant-rate nan: must be a number"),
+        ({"rate_scale": math.inf}, "--rate-scale inf: must be a number"),
+        ({"rate_scale": math.nan}, "--rate-scale nan: must be a number"),
+        ({"rate_scale": 1e308}, r"--rate-scale 1e\+308: reaches back before the plan"),
+        ({"duration_s": 1e15}, "--duration: the run would take .* days"),
     ],
 )
 def test_more_shapes_that_make_no_sense(whole: Plan, shape: dict[str, Any], match: str) -> None:

@@ -23,6 +23,7 @@ UNITS_S: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 TIME: Final = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)?")
 TOLERANCE: Final = 0.05
 """How far the selfcheck's p95 and p99 may be from what must be so, as a share."""
+STEPS_MAX: Final = 1000
 FREEZE_S, PERIOD_S = 2.0, 20.0
 
 
@@ -80,16 +81,19 @@ def stages(shape: str, rate: float, duration_s: float) -> list[schedule.Stage]:
     except ValueError:
         numbers = [math.nan]
     match name, numbers:
+        case _ if not all(0 <= number <= schedule.RATE_MAX_PER_S for number in numbers):
+            pass
         case "flat", []:
             return [schedule.Stage(rate, duration_s)]
-        case "ramp", [begin] if begin >= 0:
+        case "ramp", [begin]:
             return schedule.ramp(begin, rate, duration_s)
-        case "steps", [begin, count] if begin >= 0 and count >= 1:
+        case "steps", [begin, count] if 1 <= count <= STEPS_MAX:
             return schedule.steps(begin, rate, int(count), duration_s)
-        case "spike", [peak] if peak >= 0:
+        case "spike", [peak]:
             return schedule.spike(rate, peak, duration_s)
     message = (
-        f"--shape {shape!r}: not understood; write flat, ramp=FROM, steps=FROM,COUNT or spike=PEAK"
+        f"--shape {shape!r}: not understood; write flat, ramp=FROM, steps=FROM,COUNT (up to "
+        f"{STEPS_MAX}) or spike=PEAK"
     )
     raise UsageError(message)
 
