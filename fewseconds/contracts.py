@@ -10,7 +10,7 @@ import base64
 import datetime as dt
 import hashlib
 import hmac
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -52,6 +52,11 @@ FORCE_HEADER: Final = "fewseconds-force"
 SIGNATURE_HEADERS: Final = ("webhook-id", "webhook-timestamp", "webhook-signature")
 REPLAY_WINDOW_S: Final = 300
 """Tolerated age of a callback: the default of the Standard Webhooks specification."""
+
+PAISE_MAX: Final = 10**12
+"""No amount in a request is larger: a thousand crore rupees, beyond any bill, while sums of
+millions of them fit into the 64 bits of a database."""
+Paise = Annotated[int, msgspec.Meta(ge=-PAISE_MAX, le=PAISE_MAX)]
 
 
 class Trace(msgspec.Struct, frozen=True):
@@ -117,7 +122,7 @@ class PayRequest(msgspec.Struct, frozen=True):
     payer_bank: str
     payee_vpa: str
     bill_number: str
-    amount_paise: int
+    amount_paise: Paise
     pin: str
     """Empty if the money comes out of a wallet, which asks for none."""
     scanned: str = ""
@@ -146,7 +151,7 @@ class BillQuery(msgspec.Struct, frozen=True):
 
     bill_number: str = ""
     consumer_number: str = ""
-    amount_paise: int = 0
+    amount_paise: Paise = 0
     """What the scanned code asks for; 0 when nothing was scanned."""
 
 
@@ -167,7 +172,7 @@ class Authorisation(msgspec.Struct, frozen=True):
 
     transaction_id: str
     bill_number: str
-    amount_paise: int
+    amount_paise: Paise
 
 
 class Authorised(msgspec.Struct, frozen=True):
@@ -187,7 +192,7 @@ class Callback(msgspec.Struct, frozen=True):
     status: Literal["SUCCESS", "FAILURE"]
     code: str
     bill_number: str
-    amount_paise: int
+    amount_paise: Paise
     payer_vpa: str
 
 

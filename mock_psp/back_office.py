@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import msgspec
 from litestar import post
+from sqlalchemy.exc import SQLAlchemyError
 
 from fewseconds.contracts import (
     BILLER_CODES,
@@ -20,12 +22,16 @@ from mock_psp.books_contract import Reconciled, SettlementDay, Swept
 from mock_psp.clock import wall_s
 from mock_psp.described import RUN_TOKEN, SIGNED, described
 from mock_psp.merchant_client import RefundEvent, refunded
+from mock_psp.posting import Conflict
 from mock_psp.reconcile import reconciled
 from mock_psp.web import HttpRequest, Refusal, body_of, check_token
 from mock_psp.webhook import NotAuthenticError, checked_id
 
 if TYPE_CHECKING:
     from mock_psp.biller import Biller
+
+
+log = logging.getLogger(__name__)
 
 
 class Acceptance(msgspec.Struct, frozen=True):
@@ -35,7 +41,11 @@ class Acceptance(msgspec.Struct, frozen=True):
     """False if it was known, or about a payment that is none of the biller's."""
 
 
-@post(BILLER_REFUNDS, status_code=200, operation_class=described(RefundEvent, needs=SIGNED))
+@post(
+    BILLER_REFUNDS,
+    status_code=200,
+    operation_class=described(RefundEvent, refuses=(409, 503), needs=SIGNED),
+)
 async def refunds(request: HttpRequest) -> Acceptance:
     """A signed webhook: the payment service has given money back."""
     biller: Biller = request.app.state.biller
@@ -47,7 +57,14 @@ async def refunds(request: HttpRequest) -> Acceptance:
         raise Refusal(401, "Not authentic", str(error)) from None
     except (msgspec.DecodeError, KeyError) as error:
         raise Refusal(400, "Malformed", str(error)) from None
-    news = await biller.ledger.refunded(order)
+    try:
+        news = await biller.ledger.refunded(order)
+    except SQLAlchemyError as error:
+        log.exception("the ledger did not take a refund")
+        raise Refusal(503, "Ledger unavailable", type(error).__name__) from None
+    if isinstance(news, Conflict):
+        log.warning("a refund contradicts what is known", extra={"reason": news.reason})
+        raise Refusal(409, "Conflict", news.reason)
     if news:
         biller.relay.wake()
     return Acceptance(news)

@@ -11,15 +11,17 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import hmac
+import logging
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 from litestar import Response, post
+from sqlalchemy.exc import SQLAlchemyError
 
 from fewseconds import journey as j
-from fewseconds.contracts import BillQuery, Callback
+from fewseconds.contracts import BillQuery, Callback, Paise
 from fewseconds.errors import MalformedError
 from fewseconds.identity import IST
 from mock_psp.described import JSON, PLATFORM_TOKEN, described
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from mock_psp.biller import Biller
 
 REFERENCE: Final = re.compile(r"[A-Za-z0-9]{4,35}")
+log = logging.getLogger(__name__)
 ERRORS: Final = {
     "unknown_bill": (400, "customer-not-found"),
     "already_paid": (400, "bill-already-fulfilled"),
@@ -61,7 +64,7 @@ class FetchRequest(msgspec.Struct, frozen=True, rename="camel"):
 class Money(msgspec.Struct, frozen=True, rename="camel"):
     """Whole paise."""
 
-    value: int
+    value: Paise
     currency_code: Literal["INR"] = "INR"
 
 
@@ -133,7 +136,7 @@ async def fetch(request: HttpRequest) -> Response[dict[str, Any]]:
 @post(
     "/bills/fetchReceipt",
     status_code=200,
-    operation_class=_described(ReceiptRequest, refuses=(425,)),
+    operation_class=_described(ReceiptRequest, refuses=(425, 503)),
 )
 async def receipt(request: HttpRequest) -> Response[dict[str, Any]]:
     """The receipt of a bill that was paid at the platform; the same one if it is asked again."""
@@ -146,7 +149,11 @@ async def receipt(request: HttpRequest) -> Response[dict[str, Any]]:
         _check(asked)
     except MalformedError as error:
         return _refused(400, "invalid-request", str(error))
-    result = await biller.ledger.post(_notice(biller, asked, body))
+    try:
+        result = await biller.ledger.post(_notice(biller, asked, body))
+    except SQLAlchemyError:
+        log.exception("the ledger did not take a posting")
+        return _refused(503, "biller-unavailable", "the ledger did not take it; ask again")
     if isinstance(result, Conflict):
         status, code = ERRORS[result.reason]
         return _refused(status, code, result.reason.replace("_", " "))

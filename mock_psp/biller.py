@@ -45,7 +45,7 @@ from mock_psp.posting import Conflict, Notice
 from mock_psp.reconcile import Sweeper
 from mock_psp.station import Answer, Duty
 from mock_psp.tariff import Payable, payable, payable_lately
-from mock_psp.web import HttpRequest, Refusal, body_of, refused, trace_of
+from mock_psp.web import HttpRequest, Refusal, body_of, refuse_nul, refused, trace_of
 from mock_psp.web import application as service
 from mock_psp.webhook import NotAuthenticError, checked_id
 
@@ -90,6 +90,7 @@ class Biller:
         world.counts.append(
             lambda: {"ledger_orders": self.ledger.orders, "ledger_batches": self.ledger.batches}
         )
+        world.unable.append(self.ledger.unable)
         self.outgoing = Outgoing()
         self.relay = Relay(self.world, self.ledger, self.outgoing)
         self.relay.wake()
@@ -174,6 +175,7 @@ class Biller:
             log.warning("a callback was refused", extra={"reason": str(error)})
             return _declined(Refusal(401, "Not authentic", str(error)))
         try:
+            refuse_nul(body)
             callback = _CALLBACK.decode(body)
             _check(callback, message_id)
         except (msgspec.DecodeError, MalformedError) as error:
@@ -233,6 +235,11 @@ class Biller:
 
     async def _post_missed(self, callback: Callback) -> bool:
         """Post what the sweep has found; whether it was news."""
+        try:
+            _check(callback, callback.event_id)
+        except MalformedError as error:
+            log.warning("the sweep found what cannot be a payment", extra={"reason": str(error)})
+            return False
         body = msgspec.json.encode(callback)
         result = await self.ledger.post(self.notice(callback, hashlib.sha256(body).hexdigest()))
         self.relay.wake()

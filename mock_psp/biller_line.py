@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 STATION: Final = "biller"
 UNKNOWN_BILL: Final = "ZD"
 """UPI's code for a payee's customer that is not valid, as the mock biller uses it."""
-DECLINED_BY_BILLER: Final = "ZH"
-"""For a refusal that came without a code of its own."""
+DECLINED_BY_BILLER: Final = "YG"
+"""UPI's code for *merchant error*, for a refusal that came without a code of its own."""
 
 
 class BillerLine(Protocol):
@@ -139,7 +139,9 @@ class ForeignBiller:
             return answer
         told: dict[str, Any] = answer.value.fields
         approved = bool(told.get("approved", True))
-        code = str(told.get("code") or ("00" if approved else DECLINED_BY_BILLER))
+        code = str(told.get("code") or "00")
+        if not approved and code == "00":
+            code = DECLINED_BY_BILLER
         return Answer(j.OK, "", Authorised(approved=approved, code=code))
 
     async def call_back(self, call: Call, callback: Callback) -> Answer:

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from fewseconds.errors import MalformedError
 from mock_psp.metrics import OTHER
 
 if TYPE_CHECKING:
@@ -85,6 +86,14 @@ class Reply(NamedTuple):
     content: bytes
 
 
+async def _sent(send: Send, reply: Reply) -> None:
+    headers = [
+        (b"content-type", reply.media_type), (b"content-length", str(len(reply.content)).encode()),
+    ]  # fmt: skip
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.content})
+
+
 class Front:
     """An ASGI application that answers hot paths itself and leaves the rest to another."""
 
@@ -141,6 +150,12 @@ class Front:
         """Leave a request to the framework, and count it."""
         if scope["type"] != "http":
             await self.inner(scope, receive, send)
+            return
+        if b"%00" in scope.get("raw_path", b"") or b"%00" in scope["query_string"]:
+            # No name has one, and PostgreSQL cannot even be asked about it.
+            nul = MalformedError("address", "holds a NUL character; leave it out")
+            told = self._problem(None, nul)
+            await _sent(send, Reply(told.status_code, told.media_type.encode(), told.content))
             return
         began_s, statuses = self._clock(), []
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from fewseconds.identity import rupees
 from mock_psp import schema as t
 from mock_psp import templates
-from mock_psp.posting import line
+from mock_psp.posting import Conflict, line
 
 if TYPE_CHECKING:
     from typing import Any
@@ -31,17 +31,28 @@ class Refunded(NamedTuple):
     at_us: int
 
 
-def give_back(connection: sa.Connection, order: Refunded) -> bool:
+def give_back(connection: sa.Connection, order: Refunded) -> bool | Conflict:
     """Post a refund, once; False if it is known, or of a payment that is not the biller's.
 
-    Refunds are few, so they are posted one by one; the caller's transaction makes them durable.
+    One that contradicts what is known is refused, and an alarm is raised. Refunds are few, so they
+    are posted one by one; the caller's transaction makes them durable.
     """
-    known = sa.select(t.refunds.c.refund_id).where(t.refunds.c.psp_refund_id == order.psp_refund_id)
     name = order.transaction_id
     payment = connection.execute(
         sa.select(t.payments).where(t.payments.c.transaction_id == name)
     ).one_or_none()
-    if payment is None or connection.execute(known).first() is not None:
+    if payment is None:
+        return False
+    found = connection.execute(
+        sa.select(t.refunds.c.transaction_id, t.refunds.c.amount_paise).where(
+            t.refunds.c.psp_refund_id == order.psp_refund_id
+        )
+    ).first()
+    known = None if found is None else (found.transaction_id, found.amount_paise)
+    kind = _contradiction(connection, order, payment, known)
+    if kind:
+        return _alarm(connection, order, kind)
+    if known is not None:
         return False
     account = t.CONSUMERS
     if payment.status == "REFUND_DUE":
@@ -74,6 +85,38 @@ def give_back(connection: sa.Connection, order: Refunded) -> bool:
     return True
 
 
+def _contradiction(
+    connection: sa.Connection,
+    order: Refunded,
+    payment: sa.Row[Any],
+    known: tuple[str, int] | None,
+) -> str:
+    """What about a refund cannot be, in the words of the alarm; empty if it can."""
+    body = connection.execute(
+        sa.select(t.callbacks.c.body_sha256).where(t.callbacks.c.event_id == order.event_id)
+    ).scalar_one_or_none()
+    if body not in (None, order.body_sha256):
+        return "event_with_another_body"
+    if known is not None:
+        same = known == (order.transaction_id, order.amount_paise)
+        return "" if same else "refund_with_other_facts"
+    if payment.status == "FAILED":
+        return "refund_of_a_failed_payment"
+    given = _given(connection, order.transaction_id)
+    return "refund_beyond_the_payment" if given + order.amount_paise > payment.amount_paise else ""
+
+
+def _alarm(connection: sa.Connection, order: Refunded, kind: str) -> Conflict:
+    connection.execute(
+        sa.insert(t.alarms),
+        {
+            "kind": kind, "event_id": order.event_id, "transaction_id": order.transaction_id,
+            "raised_us": order.at_us,
+        },
+    )  # fmt: skip
+    return Conflict(kind)
+
+
 def _tell(connection: sa.Connection, order: Refunded, payment: sa.Row[Any]) -> None:
     """The SMS about the refund, to where the one about the payment went."""
     first = connection.execute(
@@ -97,7 +140,7 @@ def _tell(connection: sa.Connection, order: Refunded, payment: sa.Row[Any]) -> N
 
 def _processed(connection: sa.Connection, order: Refunded) -> int:
     """Note that the refund that was due has been made; how much has been given back."""
-    connection.execute(
+    noted = connection.execute(
         sa.update(t.refunds)
         .where(
             t.refunds.c.transaction_id == order.transaction_id,
@@ -106,20 +149,15 @@ def _processed(connection: sa.Connection, order: Refunded) -> int:
         )
         .values(psp_refund_id=order.psp_refund_id, processed_us=order.at_us)
     )
+    if not noted.rowcount:
+        # Somebody has given back a part, which is not the refund that is due.
+        _made(connection, order)
     return _given(connection, order.transaction_id)
 
 
 def _undone(connection: sa.Connection, order: Refunded, payment: sa.Row[Any]) -> bool:
     """A credited payment goes back, wholly or in part; whether all of it has."""
-    connection.execute(
-        sa.insert(t.refunds),
-        {
-            "refund_id": order.psp_refund_id, "transaction_id": order.transaction_id,
-            "amount_paise": order.amount_paise, "reason": "by_merchant",
-            "psp_refund_id": order.psp_refund_id, "due_us": order.at_us,
-            "processed_us": order.at_us,
-        },
-    )  # fmt: skip
+    _made(connection, order)
     given = _given(connection, order.transaction_id)
     mine = t.bills.c.transaction_id == order.transaction_id
     if given >= payment.amount_paise:
@@ -129,6 +167,19 @@ def _undone(connection: sa.Connection, order: Refunded, payment: sa.Row[Any]) ->
         sa.update(t.bills).where(mine).values(paid_paise=payment.amount_paise - given)
     )
     return False
+
+
+def _made(connection: sa.Connection, order: Refunded) -> None:
+    """A refund that the biller has not ordered."""
+    connection.execute(
+        sa.insert(t.refunds),
+        {
+            "refund_id": order.psp_refund_id, "transaction_id": order.transaction_id,
+            "amount_paise": order.amount_paise, "reason": "by_merchant",
+            "psp_refund_id": order.psp_refund_id, "due_us": order.at_us,
+            "processed_us": order.at_us,
+        },
+    )  # fmt: skip
 
 
 def _given(connection: sa.Connection, transaction_id: str) -> int:

@@ -114,7 +114,8 @@ class Ledger:
     async def post(self, notice: Notice) -> Acknowledged | Conflict:
         """Post a callback exactly once; returns when the result is on durable storage.
 
-        Raises SQLAlchemyError when the database cannot take it: nothing has been written then.
+        Raises SQLAlchemyError when the database cannot take it, or whatever went wrong with this
+        one callback: nothing has been written then.
         """
         answer: Acknowledged | Conflict = await self._ordered(notice)
         return answer
@@ -123,9 +124,10 @@ class Ledger:
         """Note that a message of the outbox is the gateway's now."""
         await self._ordered(Sent(sequence, at_us))
 
-    async def refunded(self, order: Refunded) -> bool:
-        """Post money that the PSP has given back; whether that was news."""
-        return bool(await self._ordered(order))
+    async def refunded(self, order: Refunded) -> bool | Conflict:
+        """Post money that the PSP has given back; whether that was news. Raises as :meth:`post`."""
+        answer: bool | Conflict = await self._ordered(order)
+        return answer
 
     def due_refunds(self, after: int) -> Sequence[sa.Row[Any]]:
         """Refunds, later than number ``after``, that the PSP has not made yet."""
@@ -162,9 +164,16 @@ class Ledger:
         self._writer.join()
         self._engine.dispose()
 
+    def unable(self) -> str:
+        """Why nothing can be written any more; empty as long as it can."""
+        return "" if self._writer.is_alive() else "the writer of the ledger has ended"
+
     def _ordered(self, order: Order) -> asyncio.Future[Any]:
         answered = self._loop.create_future()
         self._queue.put(_Entry(order, answered))
+        if why := self.unable():
+            # Nobody will take it out of the queue.
+            answered.set_exception(sa.exc.OperationalError(why, None, RuntimeError(why)))
         return answered
 
     def _write(self) -> None:
@@ -200,7 +209,7 @@ class Ledger:
         try:
             answers = write(connection, [entry.order for entry in batch])
             results = [(e.answered, answer) for e, answer in zip(batch, answers, strict=True)]
-        except sa.exc.SQLAlchemyError:
+        except Exception:  # noqa: BLE001 - the writer goes on, and each is tried alone
             results = [(entry.answered, _alone(connection, entry.order)) for entry in batch]
         self.batches += 1
         self.orders += len(batch)
@@ -293,7 +302,7 @@ def _questions(size: int) -> tuple[sa.Select[Any], sa.Select[Any], sa.Select[Any
 def _alone(connection: sa.Connection, order: Order) -> Any:  # noqa: ANN401 - any answer
     try:
         return write(connection, [order])[0]
-    except sa.exc.SQLAlchemyError as error:
+    except Exception as error:  # noqa: BLE001 - it is the answer to whoever gave the order
         return error
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import aiohttp
 import msgspec
 
-from fewseconds.contracts import BILLER_REFUNDS
+from fewseconds.contracts import BILLER_REFUNDS, Paise
 from mock_psp import merchant_contract as m
 from mock_psp.giving_back import Refunded
 
@@ -43,7 +43,7 @@ class _Refund(msgspec.Struct, frozen=True):
     """What has to be known of a refund."""
 
     id: str
-    amount: int
+    amount: Paise
 
 
 class _Payment(msgspec.Struct, frozen=True):
@@ -144,6 +144,8 @@ def refunded(event_id: str, body: bytes, at_us: int) -> Refunded:
     if told.event != "refund.processed":
         raise msgspec.ValidationError(f"event {told.event!r} is not awaited here")
     refund = msgspec.convert(told.payload["refund"]["entity"], _Refund)
+    if refund.amount <= 0:
+        raise msgspec.ValidationError(f"amount {refund.amount!r} is not above 0")
     payment = msgspec.convert(told.payload["payment"]["entity"], _Payment)
     return Refunded(
         event_id, hashlib.sha256(body).hexdigest(), refund.id,

@@ -42,7 +42,14 @@ from mock_psp.kept_payments import KeptPayments
 from mock_psp.merchant import Merchant
 from mock_psp.messages import MessageLog, messages
 from mock_psp.outgoing import Outgoing
-from mock_psp.payments import PREFIX, Banks, PayeeSide, Transaction
+from mock_psp.payments import (
+    PREFIX,
+    Banks,
+    PayeeSide,
+    Transaction,
+    forced_code,
+    magic_code,
+)
 from mock_psp.recovery import recovered
 from mock_psp.station import Answer, Call, Duty
 from mock_psp.switch_checks import STEP, TOO_MANY_CHECKS
@@ -308,6 +315,7 @@ def _check(data: PayRequest) -> None:
     if data.amount_paise <= 0:
         raise MalformedError("amount_paise", f"{data.amount_paise!r} is not above 0")
     identity.checked_vpa(data.payer_vpa)
+    magic_code(data.payer_vpa)
     if data.payee_vpa != qr.PAYEE:
         raise MalformedError("payee_vpa", f"{data.payee_vpa!r} is not an address of this biller")
 
@@ -334,6 +342,7 @@ async def pay(request: HttpRequest) -> Payment:
     forced = request.headers.get(FORCE_HEADER, "")
     if forced:
         check_token(request, payer.world.secrets.token)
+        forced = forced_code(FORCE_HEADER, forced)
     return await payer.pay(data, payer.trace(request, "pay", data), forced)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -14,6 +15,7 @@ from fewseconds.contracts import (
     Payment,
     PayRequest,
 )
+from fewseconds.errors import MalformedError
 from fewseconds.payer_app import WALLET
 from mock_psp.journal import Entry, Kind
 from mock_psp.messages import Passed
@@ -53,6 +55,10 @@ REVERSED_AFTER_S: Final = 5 * 86_400
 """What was debited and never credited goes back by itself: T+5 (RBI, 20 September 2019)."""
 CREDIT_FAILED: Final = "U31"
 
+FAILURE_CODE: Final = re.compile(r"[A-Z0-9]{2,3}")
+NO_FAILURES: Final = frozenset({"00", "01"})
+"""Response codes of success, and of what is under way."""
+
 PaymentStatus = Literal["SUCCESS", "FAILURE", "PENDING"]
 PaymentOutcome = Literal["ok", "declined", "timed_out", "error", "unfinished"]
 TOLD: Final[dict[int, PaymentOutcome]] = {
@@ -61,9 +67,20 @@ TOLD: Final[dict[int, PaymentOutcome]] = {
 
 
 def magic_code(payer_vpa: str) -> str:
-    """The response code that a payer's address asks for; empty if it asks for none."""
+    """The response code that a payer's address asks for; empty if it asks for none.
+
+    Raises MalformedError as :func:`forced_code` does.
+    """
     name, handle, rest = payer_vpa.partition(MAGIC_HANDLE)
-    return name.upper() if handle and not rest else ""
+    return forced_code("payer_vpa", name.upper()) if handle and not rest else ""
+
+
+def forced_code(place: str, code: str) -> str:
+    """The response code of a failure that a test asks for; raises MalformedError for any other."""
+    if FAILURE_CODE.fullmatch(code) is None or code in NO_FAILURES:
+        what = f"{code!r} is not UPI's response code of a failure; ask for one, such as Z9"
+        raise MalformedError(place, what)
+    return code
 
 
 class Transaction:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 PLAIN_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 BODY_BYTES_MAX: Final = 64 * 1024
+NUL: Final = b"\\u0000"
+"""As JSON writes it; a bare one is no JSON."""
 RECORD_S: Final = 2
 JOURNEYS: Final = 1 << 62
 LEGS: Final = 1 << 16
@@ -106,6 +108,7 @@ async def body_of(request: HttpRequest, kind: type[T]) -> T:
     money: here types are taken at their word.
     """
     body = await request.body()
+    refuse_nul(body)
     try:
         return _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
@@ -113,6 +116,12 @@ async def body_of(request: HttpRequest, kind: type[T]) -> T:
         raise MalformedError(place.rstrip("`") or "body", f"{what[:1].lower()}{what[1:]}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedError("body", f"is not JSON: {error}") from None
+
+
+def refuse_nul(body: bytes) -> None:
+    """Raise MalformedError for JSON with a NUL in a text, which PostgreSQL cannot hold."""
+    if NUL in body:
+        raise MalformedError("body", "holds a NUL character; leave it out")
 
 
 def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
@@ -216,6 +225,9 @@ def ready(request: HttpRequest) -> str:
     """Say that the service can do its work."""
     if not request.app.state.ready:
         raise Refusal(503, "Not ready yet")
+    world: World = request.app.state.world
+    for why in filter(None, (unable() for unable in world.unable)):
+        raise Refusal(503, "Out of order", why)
     return "ready"
 
 

@@ -41,6 +41,8 @@ class World:
         self.stations: list[Station] = []
         self.counts: list[Callable[[], Mapping[str, int]]] = []
         """Totals of the service's books, by name; read when somebody asks for the metrics."""
+        self.unable: list[Callable[[], str]] = []
+        """Why the service cannot do its work; empty as long as it can."""
         self.faults = Faults(self)
         self.smpp: socket.socket | None = None
         """Where the SMS gateway's second door listens, if it has one."""

@@ -14,13 +14,16 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from fewseconds.contracts import Callback
 from fewseconds.errors import HarnessError
 from fixtures import bills
-from mock_psp import database
+from mock_psp import database, posting
+from mock_psp import ledger as ledger_module
 from mock_psp.ledger import Ledger
 from mock_psp.posting import Notice
 from mock_psp.spec import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from mock_psp.posting import Decided, Known
 
 T = TypeVar("T")
 SEED = 5
@@ -188,3 +191,41 @@ def rows(url: sa.URL, statement: str) -> list[Any]:
             return list(result) if result.returns_rows else []
     finally:
         engine.dispose()
+
+
+def test_a_fault_of_our_own_ends_neither_the_writer_nor_its_neighbours(
+    with_ledger: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong with one order is its own answer; the others are posted."""
+    honest = posting.decide
+
+    def strange(known: Known, order: Notice, decided: Decided) -> object:
+        if order.callback.event_id == "evt3":
+            raise OverflowError("a fault that no database reports")
+        return honest(known, order, decided)
+
+    monkeypatch.setattr(ledger_module, "decide", strange)
+
+    async def work(ledger: Ledger) -> list[Any]:
+        posts = [ledger.post(notice(index)) for index in range(1, 6)]
+        answers = await asyncio.gather(*posts, return_exceptions=True)
+        assert ledger.unable() == ""
+        return [*answers, await ledger.post(notice(7))]
+
+    answers = with_ledger(work)
+    assert [isinstance(answer, OverflowError) for answer in answers] == [
+        False, False, True, False, False, False,
+    ]  # fmt: skip
+
+
+def test_a_ledger_whose_writer_has_ended_says_so(with_ledger: Callable[..., Any]) -> None:
+    """Orders are refused then instead of waiting for ever, and the service is not ready."""
+
+    async def work(ledger: Ledger) -> str:
+        ledger._queue.put(None)
+        await asyncio.to_thread(ledger._writer.join)
+        with pytest.raises(SQLAlchemyError, match="has ended"):
+            await ledger.post(notice(1))
+        return ledger.unable()
+
+    assert with_ledger(work)
