@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from fewseconds import checks, junit, markdown, slo, validity
+from fewseconds import checks, junit, markdown, slo
 from fewseconds.commit import commit, versions
 from fewseconds.errors import HarnessError
 from fewseconds.record import Check, Generator, Record
 from fewseconds.resident import Growth, Look
 from fewseconds.run import LoadWish, Stage
 from fewseconds.series import latencies
-from fewseconds.tally import tallied
+from fewseconds.tally import judged
 from loadtests.probe import Latency
 from mock_psp import auditor
 from mock_psp.auditor import Unchecked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from fewseconds.run import Say
@@ -88,14 +89,9 @@ def run(
     summary, troubles, _ = stage.play()
     say("reading the outcomes", 0.0)
     unmeasured = wish.real.unmeasured() if wish.real else ()
-    names = {str(one.measure) for one in scenario.slo} - {"faster_than_portal", *unmeasured}
-    aborted = summary is not None and summary.aborted
-    found = tallied(stage.folder / "outcomes", stage.window, names, begun_only=aborted)
-    facts, valid = None, slo.Validity(valid=False, reasons=tuple(troubles))
-    if summary is not None:
-        facts = validity.kept(found.seen, msgspec.structs.asdict(summary))
-        valid = validity.before(scenario.slo, found.samples, facts, found.mocked_visits, troubles)
-    verdicts = slo.judge_all(scenario.slo, "measured", found.samples, valid)
+    told = None if summary is None else msgspec.structs.asdict(summary)
+    judgement = judged(stage.folder / "outcomes", stage.window, told, troubles, unmeasured)
+    found, valid, verdicts = judgement.tally, judgement.validity, judgement.verdicts
     say("auditing the ledger", 0.0)
     held, unchecked, broken = _audited(stage.folder)
     word = _word(verdicts, held, valid, broken=broken or bool(troubles))
@@ -106,17 +102,17 @@ def run(
         load=wish.shape.says(),
         decoding=DECODING[stage.decoding],
         plan_hash=stage.plan_hash,
-        aborted=aborted,
+        aborted=summary is not None and summary.aborted,
         notes=(
             *(wish.real.notes() if wish.real else ()),
             *stage.receipts.notes(),
             *_grown(stage.growth),
         ),
-        verdicts=tuple(verdicts),
+        verdicts=verdicts,
         validity=valid,
         checks=tuple(held),
         unchecked=tuple(unchecked),
-        generator=facts,
+        generator=judgement.generator,
         workers=summary.workers if summary else wish.processes,
         journeys=len(stage.window),
         rows=found.rows,
@@ -131,9 +127,9 @@ def run(
     (stage.folder / "load_record.json").write_bytes(
         msgspec.json.format(msgspec.json.encode(record))
     )
-    told = as_record(stage, record, started_at, time.monotonic() - begun_s, command)
-    junit.write(stage.folder, told)
-    markdown.write(stage.folder, told)
+    said = as_record(stage, record, started_at, time.monotonic() - begun_s, command)
+    junit.write(stage.folder, said)
+    markdown.write(stage.folder, said)
     return record
 
 
@@ -202,7 +198,7 @@ def _audited(folder: Path) -> tuple[list[Check], tuple[Unchecked, ...], bool]:
 
 
 def _word(
-    verdicts: list[slo.Verdict], held: list[Check], valid: slo.Validity, *, broken: bool
+    verdicts: Sequence[slo.Verdict], held: list[Check], valid: slo.Validity, *, broken: bool
 ) -> slo.Word:
     if broken:
         return "inconclusive"

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from fewseconds.scenario import Scenario, Slo
 
 __all__ = [
-    "LATE_MS", "OVERRUN_MS", "Seen", "before", "generator", "journey_lags_ms", "kept", "seen",
-    "validity",
+    "LATE_MS", "OVERRUN_MS", "Seen", "before", "generator", "journey_lags_ms", "kept",
+    "overruns", "seen", "validity",
 ]  # fmt: skip
 
 
@@ -57,15 +57,22 @@ def seen(scenario: Scenario, client: pl.DataFrame, server: pl.DataFrame) -> Seen
         lags_ms=(at_once["start_us"] - at_once["intended_us"]).to_numpy() / 1e3,
         sojourn_s=float((spans["end"] - spans["start"]).sum()) / 1e6,
         journeys=spans.height,
-        overruns=server.filter(pl.col("overrun_us") > OVERRUN_MS * 1000).height,
+        overruns=overruns(server),
     )
 
 
-def kept(parts: Sequence[Seen], summary: Mapping[str, float]) -> Generator:
+def overruns(server: pl.DataFrame) -> int:
+    """How many visits took longer than the time that they stand for."""
+    return server.filter(pl.col("overrun_us") > OVERRUN_MS * 1000).height
+
+
+def kept(
+    parts: Sequence[Seen], summary: Mapping[str, float], overruns_elsewhere: int = 0
+) -> Generator:
     """How well the generator kept its promise.
 
     ``parts`` hold every journey once, and ``summary`` is what the generator counted itself (see
-    ``loadtests.spec.LoadSummary``).
+    ``loadtests.spec.LoadSummary``); ``overruns_elsewhere`` are not among the rows of the parts.
     """
     lags_ms = np.concatenate([part.lags_ms for part in parts])
     steps = len(lags_ms)
@@ -85,7 +92,7 @@ def kept(parts: Sequence[Seen], summary: Mapping[str, float]) -> Generator:
         littles_law_residual=residual,
         littles_law_limit=limit,
         cpu_share=summary["cpu_s"] / max(summary["wall_s"], 1e-9),
-        overruns=sum(part.overruns for part in parts),
+        overruns=overruns_elsewhere + sum(part.overruns for part in parts),
     )
 
 
