@@ -12,7 +12,9 @@ slow-down.
 * A share of journeys: exact binomial. The rate that is assumed is the upper end of the interval of
   Clopper and Pearson (1934) over all runs.
 
-The false alarms that were counted have the interval of Clopper and Pearson as well.
+The false alarms that were counted have the interval of Clopper and Pearson as well. Runs that were
+slowed down on purpose check all this: how much slower they really became is measured, and how many
+of them are above the proposed limit is set beside what the model expects of that factor.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import numpy as np
 from scipy import special
 
 from fewseconds.errors import UsageError
+from fewseconds.slo import Word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -93,6 +96,32 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """Runs of the unchanged system that any gate would have failed."""
 
 
+class Caught(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs that were slowed down on purpose showed of one objective."""
+
+    name: str
+    measure: str
+    observed: tuple[float, ...]
+    """Of each conclusive run."""
+    factor: float | None
+    """By how much it became slower (the ratio of geometric means) or, a share, how many times the
+    assumed rate it failed; None if there was no conclusive run."""
+    expected: float | None
+    """How likely the model takes one run at that factor to be above the proposed limit."""
+    above_proposed: Rate
+    above_own: Rate
+
+
+class Slowed(msgspec.Struct, frozen=True):
+    """Runs with a known slow-down: what was really caught."""
+
+    slow: tuple[str, ...]
+    """What was planted: stations and factors."""
+    words: tuple[Word, ...]
+    """Of every run, at the scenario's own limits."""
+    gates: tuple[Caught, ...]
+
+
 def exact(count: int, of: int) -> Rate:
     """A share with the interval of Clopper and Pearson; nothing at all may be anything."""
     if of == 0:
@@ -108,16 +137,9 @@ def calibrated(runs: Sequence[Iterable[Verdict]], alpha: float, power: float) ->
 
     Raises UsageError if too few of them are conclusive.
     """
-    found: dict[str, list[Verdict]] = defaultdict(list)
-    conclusive, failed = 0, 0
-    for run in runs:
-        gates = [one for one in run if one.gate and one.engine == "measured" and not one.at_least]
-        if not gates or any(one.word == "inconclusive" for one in gates):
-            continue
-        conclusive += 1
-        failed += any(one.word == "fail" for one in gates)
-        for one in gates:
-            found[one.name].append(one)
+    words, found = _judged(runs)
+    failed = words.count("fail")
+    conclusive = failed + words.count("pass")
     if conclusive < RUNS_MIN:
         message = (
             f"load gate: {conclusive} of {len(runs)} runs are conclusive, at least {RUNS_MIN} are "
@@ -134,6 +156,34 @@ def calibrated(runs: Sequence[Iterable[Verdict]], alpha: float, power: float) ->
     )
 
 
+def slowed(
+    unchanged: Sequence[Iterable[Verdict]],
+    changed: Sequence[Iterable[Verdict]],
+    slow: Sequence[str],
+    found: Gate,
+) -> Slowed:
+    """Set runs that were slowed down on purpose beside what :func:`calibrated` made of others."""
+    before, (words, after) = _judged(unchanged)[1], _judged(changed)
+    gates = (_caught(one, before[one.name], after[one.name]) for one in found.gates)
+    return Slowed(tuple(slow), tuple(words), tuple(gates))
+
+
+def _judged(runs: Sequence[Iterable[Verdict]]) -> tuple[list[Word], dict[str, list[Verdict]]]:
+    """The word of every run, and by objective the verdicts of the runs that say something."""
+    words: list[Word] = []
+    found: dict[str, list[Verdict]] = defaultdict(list)
+    for run in runs:
+        gates = [one for one in run if one.gate and one.engine == "measured" and not one.at_least]
+        said = {one.word for one in gates}
+        if not gates or "inconclusive" in said:
+            words.append("inconclusive")
+            continue
+        words.append("fail" if "fail" in said else "pass")
+        for one in gates:
+            found[one.name].append(one)
+    return words, found
+
+
 class _Times:
     """A quantile of times, of which the logarithm varies from run to run."""
 
@@ -148,6 +198,10 @@ class _Times:
         """Probability that one more run, slower by ``factor``, is above ``limit``."""
         distance = math.log(max(limit, 1e-9)) - self._middle - math.log(factor)
         return float(special.stdtr(self._freedom, -distance / self._spread))
+
+    def factor(self, observed: Sequence[float]) -> float:
+        """By how much further runs are slower."""
+        return math.exp(float(np.log(np.maximum(observed, 1e-9)).mean()) - self._middle)
 
     def limit(self, alpha: float) -> float:
         """The limit that one more run exceeds with probability ``alpha``."""
@@ -169,14 +223,22 @@ class _Share:
         rate = min(self._rate * factor, 1.0)
         return float(special.bdtrc(allowed, self._count, rate)) if allowed < self._count else 0.0
 
+    def factor(self, observed: Sequence[float]) -> float:
+        """How many times the assumed rate further runs fail."""
+        return float(np.mean(observed)) / self._rate
+
     def limit(self, alpha: float) -> float:
         """The lowest share that one more run exceeds with probability ``alpha`` at most."""
         above = special.bdtrc(np.arange(self._count), self._count, self._rate)
         return int((above > alpha).sum()) / self._count
 
 
+def _observed(verdicts: Sequence[Verdict]) -> tuple[float, ...]:
+    return tuple(math.inf if one.observed is None else one.observed for one in verdicts)
+
+
 def _model(verdicts: Sequence[Verdict]) -> _Times | _Share:
-    observed = [math.inf if one.observed is None else one.observed for one in verdicts]
+    observed = _observed(verdicts)
     if verdicts[0].statistic == "share":
         return _Share(observed, [one.count for one in verdicts])
     return _Times(observed)
@@ -185,7 +247,7 @@ def _model(verdicts: Sequence[Verdict]) -> _Times | _Share:
 def _calibration(verdicts: list[Verdict], alpha: float, power: float) -> Calibration:
     first, model = verdicts[0], _model(verdicts)
     proposed = model.limit(alpha)
-    observed = tuple(math.inf if one.observed is None else one.observed for one in verdicts)
+    observed = _observed(verdicts)
     out = sum(
         value > _model([*verdicts[:place], *verdicts[place + 1 :]]).limit(alpha)
         for place, value in enumerate(observed)
@@ -206,6 +268,22 @@ def _calibration(verdicts: list[Verdict], alpha: float, power: float) -> Calibra
         ),
         detectable=smallest(model, proposed, power),
         detectable_at_own_limit=smallest(model, first.limit, power),
+    )
+
+
+def _caught(gate: Calibration, before: Sequence[Verdict], after: Sequence[Verdict]) -> Caught:
+    model, observed = _model(before), _observed(after)
+    factor = model.factor(observed) if observed else None
+    above = (sum(one > limit for one in observed) for limit in (gate.proposed_limit, gate.limit))
+    proposed, own = (exact(count, len(observed)) for count in above)
+    return Caught(
+        name=gate.name,
+        measure=gate.measure,
+        observed=observed,
+        factor=factor,
+        expected=None if factor is None else model.above(gate.proposed_limit, factor),
+        above_proposed=proposed,
+        above_own=own,
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,12 +14,15 @@ import pytest
 import scipy.stats
 from typer.testing import CliRunner
 
-from fewseconds import gate, slo
+import fewseconds.load_run
+from fewseconds import gate, markdown, slo
 from fewseconds.cli import app
 from fewseconds.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
+
+    from fewseconds.scenario import Scenario
 
 SPREAD = 0.04
 """Of the logarithm of a quantile from run to run."""
@@ -119,11 +124,123 @@ def test_recorded_runs_are_enough(tmp_path: Path) -> None:
         record = {"verdicts": [one], "word": one.word, "fates": {"confirmed": 300}}
         (folder / "load_record.json").write_bytes(msgspec.json.encode(record))
         folders += ["--from", str(folder)]
-    result = CliRunner().invoke(app, ["load", "gate", "smoke", *folders, "--json"])
+    results = ["--results", str(tmp_path / "results")]
+    result = CliRunner().invoke(app, ["load", "gate", "smoke", *folders, *results, "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert found["runs"] == 6
+    assert (found["runs"], found["slowed"]) == (6, None)
     (one,) = found["gates"]
     assert 3.0 < one["proposed_limit"] < 4.0
     missing = CliRunner().invoke(app, ["load", "gate", "smoke", "--from", str(tmp_path)])
     assert missing.exit_code == 2
+
+
+class World:
+    """A city that answers at once: its biller takes as long as the scenario's faults make it."""
+
+    def __init__(self, silent: int = -1) -> None:
+        """The run of this number says nothing."""
+        self.luck, self.silent = np.random.default_rng(5), silent
+        self.played: list[tuple[float, str]] = []
+        """By how much the biller was slowed down, and the command of each run."""
+        self.times: dict[float, list[float]] = {}
+        """The medians of conclusive runs, by the factor of the biller."""
+
+    def run(self, scenario: Scenario, *arguments: Any) -> SimpleNamespace:  # noqa: ANN401
+        """A run of its own luck, as :func:`fewseconds.load_run.run` is one."""
+        factor, number = scenario.slowdown("biller"), len(self.played)
+        self.played.append((factor, arguments[-1]))
+        median = 0.2 * factor * math.exp(self.luck.normal(0, SPREAD))
+        said = {"word": "inconclusive"} if number == self.silent else {}
+        if not said:
+            self.times.setdefault(factor, []).append(median)
+        gates = (
+            verdict(median, 0.25, name="biller | median", measure="biller_time", **said),
+            verdict(0.01, 0.02, name="error rate", measure="error_rate", statistic="share"),
+        )
+        return SimpleNamespace(word=gates[0].word, folder=str(number), verdicts=gates)
+
+
+@pytest.fixture
+def worlds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
+    """Make a world in which runs take no time."""
+
+    def made(silent: int = -1) -> World:
+        world = World(silent)
+        monkeypatch.setattr(fewseconds.load_run, "run", world.run)
+        return world
+
+    return made
+
+
+def test_a_planted_slowdown_is_set_beside_what_was_promised(
+    worlds: Callable[..., World], tmp_path: Path
+) -> None:
+    """With --slow it is counted how many runs are caught, beside SciPy's t law of what was due."""
+    world = worlds(silent=9)
+    options = ["--runs", "6", "--slow", "biller=1.08", "--results", str(tmp_path), "--alpha", "0.1"]
+    result = CliRunner().invoke(app, ["load", "gate", "smoke", *options, "--json"])
+    assert result.exit_code == 0, result.output
+    assert [factor for factor, _ in world.played] == [1.0] * 6 + [1.08] * 6
+    assert [command for _, command in world.played] == (
+        ["fewseconds load run smoke"] * 6 + ["fewseconds load run smoke --slow biller=1.08"] * 6
+    )
+    found = json.loads(result.stdout)
+    limit = found["gates"][0]["proposed_limit"]
+    assert (found["runs"], found["slowed"]["slow"]) == (6, ["biller=1.08"])
+    assert found["slowed"]["words"].count("inconclusive") == 1
+    assert len(found["slowed"]["words"]) == 6
+    one, share = found["slowed"]["gates"]
+    before, after = world.times[1.0], world.times[1.08]
+    assert one["observed"] == pytest.approx(after)
+    assert one["factor"] == pytest.approx(scipy.stats.gmean(after) / scipy.stats.gmean(before))
+    logs = np.log(before)
+    spread = logs.std(ddof=1) * math.sqrt(1 + 1 / 6)
+    away = (math.log(limit) - logs.mean() - math.log(one["factor"])) / spread
+    assert one["expected"] == pytest.approx(scipy.stats.t.sf(away, 5))
+    above = sum(time > limit for time in after)
+    assert 0 < above < 5
+    assert one["above_proposed"] == {
+        "count": above, "of": 5,
+        "low": pytest.approx(scipy.stats.beta.ppf(0.025, above, 6 - above)),
+        "high": pytest.approx(scipy.stats.beta.ppf(0.975, above + 1, 5 - above)),
+    }  # fmt: skip
+    assert one["above_own"]["count"] == sum(time > 0.25 for time in after)
+    assert (share["above_proposed"]["count"], share["above_own"]["count"]) == (0, 0)
+
+
+def test_a_calibration_leaves_a_page_and_a_summary_for_ci(
+    worlds: Callable[..., World], tmp_path: Path
+) -> None:
+    """Page and Markdown hold every gate, its proposed limit and what a slowdown set off."""
+    worlds()
+    options = ["--runs", "5", "--slow", "biller=3", "--results", str(tmp_path)]
+    result = CliRunner().invoke(app, ["load", "gate", "smoke", *options, "--json"])
+    found = json.loads(result.stdout)
+    folder = tmp_path / "latest"
+    assert folder.resolve() == Path(found["folder"]).resolve()
+    assert Path(found["markdown"]).name == markdown.FILE_NAME
+    summary = Path(found["markdown"]).read_text(encoding="utf-8")
+    proposed = f"{found['gates'][0]['proposed_limit'] * 1000:.0f} ms"
+    table = [line for line in summary.splitlines() if line.startswith("| biller \\| median |")]
+    assert len(table) == 2
+    assert f"| {proposed} |" in table[0]
+    assert "| 5 of 5 (47.8 % to 100 %) | 100 % | 5 of 5" in table[1]
+    assert "With biller=3: fail, fail, fail, fail, fail" in summary
+    assert "Of 5 runs of the unchanged system, 0 would have failed" in summary
+    page = Path(found["report"]).read_text(encoding="utf-8")
+    assert all(text in page for text in ("biller | median", "error rate", "biller=3"))
+    assert msgspec.json.decode((folder / "answer.json").read_bytes())["runs"] == 5
+
+
+def test_a_calibration_is_told_at_the_keyboard(
+    worlds: Callable[..., World], tmp_path: Path
+) -> None:
+    """Without --json the same tables and the sentence stand on stdout."""
+    worlds()
+    options = ["--runs", "4", "--slow", "biller=2", "--results", str(tmp_path)]
+    result = CliRunner().invoke(app, ["load", "gate", "smoke", *options], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    assert "With biller=2: fail, fail, fail, fail" in result.stdout
+    assert "Of 4 runs of the unchanged system, 0 would have failed" in result.stdout
+    assert result.stdout.count("biller | median") == 2

@@ -43,7 +43,7 @@ def are_runs(first: str, second: str) -> bool:
 def compare_runs(run: str, base: str, wish: RunsWish, *, as_json: bool) -> int:
     """Compare, print, and leave page, JUnit and Markdown behind; returns the exit code."""
     labels = dict(_label(text) for text in wish.labels)
-    from fewseconds import markdown, slo
+    from fewseconds import slo
     from fewseconds.baseline import foreign, runs
     from fewseconds.baseline.comparison import Margins, compare
     from fewseconds.baseline.page import cases, page, summary
@@ -68,11 +68,11 @@ def compare_runs(run: str, base: str, wish: RunsWish, *, as_json: bool) -> int:
     content = fields | {"command": command, "exit_code": code} | msgspec.to_builtins(found)
     _print(found)
     places = studies.publish(
-        page(found, command, fields), content, wish.results, f"{after.name}-against-{before.name}"
-    )
+        page(found, command, fields), content, wish.results,
+        f"{after.name}-against-{before.name}", summary(found, command),
+    )  # fmt: skip
     folder = Path(places["folder"])
     write_cases(folder / "junit.xml", f"fewseconds.compare.{after.scenario}", cases(found))
-    (folder / markdown.FILE_NAME).write_text(summary(found, command), encoding="utf-8")
     if as_json:
         console.print_json(content | places)
     return code

@@ -92,16 +92,25 @@ def command_line(parts: Sequence[str], seed: int, effort: Effort) -> str:
     return shlex.join(["fewseconds", *parts, "--seed", str(seed), *effort.words()])
 
 
-def publish(page: Page, content: dict[str, Any], results: Path, name: str) -> dict[str, str]:
-    """Write the page and the answer's JSON into a folder of their own; returns where they are."""
+def publish(
+    page: Page, content: dict[str, Any], results: Path, name: str, summary: str = ""
+) -> dict[str, str]:
+    """Write page, JSON and Markdown into a folder of their own; returns where they are.
+
+    The Markdown is ``summary``, or the page's own sentences and tables.
+    """
+    from fewseconds import markdown
     from fewseconds.report import page as pages
+    from fewseconds.report import page_markdown
     from fewseconds.results import new_folder
 
     folder = new_folder(results, name)
     report = pages.write(folder, page)
     (folder / "answer.json").write_bytes(msgspec.json.format(msgspec.json.encode(content)))
+    told = folder / markdown.FILE_NAME
+    told.write_text(summary or page_markdown.markdown(page), encoding="utf-8")
     console.say(f"Report: {report}")
-    return {"folder": str(folder), "report": str(report)}
+    return {"folder": str(folder), "report": str(report), "markdown": str(told)}
 
 
 def estimate(number: float | None, form: str = "{:.3g}") -> str:
