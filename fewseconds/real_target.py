@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from fewseconds import credentials, reset
+from fewseconds import address, credentials, reset
 from fewseconds.errors import MalformedError, UsageError
 from fewseconds.identity import IST
 from fewseconds.own_bills import OwnBills
@@ -25,7 +25,6 @@ from mock_psp.adapter import Adapter
 from mock_psp.secret_file import secret
 from mock_psp.serve import Options
 from mock_psp.spec import SERVICES, Foreign
-from mock_psp.webhooks import check_address
 
 if TYPE_CHECKING:
     import ssl
@@ -154,9 +153,14 @@ def checked(
     """
     if not parties.named:
         return None
-    for url in (parties.psp_url, parties.biller_url, parties.sms_url, parties.bbps_url):
+    for option, url, belong in (
+        ("--psp-url", parties.psp_url, address.IN_FILE),
+        ("--biller-url", parties.biller_url, address.IN_ADAPTER),
+        ("--sms-url", parties.sms_url, address.IN_FILE),
+        ("--bbps-url", parties.bbps_url, address.IN_FILE),
+    ):
         if url:
-            check_address(url, parties.allow_host)
+            address.check(url, parties.allow_host, option, belong)
     if parties.sms_url and not (parties.psp_url or parties.biller_url):
         raise UsageError("--sms-url: our own biller sends to our own gateway; give --biller-url")
     told = credentials.read(parties.credentials) if parties.credentials else {}
@@ -199,7 +203,7 @@ def _hook(parties: Parties, spoken: Adapter | None, headers: dict[str, str]) -> 
     if parties.reset:
         hook = reset.written(parties.reset)
         if hook.url:
-            check_address(hook.url, parties.allow_host)
+            address.check(hook.url, parties.allow_host, "--reset", address.IN_FILE)
         return msgspec.structs.replace(hook, headers=headers)
     if spoken is None or not spoken.speaks("reset"):
         return None

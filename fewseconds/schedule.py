@@ -25,6 +25,10 @@ RATE_MAX_PER_S: Final = 1e6
 """One a microsecond, in which times are counted."""
 
 
+LENGTH_MAX_S: Final = 366 * 86_400
+"""Nobody waits longer than a year for a load test; and far above it, microseconds overflow."""
+
+
 class Stage(msgspec.Struct, frozen=True):
     """A stretch at one rate."""
 

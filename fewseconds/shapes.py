@@ -19,14 +19,12 @@ from fewseconds import plan as plans
 from fewseconds.arrivals import HOUR_US
 from fewseconds.errors import UsageError
 from fewseconds.plan import Plan
-from fewseconds.schedule import RATE_MAX_PER_S, Stage, starts_us
+from fewseconds.schedule import LENGTH_MAX_S, RATE_MAX_PER_S, Stage, starts_us
 
 if TYPE_CHECKING:
     from fewseconds.scenario import Scenario
 
 SECOND_US = 1_000_000
-LENGTH_MAX_S = 366 * 86_400
-"""Nobody waits longer than a year for a load test; and far above it, microseconds overflow."""
 PLAN_FILE = "plan.parquet"
 """What a run's generator was told to play, in the run's folder."""
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from fewseconds import scenario_file
+from fewseconds import address, scenario_file
 from fewseconds.errors import UsageError
 from fewseconds.payer_app import Polls
 from fewseconds.plan import Plan, plan
@@ -22,7 +22,6 @@ from fewseconds.results import new_folder
 from fewseconds.scenario import Scenario
 from fewseconds.shapes import Shape
 from loadtests.launch import Generator
-from loadtests.probe import allowed
 from loadtests.spec import Targets, unplayable
 
 if TYPE_CHECKING:
@@ -114,9 +113,13 @@ def _world(options: Any) -> tuple[Scenario, int, Targets, str]:  # noqa: ANN401 
         )
         raise UsageError(message)
     hosts = [name.strip() for name in options.allow_host.split(",")]
-    for url in (options.psp_url, options.sms_url, options.portal_url):
+    for option, url in (
+        ("--psp-url", options.psp_url),
+        ("--sms-url", options.sms_url),
+        ("--portal-url", options.portal_url),
+    ):
         if url:
-            allowed(url, hosts)
+            address.check(url, hosts, option)
     scenario = scenario_file.load(options.scenario)
     targets = Targets(options.psp_url, options.sms_url, options.portal_url)
     return scenario, options.plan_seed or scenario.seed, targets, ""

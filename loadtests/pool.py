@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from gevent.event import AsyncResult
 
+from fewseconds import address
 from fewseconds.errors import UsageError
 from loadtests.connection import AnswerTimeoutError, Connection
 from loadtests.response import WireError
@@ -32,16 +33,17 @@ class Pool:
 
         Raises UsageError if ``base_url`` is none.
         """
+        trouble = address.fault(base_url)
+        if trouble:
+            raise UsageError(f"{address.shown(base_url)}: {trouble}")
         parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            message = f"{base_url!r}: is no address of a service; write http://HOST:PORT"
-            raise UsageError(message)
         self.prefix = parts.path.rstrip("/")
-        self._host, secure = parts.hostname, parts.scheme == "https"
-        self._port = parts.port or (HTTPS_PORT if secure else HTTP_PORT)
+        self._host, secure = parts.hostname or "", parts.scheme == "https"
+        usual = HTTPS_PORT if secure else HTTP_PORT
+        self._port = parts.port or usual
         self._context = ssl.create_default_context() if secure else None
         literal = f"[{self._host}]" if ":" in self._host else self._host
-        shown = literal if self._port in (HTTP_PORT, HTTPS_PORT) else f"{literal}:{self._port}"
+        shown = literal if self._port == usual else f"{literal}:{self._port}"
         self._host_line = f" HTTP/1.1\r\nhost: {shown}\r\n"
         self._address: tuple[int, tuple[Any, ...]] | None = None
         self._idle: list[Connection] = []

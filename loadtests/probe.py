@@ -5,18 +5,15 @@ Nothing here imports Locust or gevent; the load itself is :mod:`loadtests.probef
 
 from __future__ import annotations
 
-import ipaddress
 import math
-import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
 from fewseconds import promise
-from fewseconds.errors import HarnessError, UsageError
+from fewseconds.errors import HarnessError
 from fewseconds.schedule import Stage
 from loadtests.histogram import Histogram
 from loadtests.launch import LocustProcess
@@ -111,27 +108,6 @@ class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
     rss_mb: float
     aborted: bool
     seconds: list[dict[str, Any]]
-
-
-def allowed(url: str, hosts: list[str]) -> None:
-    """Refuse load on a host that is neither this one nor allowed by name.
-
-    Raises UsageError.
-    """
-    name = urlsplit(url).hostname or ""
-    if name in hosts:
-        return
-    try:
-        found = {entry[4][0] for entry in socket.getaddrinfo(name, None)}
-    except OSError as error:
-        message = f"{url!r}: {name!r} has no address: {error}; correct it"
-        raise UsageError(message) from None
-    if not all(ipaddress.ip_address(str(address)).is_loopback for address in found):
-        message = (
-            f"{url!r}: is not on this machine; if you may put load on it, say so with "
-            f"--allow-host {name}"
-        )
-        raise UsageError(message)
 
 
 def probe(spec: ProbeSpec, say: Callable[[str, float], None], processes: int = 1) -> ProbeResult:

@@ -8,7 +8,6 @@ service starts is sent again, under the same event id.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from fewseconds.errors import UsageError
+from fewseconds import address
 from mock_psp.clock import wall_s
 from mock_psp.delivery import SCHEDULES, SIGNATURES, Event
 from mock_psp.merchant_book import Delivery
@@ -45,37 +44,12 @@ def check_target(url: str, hosts: Sequence[str] = ()) -> None:
     reach. So only this machine is allowed, as a literal address or ``localhost``, and what the
     person who started the services has named.
     """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise ForbiddenTargetError(f"url: {error}") from None
-    if parts.scheme not in ("http", "https") or not host or parts.username is not None:
-        raise ForbiddenTargetError("url: is not http:// or https:// and a host")
-    if host in (*hosts, "localhost"):
-        return
-    try:
-        allowed = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        allowed = False
-    if not allowed:
+    trouble = address.fault(url)
+    if trouble:
+        raise ForbiddenTargetError(f"url: {trouble}")
+    host = urlsplit(url).hostname or ""
+    if not address.allowed(host, hosts):
         raise ForbiddenTargetError(f"url: events are not sent to {host!r}, only to this machine")
-
-
-def check_address(url: str, hosts: Sequence[str]) -> None:
-    """Raise UsageError unless ``url`` is on this machine or its host is among ``hosts``.
-
-    Nothing that we are told to talk to leaves this machine by accident.
-    """
-    try:
-        check_target(url, hosts)
-    except ForbiddenTargetError:
-        try:
-            host = urlsplit(url).hostname
-        except ValueError:
-            host = None
-        todo = f"if you mean it, say --allow-host {host}" if host else "write http://host:port"
-        raise UsageError(f"{url}: is not an address of this machine; {todo}") from None
 
 
 class Deliveries:

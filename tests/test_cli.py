@@ -180,6 +180,40 @@ BAD: list[tuple[list[str], list[str]]] = [
     (["simulate", "smoke", "--slow", "biller=nan"], ["smoke.toml: fault[0].factor: nan"]),
     (["simulate", "smoke", "--slow", "biller=inf"], ["smoke.toml: fault[0].factor: inf"]),
     *(
+        (["load", command, url, "--slo", "p95=1s", *wrong], [line])
+        for command in ("probe", "search")
+        for url, wrong, line in (
+            ("http://127.0.0.1:99999/", [], "'http://127.0.0.1:99999/': its port is no number"),
+            ("127.0.0.1:8000", [], "'127.0.0.1:8000': does not begin with http://"),
+            ("ftp://127.0.0.1/", [], "'ftp://127.0.0.1/': begins with neither http://"),
+            ("http://192.0.2.1/", [], "'http://192.0.2.1/': is not on this machine"),
+            ("http://127.0.0.1:1/", ["--slo", "p42=1s"], "--slo 'p42=1s': unknown quantile"),
+            ("http://127.0.0.1:1/", ["--slo", "p95="], "--slo p95 '': is no time"),
+        )
+    ),
+    *(
+        (["load", "probe", "http://127.0.0.1:1/", *wrong], [line])
+        for wrong, line in (
+            (["--rate", "inf"], "--rate inf: must be a number above 0"),
+            (["--duration", "0s"], "--duration '0s': is no time at all"),
+            (["--duration", "9000000h"], "--duration '9000000h': is more than a year"),
+            (["--duration", "2s", "--settle", "2s"], "--settle '2s': is all of --duration '2s'"),
+            (["--timeout", "0ms"], "--timeout '0ms': is no time at all"),
+            (["--shape", "ramp=inf"], "--shape 'ramp=inf': not understood"),
+            (["--shape", "ramp=nan"], "--shape 'ramp=nan': not understood"),
+            (["--shape", "steps=1,1e9"], "--shape 'steps=1,1e9': not understood"),
+        )
+    ),
+    *(
+        (["load", "search", "http://127.0.0.1:1/", "--slo", "p95=1s", *wrong], [line])
+        for wrong, line in (
+            (["--from", "nan"], "--from nan: must be a number above 0"),
+            (["--to", "inf"], "--to inf: must be a number above 0"),
+            (["--from", "9", "--to", "5"], "search: from 9 to 5 requests/s is no range"),
+            (["--step", "0s"], "--step '0s': is no time at all"),
+        )
+    ),
+    *(
         (["load", "run", "smoke", "--dry-run", *wrong], [f"{' '.join(wrong)}: must be a number"])
         for wrong in (
             ["--rate-scale", "nan"], ["--rate-scale", "inf"], ["--rate-scale", "0"],
@@ -242,6 +276,35 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     """Unknown commands, missing names and values out of range are refused before anything runs."""
     result = said(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
+
+
+SECRET = "s3cret"  # noqa: S105 - which is what must not be shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["load", "probe", "{url}"], ["load", "search", "{url}", "--slo", "p95=1s"],
+        ["conform", "{url}", "--secret-file", "x"], ["serve", "smoke", "--biller-url", "{url}"],
+        *(
+            [*command, "smoke", "--dry-run", option, "{url}"]
+            for command in (["run"], ["load", "run"])
+            for option in ("--psp-url", "--biller-url", "--bbps-url", "--reset", "--otlp")
+            if command != ["run"] or option != "--otlp"
+        ),
+        ["load", "run", "smoke", "--psp-url", "http://127.0.0.1:9", "--sms-url", "{url}"],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("url", [f"http://user:{SECRET}@127.0.0.1:9/", f"user:{SECRET}@h:80"])
+def test_a_password_in_an_address_is_refused_and_never_repeated(
+    arguments: list[str], url: str
+) -> None:
+    """Exit code 2 for every option that takes an address, on both streams without the password."""
+    # As a reset hook, what does not begin with http:// is a command.
+    url = url if "--reset" not in arguments else f"http://{url.removeprefix('http://')}"
+    result = said(*(part.format(url=url) for part in arguments), "--json")
+    assert result.exit_code == 2
+    assert SECRET not in result.output
 
 
 def test_help_names_every_command() -> None:

@@ -16,8 +16,9 @@ from fewseconds.errors import UsageError
         ("here", "", "has no port"),
         ("127.0.0.1:70000", "", "has no port"),
         ("203.0.113.9:9464", "", "choose another port or host"),
-        ("", "collector:4318", "is no address"),
-        ("", "ftp://collector:4318", "is no address"),
+        ("", "collector:4318", "write http://collector:4318"),
+        ("", "http://collector:0", "its port is no number"),
+        ("", "ftp://collector:4318", "nothing else is spoken"),
     ],
 )
 def test_what_cannot_be_served_or_reached_is_refused(

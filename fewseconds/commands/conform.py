@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from fewseconds import junit
+from fewseconds import address, junit
 from fewseconds.commands import conform_page, console
 from fewseconds.errors import EXIT_GATE_FAILED, EXIT_OK, UsageError
 
@@ -52,9 +52,8 @@ def conform(options: Options, *, as_json: bool) -> int:
     seed = scenario.seed if options.seed is None else options.seed
     from mock_psp import adapter, conformance, conformance_cases
     from mock_psp.secret_file import secret
-    from mock_psp.webhooks import check_address
 
-    check_address(options.url, options.allow_host)
+    address.check(options.url, options.allow_host, secrets=address.IN_ADAPTER)
 
     told = adapter.load(options.adapter or adapter.OWN)
     signs = secret(options.secret_file)

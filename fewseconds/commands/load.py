@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from fewseconds import schedule, slo
+from fewseconds import address, schedule, slo
 from fewseconds.commands import console
 from fewseconds.commit import commit
 from fewseconds.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK, UsageError
-from loadtests.probe import ProbeResult, ProbeSpec, allowed, probe
+from loadtests.probe import ProbeResult, ProbeSpec, probe
 from loadtests.recorder import Limit
 
 if TYPE_CHECKING:
@@ -57,7 +57,29 @@ def seconds(text: str, option: str) -> float:
     if found is None:
         message = f"{option} {text!r}: is no time; write a number with us, ms, s, m or h"
         raise UsageError(message)
-    return float(found[1]) * UNITS_S[found[2] or "s"]
+    found_s = float(found[1]) * UNITS_S[found[2] or "s"]
+    if found_s > schedule.LENGTH_MAX_S:
+        raise UsageError(f"{option} {text!r}: is more than a year; shorten it")
+    return found_s
+
+
+def longer_than_nothing(text: str, option: str) -> float:
+    """As :func:`seconds`, and more than none; raises UsageError."""
+    found_s = seconds(text, option)
+    if found_s == 0:
+        raise UsageError(f"{option} {text!r}: is no time at all; give more than 0")
+    return found_s
+
+
+def rate(option: str, value: float) -> float:
+    """Requests a second that a clock can tell apart; raises UsageError."""
+    if not 0 < value <= schedule.RATE_MAX_PER_S:
+        message = (
+            f"{option} {value:g}: must be a number above 0, up to {schedule.RATE_MAX_PER_S:g}; "
+            "correct it"
+        )
+        raise UsageError(message)
+    return value
 
 
 def limits(texts: list[str]) -> list[Limit]:
@@ -107,19 +129,27 @@ def header(url: str, seed: int | None) -> dict[str, Any]:
 
 def load_probe(wish: ProbeWish, *, as_json: bool) -> int:
     """Probe, and print; returns the exit code."""
+    address.check(wish.url, wish.allow_host)
+    duration_s = longer_than_nothing(wish.duration, "--duration")
+    settle_s = seconds(wish.settle, "--settle")
+    if settle_s >= duration_s:
+        message = (
+            f"--settle {wish.settle!r}: is all of --duration {wish.duration!r}, so nothing would "
+            "count; shorten it"
+        )
+        raise UsageError(message)
     spec = ProbeSpec(
         url=wish.url,
-        stages=stages(wish.shape, wish.rate, seconds(wish.duration, "--duration")),
+        stages=stages(wish.shape, rate("--rate", wish.rate), duration_s),
         seed=wish.seed if wish.poisson else None,
         connections_max=wish.connections,
         in_flight_max=wish.in_flight_max,
-        timeout_s=seconds(wish.timeout, "--timeout"),
-        settle_s=seconds(wish.settle, "--settle"),
+        timeout_s=longer_than_nothing(wish.timeout, "--timeout"),
+        settle_s=settle_s,
         client=wish.client,
         limits=limits(wish.slo),
         abort_after_s=seconds(wish.abort_after, "--abort-after"),
     )
-    allowed(wish.url, wish.allow_host)
     fields = header(wish.url, spec.seed)
 
     def once() -> tuple[str, ProbeResult]:

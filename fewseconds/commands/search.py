@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fewseconds import address
 from fewseconds.commands import console
-from fewseconds.commands.load import header, limits, seconds
+from fewseconds.commands.load import header, limits, longer_than_nothing, rate, seconds
 from fewseconds.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK
-from loadtests.probe import ProbeResult, ProbeSpec, allowed, judge, sent
+from loadtests.probe import ProbeResult, ProbeSpec, judge, sent
 from loadtests.search import Found, Search, SearchSpec
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class SearchWish(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_search(wish: SearchWish, *, as_json: bool) -> int:
     """Search, and print; returns the exit code."""
+    address.check(wish.url, wish.allow_host)
     base = ProbeSpec(
         url=wish.url,
         stages=[],
@@ -42,13 +44,12 @@ def load_search(wish: SearchWish, *, as_json: bool) -> int:
         timeout_s=10.0,
     )
     spec = SearchSpec(
-        rate_from=wish.rate_from,
-        rate_to=wish.rate_to,
-        step_s=seconds(wish.step, "--step"),
+        rate_from=rate("--from", wish.rate_from),
+        rate_to=rate("--to", wish.rate_to),
+        step_s=longer_than_nothing(wish.step, "--step"),
         settle_s=seconds(wish.settle, "--settle"),
         precision=wish.precision,
     )
-    allowed(wish.url, wish.allow_host)
     fields = header(wish.url, base.seed)
 
     def once(order: ProbeSpec) -> tuple[ProbeResult, list[Second]]:

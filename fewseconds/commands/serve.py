@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.table import Table
 
+from fewseconds import address
 from fewseconds.commands import console
 from fewseconds.errors import HarnessError, UsageError
 
@@ -100,12 +101,11 @@ def _options(wanted: Wanted) -> tuple[Options, int]:
     from mock_psp.secret_file import secret
     from mock_psp.serve import Options
     from mock_psp.spec import HOST, Foreign
-    from mock_psp.webhooks import check_address
 
     host, port = _listening(wanted)
     foreign, signs = None, ""
     if wanted.biller_url:
-        check_address(wanted.biller_url, wanted.allow_host)
+        address.check(wanted.biller_url, wanted.allow_host, "--biller-url", address.IN_ADAPTER)
         if wanted.secret_file is None:
             raise UsageError("--biller-url: needs --secret-file, with what signs the callbacks")
         signs = secret(wanted.secret_file)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import socket
 from importlib.util import find_spec
 from typing import Final
-from urllib.parse import urlsplit
 
+from fewseconds import address
 from fewseconds.errors import UsageError
 from loadtests.spec import Telemetry
 
-PORT_MAX: Final = 65_535
 TRACE_SHARE: Final = Telemetry().trace_share
 
 
@@ -19,10 +18,9 @@ def telemetry(metrics: str, otlp: str = "", trace_share: float = TRACE_SHARE) ->
     if metrics:
         metrics = _endpoint(metrics)
     if otlp:
-        address = urlsplit(otlp)
-        if address.scheme not in ("http", "https") or not address.hostname:
-            message = f"--otlp {otlp!r}: is no address; write http://HOST:4318"
-            raise UsageError(message)
+        trouble = address.fault(otlp)
+        if trouble:
+            raise UsageError(f"--otlp {address.shown(otlp)}: {trouble}")
         if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
             message = "--otlp: OpenTelemetry is not installed; pip install 'fewseconds[tracing]'"
             raise UsageError(message)
@@ -33,7 +31,7 @@ def _endpoint(text: str) -> str:
     """``host:port``; a port alone is one of this machine only. Raises UsageError if it is taken."""
     host, _, port = text.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
-    if not port.isdigit() or not 0 < int(port) <= PORT_MAX:
+    if not port.isdigit() or not 0 < int(port) <= address.PORT_MAX:
         message = f"--metrics {text!r}: has no port; write 9464 or HOST:9464"
         raise UsageError(message)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

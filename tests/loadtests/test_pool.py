@@ -206,10 +206,36 @@ def test_head_reads_no_body(serve: Callable[..., Any], pool: Callable[..., Pool]
     assert server.accepted == 1
 
 
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://127.0.0.1", "127.0.0.1"), ("http://127.0.0.1:80", "127.0.0.1"),
+        ("http://127.0.0.1:443", "127.0.0.1:443"), ("https://127.0.0.1", "127.0.0.1"),
+        ("https://127.0.0.1:443", "127.0.0.1"), ("https://127.0.0.1:80", "127.0.0.1:80"),
+        ("https://[::1]:8443", "[::1]:8443"),
+    ],
+)  # fmt: skip
+def test_the_host_field_names_every_port_but_the_schemes_own(
+    url: str, host: str, pool: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As urllib3 writes it (RFC 9110, 7.2): a server of many sites tells them apart by it."""
+    sent: list[bytes] = []
+
+    def listen(_: str, request: bytes, *__: float) -> None:
+        sent.append(request)
+
+    line = pool(url)
+    monkeypatch.setattr(line, "_slow", listen)
+    line.exchange("GET", "/", "", b"", 1.0)
+    assert [part for part in sent[0].split(b"\r\n") if part.startswith(b"host:")] == [
+        b"host: " + host.encode()
+    ]
+
+
 @pytest.mark.parametrize("url", ["ftp://here/", "127.0.0.1:80", "http://", "nonsense"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     """Only http and https with a host can be asked."""
-    with pytest.raises(UsageError, match="is no address of a service"):
+    with pytest.raises(UsageError, match=r"begin|host"):
         Pool(url)
 
 

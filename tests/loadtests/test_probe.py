@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from fewseconds.errors import UsageError
 from fewseconds.schedule import Stage
 from loadtests.histogram import Histogram
-from loadtests.probe import ProbeResult, ProbeSpec, ProbeSummary, allowed, judge, probe
+from loadtests.probe import ProbeResult, ProbeSpec, ProbeSummary, judge, probe
 from loadtests.recorder import Limit, Recorder, Report, merged
 from loadtests.target import Target, TargetSpec
 
@@ -171,12 +170,3 @@ def test_the_settling_time_does_not_count() -> None:
         recorder.ended(*one)
     report = recorder.report()
     assert (report.begun, report.intended, report.completed) == (1000, 500, 500)
-
-
-def test_load_stays_on_this_machine_unless_a_host_is_named() -> None:
-    """Loopback addresses need no leave, others need their own name."""
-    allowed("http://127.0.0.1:80/", [])
-    allowed("http://[::1]:80/", [])
-    allowed("http://192.0.2.7/", ["192.0.2.7"])
-    with pytest.raises(UsageError, match=r"--allow-host 192\.0\.2\.7"):
-        allowed("http://192.0.2.7/", ["192.0.2.8"])

@@ -19,7 +19,6 @@ from fixtures import bills
 from mock_psp.process import networks
 from mock_psp.serve import Options, Services, is_ready
 from mock_psp.spec import Foreign
-from mock_psp.webhooks import check_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,13 +95,6 @@ def test_options_that_do_not_go_together_are_refused(wanted: dict[str, Any], tol
     with pytest.raises(UsageError) as caught:
         serve(Wanted(scenario="smoke", **wanted), as_json=True)
     assert told in str(caught.value)
-
-
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "http://[", "nonsense", "http://a@localhost/"])
-def test_addresses_that_are_none_are_refused(url: str) -> None:
-    """Whatever is written for an address, the answer is a sentence."""
-    with pytest.raises(UsageError):
-        check_address(url, ())
 
 
 def test_strangers_are_turned_away_at_the_door(
