@@ -104,9 +104,14 @@ def generator(
 
 
 def _at_once(scenario: Scenario, client: pl.DataFrame) -> pl.DataFrame:
-    """First attempts that should begin when the step before ended: the scenario has others wait."""
+    """First attempts that should begin when the step before ended: the scenario has others wait.
+
+    What was dropped never began, so its row says nothing of a lag; it counts as dropped.
+    """
     waiting = [name for name, step in scenario.steps.items() if step.delay_ms > 0]
-    return client.filter((pl.col("attempt") == 1) & ~pl.col("step").is_in(waiting))
+    return client.filter(
+        (pl.col("attempt") == 1) & (pl.col("outcome") != "dropped") & ~pl.col("step").is_in(waiting)
+    )
 
 
 def journey_lags_ms(scenario: Scenario, client: pl.DataFrame) -> NDArray[np.float64]:

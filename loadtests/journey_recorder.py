@@ -104,7 +104,8 @@ class JourneyRecorder:
         else:
             whole.note(when_us, end_us - due_us)
             sent.note(when_us, end_us - begun_us)
-        if outcome.attempt == 1 and outcome.step not in self._waiting:
+        began = outcome.outcome != "dropped"
+        if began and outcome.attempt == 1 and outcome.step not in self._waiting:
             self._lag.note(begun_us - self._from_us, begun_us - due_us)
         if outcome.branch == "main":
             journey = self._under_way.get(row.journey_id)

@@ -93,6 +93,27 @@ def test_lags_are_those_of_steps() -> None:
     assert sorted(validity.journey_lags_ms(SCENARIO, client).tolist()) == [3.0, 20.0, 60.0]
 
 
+def test_what_was_dropped_has_no_lag() -> None:
+    """A generator that starts one in 120 and each half a second late was late, not on time."""
+    late = [
+        row(number, "open_app", number * S, number * S + 2 * S, late_us=500 * MS)
+        for number in range(100)
+    ]
+    # As a phone writes what could not be started.
+    dropped = [
+        row(number, "open_app", number * S, number * S, outcome="dropped")
+        for number in range(100, 12_000)
+    ]
+    client = frame(*late, *dropped)
+    summary = counted(12_000, started=100, dropped=11_900, in_flight_integral_s=150.0)
+    facts = validity.generator(SCENARIO, client, frame(), summary)
+    assert (facts.steps, facts.late, facts.lag_ms_p50, facts.lag_ms_p99) == (100, 100, 500.0, 500.0)
+    assert validity.journey_lags_ms(SCENARIO, client).tolist() == [500.0] * 100
+    # Also where the drops have broken an objective, the system cannot be blamed for them.
+    found = validity.validity(facts, 0, failed_anyway=True)
+    assert [reason.split(" began")[0] for reason in found.reasons] == ["steps", "100 of 100 steps"]
+
+
 def test_waits_of_the_scenario_are_no_lag() -> None:
     """A step that waits by its own rule, and a second attempt after its back-off, are not late."""
     waiting = {name for name, step in SCENARIO.steps.items() if step.delay_ms > 0}

@@ -98,6 +98,28 @@ def test_quantiles_are_those_of_the_rows(journeys: Any, workers: int) -> None:  
             )
 
 
+def test_what_was_dropped_has_no_lag() -> None:
+    """The lag is that of what began; what was dropped never answered."""
+    recorder = JourneyRecorder()
+    for number in range(300):
+        began = number % 3 == 0
+        row = Row(number, number, number, "qr_ebill", "bhim", "SBI", "placard", number * S)
+        due_us, late_us = number * S, 500_000 if began else 0
+        recorder.noted(
+            row,
+            Outcome(
+                "client", "load", number, "main", "open_app", STEP_ROW, 1, "", due_us,
+                due_us + late_us, due_us + late_us, due_us + late_us, "ok" if began else "dropped",
+            ),
+        )  # fmt: skip
+        recorder.ended(row)
+    kept = recorder.report().kept
+    lag = Histogram.unpacked(kept["lag"].histogram)
+    assert lag.total == 100
+    assert lag.quantile_us(0.01) == pytest.approx(500_000, rel=1 / 1024)
+    assert Histogram.unpacked(kept["step/open_app"].histogram).never == 200
+
+
 def test_seconds_hold_what_ended_in_them(journeys: Any) -> None:  # noqa: ANN401
     """Second by second, as many journeys end as their rows say; together it is all of them."""
     found = report(journeys, 2).kept["journey/qr_ebill"].seconds
