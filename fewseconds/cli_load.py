@@ -1,17 +1,19 @@
-"""The commands about load: ``fewseconds load …`` and ``fewseconds bench …``."""
+"""The commands about load: ``fewseconds load …``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from fewseconds import cli_target as target
 from fewseconds.cli_frame import Json, Metrics, Name, Otlp, Seed, Slow, TraceShare, carry_out
 
+if TYPE_CHECKING:
+    from fewseconds.shapes import Shape
+
 load_app = typer.Typer(help="Load in the open model, and its own checks.", no_args_is_help=True)
-bench_app = typer.Typer(help="Our speed beside that of the best.", no_args_is_help=True)
 
 Url = Annotated[str, typer.Argument(help="What to ask, such as http://127.0.0.1:8000/.")]
 Allow = Annotated[
@@ -73,10 +75,11 @@ InFlight = Annotated[
     ),
 ]
 Decoding = Annotated[
-    Literal["auto", "camera", "printed"],
+    str,
     typer.Option(
-        help="Photograph and decode every bill, or take the printed text; auto is the camera for "
-        "up to 20 000 bills."
+        metavar="auto|camera|printed|FILE",
+        help="Photograph and decode every bill, take the printed text, or take the scans of a FILE "
+        "that load corpus has made; auto is the camera for up to 20 000 bills.",
     ),
 ]
 Client = Annotated[
@@ -201,27 +204,70 @@ def load_run(
 
     Exit code: 0 all gates met, 1 a gate failed, 2 usage, 3 inconclusive.
     """
-    from fewseconds.commands.load_run import Order, asked_for, grace
+    from fewseconds.commands.load_run import Order, grace, scans
     from fewseconds.commands.load_run import load_run as command
     from fewseconds.commands.telemetry import telemetry
     from fewseconds.run import LoadWish
-    from fewseconds.shapes import Shape
 
     def work() -> int:
-        duration_s, stages = asked_for(shape, constant_rate, duration)
+        how, corpus = scans(decoding)
         wish = LoadWish(
-            shape=Shape(
-                rate_scale=rate_scale, constant_rate=constant_rate, everything=everything,
-                with_portal=with_portal, same_stations=same_stations, journeys_max=journeys,
-                duration_s=duration_s, stages=stages, replay=replay,
+            shape=_shaped(
+                shape, duration, rate_scale=rate_scale, constant_rate=constant_rate,
+                everything=everything, with_portal=with_portal, same_stations=same_stations,
+                journeys_max=journeys, replay=replay,
             ),
-            processes=processes, client=client, decoding=decoding, in_flight_max=in_flight_max,
-            abort_after_s=grace(abort_after), telemetry=telemetry(metrics, otlp, trace_share),
+            processes=processes, client=client, decoding=how, corpus=corpus,
+            in_flight_max=in_flight_max, abort_after_s=grace(abort_after),
+            telemetry=telemetry(metrics, otlp, trace_share),
         )  # fmt: skip
         order = Order(
             scenario, consumers, seed, results, wish, slow or [], parties, on_inconclusive, dry_run
         )
         return command(order, as_json=as_json)
+
+    carry_out(work, as_json=as_json)
+
+
+def _shaped(shape: str, duration: str, **said: Any) -> Shape:  # noqa: ANN401 - fields of Shape
+    """The shape that a command line describes; raises UsageError."""
+    from fewseconds.commands.load_run import asked_for
+    from fewseconds.shapes import Shape
+
+    duration_s, stages = asked_for(shape, said["constant_rate"], duration)
+    return Shape(duration_s=duration_s, stages=stages, **said)
+
+
+@load_app.command("corpus")
+@target.with_parties
+def load_corpus(
+    scenario: Name,
+    file: Annotated[Path, typer.Argument(help="The file to write, Parquet.", metavar="FILE")],
+    parties: target.Parties, seed: Seed = None, rate_scale: RateScale = 1.0,
+    constant_rate: ConstantRate = 0.0, everything: All = False, with_portal: WithPortal = False,
+    duration: Duration = "0s", shape: Shapes = "flat", replay: Replay = "", consumers: City = 0,
+    journeys: Journeys = 0,
+    processes: Annotated[
+        int, typer.Option(help="Processes that decode; 0 is one a processor.", min=0, max=64)
+    ] = 0,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Photograph and decode the bills of a run once, for --decoding FILE of many runs.
+
+    Give the options of the run that decide which bills are paid; nothing is sent to anybody.
+    """
+    from fewseconds.commands import corpus
+
+    def work() -> int:
+        wish = corpus.CorpusWish(
+            scenario=scenario, file=file, seed=seed, consumers=consumers, parties=parties,
+            processes=processes, shape=_shaped(
+                shape, duration, rate_scale=rate_scale, constant_rate=constant_rate,
+                everything=everything, with_portal=with_portal, journeys_max=journeys,
+                replay=replay,
+            ),
+        )  # fmt: skip
+        return corpus.load_corpus(wish, as_json=as_json)
 
     carry_out(work, as_json=as_json)
 
@@ -252,105 +298,13 @@ def load_gate(
     that the bearable rate of false alarms asks for; with --slow, as many slowed runs check it.
     """
     from fewseconds.commands import gate
+    from fewseconds.commands.load_run import scans
     from fewseconds.run import LoadWish
 
-    wish = LoadWish(processes=processes, decoding=decoding)
-    order = gate.Order(
-        scenario, runs, folders or [], slow or [], results, wish, alpha, power
-    )  # fmt: skip
-    carry_out(lambda: gate.load_gate(order, as_json=as_json), as_json=as_json)
+    def work() -> int:
+        how, corpus = scans(decoding)
+        wish = LoadWish(processes=processes, decoding=how, corpus=corpus)
+        order = gate.Order(scenario, runs, folders or [], slow or [], results, wish, alpha, power)
+        return gate.load_gate(order, as_json=as_json)
 
-
-@bench_app.command("client")
-def bench_client(
-    requests: Annotated[int, typer.Option(help="Requests a measurement.", min=1000)] = 10_000,
-    repeats: Annotated[int, typer.Option(help="Measurements a client.", min=1)] = 5,
-    as_json: Json = False,
-) -> None:
-    """CPU a request of our client, FastHttpUser, geventhttpclient and wrk, in one run."""
-    from fewseconds.commands.bench import bench_client as command
-
-    carry_out(lambda: command(requests, repeats, as_json=as_json), as_json=as_json)
-
-
-@bench_app.command("journeys")
-def bench_journeys(
-    scenario: Name = "mumbai",
-    rate: Annotated[float, typer.Option(help="Journeys per second.", min=1)] = 300.0,
-    seconds: Annotated[float, typer.Option(help="How long they start.", min=1)] = 20.0,
-    repeats: Annotated[int, typer.Option(help="Measurements; the median counts.", min=1)] = 3,
-    real_people: Annotated[
-        bool,
-        typer.Option("--real-people", help="People take the scenario's times, not half a second."),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """CPU of the generator a journey, against services that cost next to nothing."""
-    from fewseconds.commands.bench import bench_journeys as command
-
-    carry_out(
-        lambda: command(scenario, rate, seconds, repeats, quick=not real_people, as_json=as_json),
-        as_json=as_json,
-    )
-
-
-@bench_app.command("decoding")
-def bench_decoding(
-    turns: Annotated[int, typer.Option(help="Without, with, without; the median counts.")] = 7,
-    seconds: Annotated[float, typer.Option(help="Length of each measurement.", min=2)] = 6.0,
-    share: Annotated[float, typer.Option(help="Of a processor.", min=0.05, max=1)] = 0.7,
-    as_json: Json = False,
-) -> None:
-    """How far decoding bills beside it moves the p99 that a probe measures of the same server."""
-    from fewseconds.commands.bench import bench_decoding as command
-
-    carry_out(lambda: command(turns, seconds, share, as_json=as_json), as_json=as_json)
-
-
-@bench_app.command("services")
-def bench_services(
-    repeats: Annotated[int, typer.Option(help="Times everything is measured.", min=1)] = 3,
-    database: Annotated[
-        str,
-        typer.Option(
-            help="An empty PostgreSQL database; if not given, a server of our own is started.",
-            metavar="URL",
-            show_default=False,
-        ),
-    ] = "",
-    memory: Annotated[
-        int | None,
-        typer.Option(
-            help="Pass so many journeys and measure what the services hold, nothing else.",
-            metavar="JOURNEYS",
-            min=1000,
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Measure what postings, resolves and journeys cost the services; needs wrk."""
-    from fewseconds.commands import bench
-
-    if memory is not None:
-        carry_out(lambda: bench.bench_services_memory(memory, as_json=as_json), as_json=as_json)
-    carry_out(lambda: bench.bench_services(repeats, database, as_json=as_json), as_json=as_json)
-
-
-@bench_app.command("sim")
-def bench_sim(
-    scenario: Name = "mumbai",
-    journeys: Annotated[
-        int, typer.Option(help="How many of them SimPy walks at each turn.", min=100)
-    ] = 3000,
-    customers: Annotated[
-        int, typer.Option(help="Customers of the idiomatic M/M/c queue.", min=100)
-    ] = 30_000,
-    repeats: Annotated[int, typer.Option(help="Turns; the median counts.", min=1)] = 3,
-    as_json: Json = False,
-) -> None:
-    """What a consumer and an event cost the engines of virtual time, and an idiomatic queue."""
-    from fewseconds.commands.sim_bench import bench_sim as command
-
-    carry_out(
-        lambda: command(scenario, journeys, customers, repeats, as_json=as_json), as_json=as_json
-    )
+    carry_out(work, as_json=as_json)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 DECODING: Final = {
     "camera": "every bill was photographed and decoded, by processes of their own",
+    "corpus": "every bill had been photographed and decoded before the run",
     "printed": "no bill was photographed: phones took the printed text, after as many frames, of "
     "such lengths, as the camera's measured law gives",
 }
@@ -107,6 +108,7 @@ def run(
             *(wish.real.notes() if wish.real else ()),
             *stage.receipts.notes(),
             *_grown(stage.growth),
+            *_about_scans(stage),
         ),
         verdicts=verdicts,
         validity=valid,
@@ -174,6 +176,10 @@ def _grown(factor: float) -> tuple[str, ...]:
         "much faster than its busiest hour is the plan played. Measured services are as they are."
     )
     return (words,)
+
+
+def _about_scans(stage: Stage) -> tuple[str, ...]:
+    return () if stage.corpus is None else (stage.corpus.says(stage.wish.corpus),)
 
 
 def _cpu_ms(summary: Any) -> float | None:  # noqa: ANN401 - a LoadSummary or None

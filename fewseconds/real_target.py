@@ -80,6 +80,10 @@ class RealTarget(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(message)
         return rows if self.bills is None else self.bills.assigned(rows), window_us
 
+    def plan_hash(self, whole: Plan) -> str:
+        """What tells a plan from every other, with the bills that it pays."""
+        return whole.digest if self.bills is None else self.bills.plan_hash(whole)
+
     def options(self) -> Options:
         """What our own services are told."""
         bills = self.bills.bills if self.bills and self.biller is None else ()

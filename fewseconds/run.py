@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +20,7 @@ from fewseconds.record import Check, Evidence, Generator, Record
 from fewseconds.resident import Resident
 from fewseconds.results import new_folder
 from fewseconds.shapes import Shape
+from loadtests import corpus
 from loadtests.launch import Generator as LoadProcess
 from loadtests.spec import LoadSummary, Telemetry, unplayable
 from mock_psp import auditor, receipts, serve
@@ -30,7 +32,6 @@ from sim.reference import simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -56,6 +57,8 @@ class LoadWish(msgspec.Struct, frozen=True, kw_only=True):
     client: str = "lean"
     decoding: str = "auto"
     """``camera``, ``printed``, or ``auto``: the camera unless there are too many bills for it."""
+    corpus: str = ""
+    """File of scans that were decoded before; if there is one, they are taken."""
     abort_after_s: float = 0.0
     """Once a gate has been broken for so long, nothing more is started; 0 is never."""
     in_flight_max: int = 0
@@ -96,21 +99,30 @@ class Stage:
         if strange:
             raise UsageError("\n".join(f"{scenario.name}: {line}" for line in strange))
         self.receipts = Receipts(0, 0)
+        self.decoding = self._decoding()
+        self.corpus = self._corpus(real)
         self.folder = new_folder(results, scenario.name)
         self.resident = Resident()
-        self.decoding = self._decoding()
 
     def _decoding(self) -> str:
         """What is asked for, or whatever so many bills allow."""
+        if self.wish.corpus:
+            return "corpus"
         if self.wish.decoding != "auto":
             return self.wish.decoding
         return "camera" if len(self.window) <= CAMERA_JOURNEYS_MAX else "printed"
 
+    def _corpus(self, real: RealTarget) -> corpus.Made | None:
+        """Where the scans come from that were decoded before; raises UsageError if not for this."""
+        if not self.wish.corpus:
+            return None
+        own = real.outside().bills
+        return corpus.fitting(Path(self.wish.corpus), self.window, self.plan_hash, own)
+
     @property
     def plan_hash(self) -> str:
         """What tells this plan from every other, with the bills that it pays."""
-        own = self.wish.real.bills if self.wish.real else None
-        return self.whole.digest if own is None else own.plan_hash(self.whole)
+        return (self.wish.real or RealTarget()).plan_hash(self.whole)
 
     def play(self) -> tuple[LoadSummary | None, list[str], int]:
         """Play the window against the services.
@@ -179,6 +191,7 @@ class Stage:
         with LoadProcess(
             self.folder, self.window, self.window_us, real.targets(services.urls), token,
             processes=wish.processes, client=wish.client, decoding=self.decoding,
+            corpus=wish.corpus and str(Path(wish.corpus).resolve()),
             telemetry=wish.telemetry, abort_after_s=wish.abort_after_s,
             outside=real.outside(),
         ) as load:  # fmt: skip

@@ -23,7 +23,7 @@ from fewseconds.outcomes import Writer
 from fewseconds.plan import Plan
 from fewseconds.scenario import Scenario
 from fewseconds.schedule import portion
-from loadtests import crew
+from loadtests import corpus, crew
 from loadtests.client import Client, transport
 from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
 from loadtests.journey_recorder import JourneyRecorder, JourneyReport
@@ -36,6 +36,8 @@ from loadtests.standing import Standing, objectives
 from loadtests.world import World
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from loadtests.notes import Notes
     from loadtests.plain import Part
     from loadtests.tracing import Tracer
@@ -52,6 +54,8 @@ class Order(msgspec.Struct, frozen=True):
     rows: bytes
     """Its share of the plan, as Parquet."""
     boot: str
+    scans: bytes = b""
+    """Those of its rows, if they were decoded before."""
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -79,6 +83,7 @@ class Journeys:
         self._notes: Notes | None = None
         self._tracer: Tracer | None = None
         self._plan: Plan | None = None
+        self._scans_before: pa.Table | None = None
         self._dispatcher: Dispatcher | None = None
         self._aborted, self._broken_s = False, 0.0
 
@@ -95,7 +100,7 @@ class Journeys:
             if EVERYBODY in parts:
                 parts = [EVERYBODY]
             self._orders = orders(self._environment.parsed_options, parts)
-        self._plan, self._broken_s = None, 0.0
+        self._plan, self._scans_before, self._broken_s = None, None, 0.0
 
     def order(self, index: int, count: int) -> bytes:
         """The rows of worker ``index``, and everything it has to know about them."""
@@ -112,11 +117,14 @@ class Journeys:
         )
         if self._plan is None:
             self._plan = spec.load_plan()
+            self._scans_before = corpus.read(Path(spec.corpus))[1] if spec.corpus else None
             self.onlookers.begin(self._plan.scenario, telemetry.metrics)
         rows = io.BytesIO()
-        pq.write_table(self._plan.share(index, count).table, rows)
+        mine = self._plan.share(index, count)
+        pq.write_table(mine.table, rows)
         scenario = Path(spec.scenario).read_bytes()
-        return msgspec.msgpack.encode(Order(spec, scenario, rows.getvalue(), crew.boot()))
+        scans = b"" if self._scans_before is None else corpus.share(self._scans_before, mine)
+        return msgspec.msgpack.encode(Order(spec, scenario, rows.getvalue(), crew.boot(), scans))
 
     def prepare(self, order: bytes, index: int, count: int) -> None:
         """Open clients and have scans made until they are far enough ahead."""
@@ -139,14 +147,9 @@ class Journeys:
         self._writer = Writer(folder, process)
         told_to = Path(spec.acknowledgements or folder / "acknowledgements")
         self._told = Acknowledgements(told_to if self._here else folder, process)
-        own = spec.outside.bills
         if self._here:
             gevent.spawn(end_with, spec.parent, self._writer)
-        self._scans = (
-            Printed(plan, own)
-            if spec.decoding == "printed"
-            else Scans(plan, strip, 0 if index else spec.strip_count, own)
-        )
+        self._scans = _scans(told, plan, strip, 0 if index else spec.strip_count)
         self._clock = Clock(0)
         self._world = World(
             plan, self._clock, clients, self._scans, self._writer, spec.token,
@@ -273,6 +276,17 @@ class Journeys:
             seen = whole([share.seen for share in shares.values()])
             Path(spec.seen).write_bytes(msgspec.msgpack.encode(seen))
             Path(spec.summary).write_bytes(msgspec.json.encode(summary))
+
+
+def _scans(
+    told: Order, plan: Plan, strip: Path, strip_count: int
+) -> Scans | Printed | corpus.Corpus:
+    own = told.spec.outside.bills
+    if told.scans:
+        return corpus.Corpus(told.scans)
+    if told.spec.decoding == "printed":
+        return Printed(plan, own)
+    return Scans(plan, strip, strip_count, own)
 
 
 def _with_portion(scenario: Scenario, index: int, count: int) -> Scenario:

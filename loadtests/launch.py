@@ -157,7 +157,7 @@ class Generator(LocustProcess):
 
     def __init__(  # noqa: PLR0913 - a load run is named by all of these
         self, folder: Path, window: Plan, window_us: tuple[int, int], targets: Targets, token: str,
-        *, processes: int = 1, client: str = "lean", decoding: str = "camera",
+        *, processes: int = 1, client: str = "lean", decoding: str = "camera", corpus: str = "",
         telemetry: Telemetry = NO_TELEMETRY, outside: Outside = NOTHING_OUTSIDE,
         abort_after_s: float = 0.0,
     ) -> None:  # fmt: skip
@@ -184,6 +184,7 @@ class Generator(LocustProcess):
             strip=str(self.folder / "strip"),
             client=client,
             decoding=decoding,
+            corpus=corpus,
             acknowledgements=str(self.folder / "acknowledgements"),
             outside=outside,
             abort_after_s=abort_after_s,

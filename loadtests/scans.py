@@ -6,8 +6,6 @@ their results through pipes.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -17,29 +15,23 @@ from gevent.event import AsyncResult
 
 from fewseconds.draws import Draws
 from fewseconds.errors import HarnessError
-from fewseconds.payer_app import in_app, memory
 from fewseconds.plan import traits
-from fixtures import bills, media, qr
+from fixtures import bills, qr
 from fixtures.scanning import Scan
+from loadtests import decoders
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from fewseconds.identity import Bill
     from fewseconds.plan import Plan, Row
-    from fewseconds.scenario import Scenario
 
 PATIENCE_S: Final = 60.0
 WORKERS: Final = 2
 SPEED_UNDER_LOAD: Final = 0.3
 """Share of their speed that the processes keep, at worst, once the services have work to do."""
 AHEAD_MIN: Final = 20
-
-
-def frames_max(scenario: Scenario, app: str) -> int:
-    """How many frames of a bill ``app`` looks at before its owner gives up."""
-    step = scenario.steps.get("scan")
-    return in_app(step, scenario.apps[app]).attempts_max if step else 1
 
 
 class Printed:
@@ -55,7 +47,7 @@ class Printed:
         self._own = own
         self._plan, self._draws = plan, Draws(plan.scenario, plan.seed)
         step = plan.scenario.steps.get("scan")
-        self._frames = {app: frames_max(plan.scenario, app) for app in plan.scenario.apps}
+        self._frames = {app: decoders.frames_max(plan.scenario, app) for app in plan.scenario.apps}
         self._camera = [
             (index, leg.station)
             for index, leg in enumerate(step.legs if step else ())
@@ -100,49 +92,21 @@ class Scans:
         self, plan: Plan, strip: Path, strip_count: int, own: tuple[Bill, ...] = ()
     ) -> None:
         """Start the processes that make them; ``own`` are bills not made from the seed."""
-        step = plan.scenario.steps.get("scan")
         self._begun_s = time.monotonic()
-        self._results: dict[int, AsyncResult] = {}
+        rows = decoders.work(plan, own)
+        self._results = {row.journey_id: AsyncResult() for row in rows}
         self.typed = self.misreads = self._done = 0
-        rows = []
-        for row in plan.rows():
-            if row.medium:
-                self._results[row.journey_id] = AsyncResult()
-                app, counter = plan.scenario.apps[row.app], row.kind == "qr_counter"
-                lasting = memory(media.PERSISTENCE, step, app) if step else media.PERSISTENCE
-                frames = frames_max(plan.scenario, row.app)
-                text = qr.bill_uri(plan.seed, own[row.bill], counter=counter) if own else ""
-                place = row.journey_id, row.bill, row.medium
-                rows.append([*place, app.scanner, counter, frames, lasting, text])
         self._trouble: HarnessError | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
         self._readers: list[gevent.Greenlet] = []
         for worker in range(WORKERS):
             mine = rows[worker::WORKERS]
-            spec = {
-                "seed": plan.seed,
-                "rows": mine,
-                "month": plan.scenario.first_day,
-                "season": plan.scenario.season.amounts,
-                # One of them keeps pictures for the report; its rows are as good as any.
-                "strip": strip_count if worker == 0 else 0,
-                "strip_dir": str(strip),
-            }
-            process = self._start(spec)
+            # One of them keeps pictures for the report; its rows are as good as any.
+            process = decoders.started(plan, mine, strip, strip_count if worker == 0 else 0)
             self._processes.append(process)
-            self._readers.append(gevent.spawn(self._read, process, [row[0] for row in mine]))
-
-    @staticmethod
-    def _start(spec: dict[str, object]) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "fixtures.scanning"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        if process.stdin is not None:
-            process.stdin.write(msgspec.json.encode(spec) + b"\n")
-            process.stdin.close()
-        return process
+            self._readers.append(
+                gevent.spawn(self._read, process, [row.journey_id for row in mine])
+            )
 
     def _read(self, process: subprocess.Popen[bytes], journeys: list[int]) -> None:
         decoder = msgspec.json.Decoder(Scan)

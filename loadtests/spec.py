@@ -79,6 +79,8 @@ class LoadSpec(msgspec.Struct, frozen=True):
     """``lean`` or ``fasthttp``."""
     decoding: str = "camera"
     """``camera`` photographs and decodes every bill; ``printed`` takes the printed text."""
+    corpus: str = ""
+    """File of scans that were decoded before; if there is one, they are taken."""
     acknowledgements: str = ""
     """Folder for what payers were told; empty: it is not kept."""
     outside: Outside = NOTHING_OUTSIDE

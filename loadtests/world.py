@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fewseconds.outcomes import Outcome, Writer
     from fewseconds.plan import Plan, Row
     from loadtests.client import Client
+    from loadtests.corpus import Corpus
     from loadtests.scans import Printed, Scans
     from loadtests.spec import Clock, Outside
 
@@ -44,7 +45,7 @@ class World:
         plan: Plan,
         clock: Clock,
         clients: dict[str, Client],
-        scans: Scans | Printed,
+        scans: Scans | Printed | Corpus,
         writer: Writer,
         token: str,
         *,

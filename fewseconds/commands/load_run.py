@@ -52,6 +52,19 @@ def asked_for(shape: str, rate: float, duration: str) -> tuple[float, tuple[Stag
     return duration_s, tuple(stages(shape, rate, duration_s))
 
 
+def scans(text: str) -> tuple[str, str]:
+    """How bills are decoded, and the corpus if one is named; raises UsageError for neither."""
+    if text in ("auto", "camera", "printed"):
+        return text, ""
+    if Path(text).is_file():
+        return "auto", text
+    message = (
+        f"--decoding {text!r}: is neither auto, camera nor printed, nor a file; make one with "
+        "`fewseconds load corpus SCENARIO FILE`"
+    )
+    raise UsageError(message)
+
+
 def grace(text: str) -> float:
     """How long a gate may be broken, in seconds; raises UsageError."""
     return seconds(text, "--abort-after")
@@ -108,9 +121,7 @@ def told_only(
 
     target, whole = real or RealTarget(), plan(scenario, seed)
     window, window_us = target.window(whole, shape)
-    own = target.bills
-    plan_hash = whole.digest if own is None else own.plan_hash(whole)
-    told = dry_run(window, window_us, target, plan_hash)
+    told = dry_run(window, window_us, target, target.plan_hash(whole))
     if as_json:
         console.print_json(fields | {"sent": 0, **msgspec.to_builtins(told)})
         return EXIT_OK

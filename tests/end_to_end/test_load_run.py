@@ -1,4 +1,4 @@
-"""load run as a person starts it: what it leaves behind, and what a collector hears of it."""
+"""load run as a person starts it: what it leaves behind, its traces, its corpus, its baseline."""
 
 from __future__ import annotations
 
@@ -10,86 +10,109 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+import numpy as np
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fewseconds import markdown, measures
+from fewseconds import markdown, measures, outcomes
+from fewseconds.acknowledgements import Acknowledgement
+from fewseconds.errors import EXIT_GATE_FAILED
 from fewseconds.outcomes import SCHEMA
 from tests.loadtests.collector import Collector, attributes, collecting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SHORT = """
 extends = "smoke"
 tripwire = false
 plan_hash = ""
 [load]
-duration_s = 3
+duration_s = 4
 drain_s = 15
 """
+SLOWER = 3
 
 
-class Left(NamedTuple):
-    """What a run has left behind."""
+class Ran(NamedTuple):
+    """What the command line has printed and returned."""
 
     code: int
-    arguments: list[str]
     said: dict[str, Any]
-    folder: Path
-    collector: Collector
+    words: tuple[str, ...]
+    at: Path
 
-    def rows(self) -> pl.DataFrame:
-        """The clients' rows."""
-        files = sorted((self.folder / self.said["outcomes"]).glob("*.parquet"))
-        assert all(pq.read_schema(file).names == SCHEMA.names for file in files)
-        everything = measures.frame(pa.concat_tables(pq.read_table(file) for file in files))
-        return everything.filter(pl.col("observer") == "client")
+    def client(self, *columns: str) -> pl.DataFrame:
+        """Rows of the phones."""
+        rows = measures.frame(outcomes.read(self.at / self.said["outcomes"]))
+        kept = rows.filter(pl.col("observer") == "client").sort("journey_id", "start_us")
+        return kept.with_columns(us=pl.col("end_us") - pl.col("start_us")).select(columns)
 
 
 @pytest.fixture(scope="module")
-def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
-    """A short run to its end, every journey of it traced."""
-    folder = tmp_path_factory.mktemp("load-run")
-    (folder / "short.toml").write_text(SHORT)
-    with collecting() as collector:
-        arguments = [
-            "load", "run", "short.toml", "--decoding", "printed", "--otlp", collector.url,
-            "--trace-share", "1.0", "--json",
-        ]  # fmt: skip
+def fewseconds(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ran]:
+    """The command line, in a folder with a scenario of a hundred payments in four seconds."""
+    at = tmp_path_factory.mktemp("load-run")
+    (at / "short.toml").write_text(SHORT)
+
+    def run(*words: str) -> Ran:
         ended = subprocess.run(
-            [sys.executable, "-m", "fewseconds", *arguments],
-            cwd=folder, capture_output=True, text=True, check=False, timeout=180,
+            [sys.executable, "-m", "fewseconds", *words, "--json"],
+            cwd=at, capture_output=True, text=True, check=False, timeout=180,
         )  # fmt: skip
-        said = json.loads(ended.stdout)
-        assert ended.returncode == said["exit_code"], ended.stderr
-        yield Left(ended.returncode, arguments, said, folder, collector)
+        assert ended.stdout, ended.stderr
+        return Ran(ended.returncode, json.loads(ended.stdout), (*words, "--json"), at)
+
+    return run
 
 
-def test_what_a_load_run_leaves_says_one_thing(left: Left) -> None:
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    """Where traces go."""
+    with collecting() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="module")
+def base(fewseconds: Callable[..., Ran], collector: Collector) -> Ran:
+    """A run with scans that were decoded before, every journey of it traced."""
+    assert fewseconds("load", "corpus", "short.toml", "scans.parquet").code == 0
+    traced = ("--otlp", collector.url, "--trace-share", "1.0")
+    return fewseconds("load", "run", "short.toml", "--decoding", "scans.parquet", *traced)
+
+
+def test_what_a_load_run_leaves_says_one_thing(base: Ran) -> None:
     """JSON, JUnit, Markdown and the exit code agree, and the outcomes are there as Parquet."""
-    said, folder = left.said, left.folder
-    suite = ET.parse(folder / said["junit"]).getroot()[0]  # noqa: S314 - our own
+    said = base.said
+    assert base.code == said["exit_code"]
+    suite = ET.parse(base.at / said["junit"]).getroot()[0]  # noqa: S314 - our own
     told = {one.get("name"): one.get("value") for one in suite.iter("property")}
     assert told["verdict"] == said["word"]
-    assert told["exit_code"] == str(left.code)
-    assert told["command"] == "fewseconds " + " ".join(left.arguments)
+    assert told["exit_code"] == str(base.code)
+    assert told["command"] == "fewseconds " + " ".join(base.words)
     red = int(suite.get("failures", "0")) + int(suite.get("errors", "0"))
-    assert (red > 0) == (left.code != 0)
-    summary = (folder / said["markdown"]).read_text()
+    assert (red > 0) == (base.code != 0)
+    summary = (base.at / said["markdown"]).read_text()
     assert Path(said["markdown"]).name == markdown.FILE_NAME
     assert f"## {markdown.SIGNS[said['word']]} {said['word']}" in summary
     assert "simulated" not in summary
-    assert left.rows()["journey_id"].n_unique() == said["journeys"] > 0
+    assert "The scans are those of scans.parquet" in summary
+    rows = [pq.read_table(file) for file in (base.at / said["outcomes"]).glob("*.parquet")]
+    assert all(one.schema.names == SCHEMA.names for one in rows)
+    journeys = {one for table in rows for one in table["journey_id"].to_pylist()}
+    assert len(journeys) >= said["journeys"] > 0
 
 
-def test_every_journey_arrives_at_the_collector_as_one_trace(left: Left) -> None:
+def test_every_journey_arrives_at_the_collector_as_one_trace(
+    base: Ran, collector: Collector
+) -> None:
     """A journey's span is the parent of a span for every attempt, with its outcome and length."""
-    traces, rows = left.collector.traces(), left.rows()
+    traces = collector.traces()
+    rows = base.client("journey_id", "step", "attempt", "outcome", "start_us", "end_us")
     assert set(traces) == set(rows["journey_id"])
     spans = Counter(
         (
@@ -110,3 +133,62 @@ def test_every_journey_arrives_at_the_collector_as_one_trace(left: Left) -> None
     for root, steps in traces.values():
         assert root.start_time_unix_nano <= min(one.start_time_unix_nano for one in steps)
         assert root.end_time_unix_nano == max(one.end_time_unix_nano for one in steps)
+
+
+def test_a_corpus_pays_what_the_camera_pays(base: Ran, fewseconds: Callable[..., Ran]) -> None:
+    """The same frames lead to the same bills and amounts; each takes as long as the corpus says."""
+    camera = fewseconds("load", "run", "short.toml", "--decoding", "camera")
+    frames = ("journey_id", "step", "attempt", "outcome", "code")
+    seen, taken = (
+        one.client(*frames).filter(pl.col("step") == "scan").rows() for one in (camera, base)
+    )
+    assert seen == taken
+    assert len(taken) > base.said["journeys"]
+    paid = [acknowledged(one) for one in (camera, base)]
+    assert paid[0] == paid[1]
+    assert sum(one[-1] == "SUCCESS" for one in paid[1]) > base.said["journeys"] / 2
+    kept = pl.read_parquet(base.at / "scans.parquet")
+    charged = base.client("journey_id", "step", "us").filter(pl.col("step") == "scan")
+    assert (
+        charged.group_by("journey_id", maintain_order=True).agg("us").rows()
+        == kept.sort("journey_id").select("journey_id", "decode_us").rows()
+    )
+
+
+def acknowledged(ran: Ran) -> list[tuple[int, str, int, int, str]]:
+    """What payers were told at last: journey, bill, amount paid and printed, state."""
+    lines = (ran.at / ran.said["folder"] / "acknowledgements").glob("*.jsonl")
+    told = [
+        msgspec.json.decode(line, type=Acknowledgement)
+        for file in lines
+        for line in file.read_bytes().splitlines()
+    ]
+    last = {one.journey_id: one for one in sorted(told, key=lambda one: one.at_us)}
+    return [
+        (one.journey_id, one.bill_number, one.amount_paise, one.printed_paise, one.status)
+        for _, one in sorted(last.items())
+    ]
+
+
+def test_a_slower_bank_is_found_beside_the_baseline(
+    base: Ran, fewseconds: Callable[..., Ran]
+) -> None:
+    """The interval holds what three times the bank's own times come to, and the gate fails."""
+    slow = f"remitter_bank={SLOWER}"
+    run = fewseconds("load", "run", "short.toml", "--decoding", "scans.parquet", "--slow", slow)
+    found = fewseconds("compare", run.said["folder"], base.said["folder"], "--across")
+    assert (found.code, found.said["exit_code"]) == (EXIT_GATE_FAILED, EXIT_GATE_FAILED)
+    told = {(one["kind"], one["name"], one["statistic"]): one for one in found.said["rows"]}
+    pay = told["step", "pay", "p50"]
+    before = measures.frame(outcomes.read(base.at / base.said["outcomes"]))
+    bank = before.filter((pl.col("station") == "remitter_bank") & (pl.col("attempt") == 1))
+    own = bank.select("journey_id", us=pl.col("end_us") - pl.col("service_start_us"))
+    paid = base.client("journey_id", "step", "us").filter(pl.col("step") == "pay")
+    both = paid.join(own, on="journey_id", how="left", suffix="_bank").fill_null(0)
+    after_us = both["us"] + (SLOWER - 1) * both["us_bank"]
+    truth = float(np.median(after_us) / np.median(both["us"])) - 1
+    assert truth > 0.5
+    assert pay["effect"]["low"] < truth < pay["effect"]["high"]
+    assert pay["significant"]
+    assert told["measure", "machine_time", "p50"]["word"] == "fail"
+    assert told["step", "scan", "p50"]["effect"]["change"] == pytest.approx(0, abs=0.001)
