@@ -24,6 +24,12 @@ DROPPED_SHARE_MAX: Final = 0.001
 CPU_SHARE_MAX: Final = 0.85
 """Above it a single-threaded event loop queues: at 85 % of M/D/1 the wait is 2.8 services."""
 LITTLE_SHARE_MAX: Final = 0.02
+GAUGE_INTERVAL_S: Final = 0.1
+"""Mean time between two readings of what is in flight."""
+STANDARD_ERRORS: Final = 3
+"""Beyond so many, 0.27 % of all right gauges would be called wrong."""
+SHORT_VARIANCE, LONG_VARIANCE = 13 / 12, 0.2467
+"""See :func:`little`; in units of Δ times the stay, and of Δ²."""
 OVERRUN_MS: Final = 20.0
 """A mocked visit this much longer than its draw is an overrun: scheduling jitter is below it."""
 OVERRUN_SHARE_MAX: Final = 0.05
@@ -53,23 +59,29 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
     """What is dropped has failed: it takes the right to judge only where it decides nothing."""
 
 
-def residual_limit(standard_error: float) -> float:
-    """The larger of 2 % and three standard errors of the gauge, as shares of the sojourns."""
-    return max(LITTLE_SHARE_MAX, 3 * standard_error)
-
-
 def little(
-    integral_s: float, variance_s2: float, sojourn_s: float
+    integral_s: float, variance_s2: float, sojourn_s: float, count: int
 ) -> tuple[float | None, float | None]:
-    """Residual of Little's law and its limit; None of nothing.
+    """Residual of Little's law and its limit, the larger of 2 % and three standard errors.
 
-    The time integral of what a gauge saw in flight must equal the sum of the sojourns; the variance
-    is that of the integral.
+    The time integral of what a gauge saw in flight must equal the sum of the sojourns of ``count``
+    pieces of work; None of nothing. ``variance_s2`` is that of the integral as the gauge's own
+    readings tell it. A gauge that met little or nothing knows too little of it, so there is a
+    floor. Readings come Δ apart, evenly between Δ/2 and 3Δ/2. A stay much shorter than that is met
+    with probability s/Δ and then counts as the gap before the reading, whose mean square is
+    13Δ²/12: variance 13Δs/12. One much longer errs by a piece of a gap at either end, each of
+    variance 0.123 Δ² (that of the age of a renewal process; Cox, Renewal Theory, section 5.2). The
+    sum of either over all stays is an upper bound, and the smaller of the two is the floor.
     """
     if sojourn_s <= 0:
         return None, None
     residual = abs(integral_s - sojourn_s) / sojourn_s
-    return residual, residual_limit(math.sqrt(variance_s2) / sojourn_s)
+    floor_s2 = min(
+        SHORT_VARIANCE * GAUGE_INTERVAL_S * sojourn_s,
+        LONG_VARIANCE * GAUGE_INTERVAL_S**2 * count,
+    )
+    error = math.sqrt(max(variance_s2, floor_s2)) / sojourn_s
+    return residual, max(LITTLE_SHARE_MAX, STANDARD_ERRORS * error)
 
 
 def reasons(kept: Promise) -> tuple[str, ...]:

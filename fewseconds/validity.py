@@ -9,7 +9,6 @@ mocked parties did not take longer than the times they stand for. The limits are
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -77,8 +76,11 @@ def kept(
     lags_ms = np.concatenate([part.lags_ms for part in parts])
     steps = len(lags_ms)
     lags_ms = lags_ms if steps else np.zeros(1)
-    residual, limit = _little(
-        sum(part.sojourn_s for part in parts), sum(part.journeys for part in parts), summary
+    residual, limit = promise.little(
+        summary["in_flight_integral_s"],
+        summary["in_flight_variance_s2"],
+        sum(part.sojourn_s for part in parts),
+        sum(part.journeys for part in parts),
     )
     return Generator(
         intended=int(summary["intended"]),
@@ -120,22 +122,6 @@ def journey_lags_ms(scenario: Scenario, client: pl.DataFrame) -> NDArray[np.floa
     lags = _at_once(scenario, client).group_by("journey_id").agg(lag_us.max())
     lags_ms: NDArray[np.float64] = lags["start_us"].to_numpy() / 1e3
     return lags_ms
-
-
-def _little(
-    sojourn_s: float, journeys: int, summary: Mapping[str, float]
-) -> tuple[float | None, float | None]:
-    """Residual of Little's law over the whole run, and its limit.
-
-    The time integral of the journeys in flight must equal the sum of their sojourns. The gauge
-    samples every Δ; a sojourn measured on such a grid has variance Δ²/6, so the standard error of
-    the sum over n journeys is Δ·√(n/6).
-    """
-    if sojourn_s <= 0:
-        return None, None
-    residual = abs(summary["in_flight_integral_s"] - sojourn_s) / sojourn_s
-    error = summary["gauge_interval_s"] * math.sqrt(journeys / 6) / sojourn_s
-    return residual, promise.residual_limit(error)
 
 
 def before(

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Final
 import gevent
 
 from fewseconds.errors import HarnessError
-from loadtests.open_model import GAUGE_INTERVAL_S, OpenModel
+from loadtests.open_model import OpenModel
 from loadtests.phone import Phone
 
 if TYPE_CHECKING:
     from fewseconds.plan import Row
     from loadtests.world import World
-
-__all__ = ["GAUGE_INTERVAL_S", "Dispatcher"]
 
 FLUSH_INTERVAL_S: Final = 2.0
 

@@ -25,7 +25,7 @@ from fewseconds.scenario import Scenario
 from fewseconds.schedule import portion
 from loadtests import corpus, crew
 from loadtests.client import Client, transport
-from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
+from loadtests.dispatcher import Dispatcher
 from loadtests.journey_recorder import JourneyRecorder, JourneyReport
 from loadtests.journey_recorder import together as whole
 from loadtests.onlookers import Onlookers
@@ -210,7 +210,7 @@ class Journeys:
             started=dispatcher.started,
             dropped=dispatcher.dropped,
             in_flight_integral_s=dispatcher.in_flight_integral_s,
-            gauge_interval_s=GAUGE_INTERVAL_S,
+            in_flight_variance_s2=dispatcher.in_flight_variance_s2,
             in_flight_max=dispatcher.in_flight_max,
             cpu_s=cpu_s,
             wall_s=wall_s,

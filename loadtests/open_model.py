@@ -13,12 +13,13 @@ import gevent
 from gevent import get_hub, getcurrent, monkey
 from gevent.event import Event
 
+from fewseconds.promise import GAUGE_INTERVAL_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _sleep: Final = monkey.get_original("time", "sleep")
 T = TypeVar("T")
-GAUGE_INTERVAL_S: Final = 0.1
 GRACE_S: Final = 1.0
 """After the cut-off, how long work has to notice it by itself."""
 BATCH_MAX: Final = 64

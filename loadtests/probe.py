@@ -148,7 +148,7 @@ def judge(spec: ProbeSpec, summary: ProbeSummary) -> ProbeResult:
     latency, lag = Histogram.unpacked(report.latency), Histogram.unpacked(report.lag)
     lag_us = lag.quantile_us(0.99) or 0.0
     residual, allowance = promise.little(
-        report.in_flight_integral_s, report.in_flight_variance_s2, report.sojourn_s
+        report.in_flight_integral_s, report.in_flight_variance_s2, report.sojourn_s, report.begun
     )
     broken = tuple(
         f"{limit.name}: {_shown(latency.quantile_us(limit.share))}, allowed are "

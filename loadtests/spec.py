@@ -106,7 +106,8 @@ class LoadSummary(msgspec.Struct, frozen=True):
     dropped: int
     in_flight_integral_s: float
     """Time integral of the journeys in flight, from a gauge that is read at intervals."""
-    gauge_interval_s: float
+    in_flight_variance_s2: float
+    """Of that integral, as the gauge's readings tell it."""
     in_flight_max: int
     cpu_s: float
     wall_s: float
@@ -128,8 +129,8 @@ def together(shares: list[LoadSummary], epoch_us: int) -> LoadSummary:
     added = {
         name: sum(getattr(share, name) for share in shares)
         for name in (
-            "intended", "started", "dropped", "in_flight_integral_s", "in_flight_max", "misreads",
-            "typed",
+            "intended", "started", "dropped", "in_flight_integral_s", "in_flight_variance_s2",
+            "in_flight_max", "misreads", "typed",
         )
     }  # fmt: skip
     return msgspec.structs.replace(

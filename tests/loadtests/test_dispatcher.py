@@ -12,8 +12,9 @@ from fewseconds import contracts as c
 from fewseconds import measures
 from fewseconds.errors import HarnessError
 from fewseconds.journey import STEP_ROW
+from fewseconds.promise import GAUGE_INTERVAL_S
 from loadtests import open_model
-from loadtests.dispatcher import GAUGE_INTERVAL_S, Dispatcher
+from loadtests.dispatcher import Dispatcher
 
 if TYPE_CHECKING:
     import socket
