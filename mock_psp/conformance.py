@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: Final = 10
 ANSWER_BYTES_MAX: Final = 1 << 20
+DECLINED_MAX: Final = 50
+"""More than one check of a biller pays, so that a second one gets past them."""
 PAYER: Final = "conformance@examplebank"
 
 
@@ -38,6 +40,10 @@ class Unmet(Exception):  # noqa: N818 - the biller's fault, not ours
 
 class Unable(Exception):  # noqa: N818 - nobody's fault
     """The case cannot be put to this biller; the message says why."""
+
+
+class Exhausted(Unable):
+    """There are no more bills to put it with."""
 
 
 class Conversation:
@@ -57,19 +63,36 @@ class Conversation:
         self._secure, self._prefix = parts.scheme == "https", parts.path.rstrip("/")
         self.adapter, self.secret = adapter, secret
         self._bills, self.expired = bills, expired
+        self._declined, self._found = 0, False
+        """Bills that were declined one after the other, although they are said to be open; and
+        whether there was ever one that was not."""
         self._run = secrets.token_hex(4)
         self._numbers = itertools.count(1)
 
     # --- what a case needs --------------------------------------------------------------------
 
     def fresh_bill(self) -> Bill:
-        """A bill that nobody has paid; raises Unable when there is none left."""
-        for bill in self._bills:
+        """A bill that nobody has paid; raises Exhausted when there is none left.
+
+        Bills that an earlier check has paid are passed over. Raises Unmet if too many in a row are
+        declined: it is the biller, and not the bills, then.
+        """
+        while self._declined < DECLINED_MAX:
+            bill = next(self._bills, None)
+            if bill is None and (self._found or not self._declined):
+                raise Exhausted("no open bill is left; give more with --bills")
+            if bill is None:
+                break
             if not self.adapter.speaks("authorise"):
                 return bill
             if self.authorised(bill, self.transaction_id()):
+                self._declined, self._found = 0, True
                 return bill
-        raise Unable("no open bill is left; give more with --bills")
+            self._declined += 1
+        raise Unmet(
+            f"{self._declined} bills in a row may not be paid at their amounts; name open bills of "
+            "this biller with --bills"
+        )
 
     def transaction_id(self) -> str:
         """A new transaction id of the right form."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from mock_psp.conformance import Unable, Unmet
+from mock_psp.conformance import Exhausted, Unable, Unmet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +36,8 @@ class Verdict(msgspec.Struct, frozen=True):
     word: Literal["pass", "fail", "skipped"]
     observed: str = ""
     group: str = ""
+    for_want_of_bills: bool = False
+    """It was skipped because no open bill was left, and could have been put with more of them."""
 
 
 def judge(talk: Conversation) -> Iterator[Verdict]:
@@ -53,7 +55,8 @@ def _judged(case: Case, talk: Conversation) -> Verdict:
     except Unmet as error:
         return Verdict(name, expected, "fail", str(error))
     except Unable as error:
-        return Verdict(name, expected, "skipped", str(error))
+        wanting = isinstance(error, Exhausted)
+        return Verdict(name, expected, "skipped", str(error), for_want_of_bills=wanting)
 
 
 # --- what is owed ----------------------------------------------------------------------------
@@ -171,7 +174,8 @@ def two_phones_pay_one_bill_once(talk: Conversation) -> None:
     refused = [answer.status for answer in answers if not answer.accepted]
     _want(not refused, f"money that came is answered with {refused}")
     postings = sorted(talk.posting(payment) for payment in payments)
-    _want(postings == ["credited", "refund_due"], f"they are {' and '.join(postings)}")
+    once = postings[0] == "credited" and postings[1] in GOING_BACK
+    _want(once, f"they are {' and '.join(postings)}")
 
 
 def wrong_amount_that_came_is_refunded(talk: Conversation) -> None:
@@ -181,7 +185,7 @@ def wrong_amount_that_came_is_refunded(talk: Conversation) -> None:
     answer = talk.notify(payment)
     _want(answer.accepted, f"it is answered with {answer.status}; the money would be lost")
     posting = talk.posting(payment)
-    _want(posting == "refund_due", f"it is {posting}")
+    _want(posting in GOING_BACK, f"it is {posting}")
 
 
 def late_success_counts(talk: Conversation) -> None:

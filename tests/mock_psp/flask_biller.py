@@ -32,7 +32,7 @@ class Books:
     def __init__(self, dues: dict[str, tuple[str, Decimal, dt.date]]) -> None:
         """``dues``: invoice → (account, total in rupees, due date)."""
         self.dues, self.lock = dues, threading.Lock()
-        self.takes_late_money = False
+        self.takes_late_money = self.returns_at_once = False
         self.paid: dict[str, str] = {}
         self.entries: dict[str, dict[str, Any]] = {}
 
@@ -53,7 +53,8 @@ class Books:
             good = known is not None and Decimal(told["total"]) == known[1]
             if known is not None and overdue(known[2]) and not self.takes_late_money:
                 good = False
-            state = "BOOKED" if good and told["invoice"] not in self.paid else "TO_RETURN"
+            going_back = "RETURNED" if self.returns_at_once else "TO_RETURN"
+            state = "BOOKED" if good and told["invoice"] not in self.paid else going_back
             if state == "BOOKED":
                 self.paid[told["invoice"]] = name
             self.entries[name] = {**told, "state": state}
@@ -89,10 +90,13 @@ def application(
     key: str,
     forgets_copies: bool = False,
     takes_late_money: bool = False,
+    declines: bool = False,
+    returns_at_once: bool = False,
 ) -> flask.Flask:
-    """The biller as a WSGI application; the last two are faults that it may have."""
+    """The biller as a WSGI application; ``returns_at_once`` is no fault, the others are."""
     app, books = flask.Flask(__name__), Books(dues)
-    books.takes_late_money = takes_late_money
+    books.takes_late_money, books.returns_at_once = takes_late_money, returns_at_once
+    app.extensions["checks"] = checks = []
     app.extensions["books"] = books
 
     @app.before_request
@@ -113,6 +117,9 @@ def application(
     @app.post("/v2/check")
     def check() -> ResponseReturnValue:
         told = flask.request.get_json()
+        checks.append(told["invoice"])
+        if declines:
+            return {"verdict": "STOP"}
         known = books.dues.get(told["invoice"])
         open_ = known is not None and told["invoice"] not in books.paid
         late = known is not None and overdue(known[2])

@@ -31,9 +31,9 @@ BILLS = 40
 class Place:
     """A biller that is running, and the files that a person would write to reach it."""
 
-    def __init__(self, folder: Path, url: str) -> None:
-        """Files are in ``folder``."""
-        self.folder, self.url = folder, url
+    def __init__(self, folder: Path, url: str, checks: list[str]) -> None:
+        """Files are in ``folder``; ``checks`` are the invoices that it was asked about."""
+        self.folder, self.url, self.checks = folder, url, checks
 
     def options(self, **changes: Any) -> Options:  # noqa: ANN401 - fields of the options
         """What is said on the command line."""
@@ -76,7 +76,8 @@ def biller(tmp_path: Path) -> Iterator[Callable[..., Place]]:
         server = make_server("127.0.0.1", 0, app, threaded=True)
         servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        return Place(tmp_path, f"http://127.0.0.1:{server.server_port}")
+        checks: list[str] = app.extensions["checks"]
+        return Place(tmp_path, f"http://127.0.0.1:{server.server_port}", checks)
 
     yield start
     for server in servers:
@@ -111,6 +112,47 @@ def test_a_biller_that_credits_late_money_is_named(biller: Callable[..., Place])
     place = biller(takes_late_money=True)
     assert conform(place.options(), as_json=True) == 1
     assert place.failed() == ["money for an expired bill is refunded"]
+
+
+def test_a_biller_that_returns_money_at_once_conforms(biller: Callable[..., Place]) -> None:
+    """Money that cannot be credited may be on its way back or back already."""
+    place = biller(returns_at_once=True)
+    assert conform(place.options(), as_json=True) == 0, place.failed()
+
+
+def test_a_biller_that_declines_everybody_fails_soon(
+    biller: Callable[..., Place], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After fifty open bills that may not be paid no more are tried, and it is a failure."""
+    place = biller(declines=True)
+    lines = (place.folder / "bills.csv").read_text("utf-8").splitlines()
+    more = [lines[-1].replace("INV/", f"INV/9{number}-") for number in range(200)]
+    (place.folder / "bills.csv").write_text("\n".join([*lines, *more]), "utf-8")
+    assert conform(place.options(), as_json=True) == 1
+    assert "may not be paid" in capsys.readouterr().out
+    assert "payment is posted" in place.failed()
+    # Fifty that were tried in vain, three wrong amounts and the expired one at most.
+    assert len(place.checks) <= 54
+
+
+def test_a_server_that_knows_nothing_of_bills_fails(
+    biller: Callable[..., Place], tmp_path: Path
+) -> None:
+    """Answers of 404 to everything are no conformance, whatever else could not be asked."""
+    place = biller()
+    text = (tmp_path / "biller.toml").read_text("utf-8")
+    (tmp_path / "biller.toml").write_text(text.replace("/v2/", "/nowhere/"), "utf-8")
+    assert conform(place.options(), as_json=True) == 1
+    assert "payment is posted" in place.failed()
+
+
+def test_too_few_bills_are_inconclusive(biller: Callable[..., Place]) -> None:
+    """Cases that found no open bill are not passed: the check says so and asks for more."""
+    place = biller()
+    lines = (place.folder / "bills.csv").read_text("utf-8").splitlines()
+    (place.folder / "bills.csv").write_text("\n".join(lines[:6]), "utf-8")
+    assert conform(place.options(), as_json=True) == 3
+    assert place.failed() == []
 
 
 def test_the_page_shows_what_was_expected_and_what_came(biller: Callable[..., Place]) -> None:
