@@ -322,7 +322,7 @@ RULES: Final = (
         "I4",
     ),
     Rule(
-        "an SMS is marked as sent exactly when the gateway has accepted it",
+        "an SMS that is marked as sent was accepted by the gateway",
         "SELECT count(*) FROM outbox WHERE sent_us IS NOT NULL",
         """SELECT reference || ': marked as sent, but never accepted' FROM outbox
            WHERE sent_us IS NOT NULL

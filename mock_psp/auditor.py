@@ -141,7 +141,7 @@ def _judged_all(session: Session) -> Audit:
             why = "needs " + "; needs ".join(SOURCES[one] for one in missing)
             unchecked.append(Unchecked(rule.name, rule.invariant, why))
         else:
-            checks.append(_judged(session.sqlite, rule))
+            checks.append(judged(session.sqlite, rule))
     return Audit(tuple(checks), tuple(unchecked))
 
 
@@ -158,7 +158,8 @@ def _asked(session: Session) -> Iterator[Rule]:
         yield from FILE
 
 
-def _judged(session: sqlite3.Connection, rule: Rule) -> Check:
+def judged(session: sqlite3.Connection, rule: Rule) -> Check:
+    """Ask one rule of what a session has read."""
     (checked,) = session.execute(rule.counted).fetchone()
     violations = [str(text) for (text,) in session.execute(rule.broken)]
     first = tuple(violations[:FIRST])
