@@ -96,7 +96,6 @@ def application(
     """The biller as a WSGI application; ``returns_at_once`` is no fault, the others are."""
     app, books = flask.Flask(__name__), Books(dues)
     books.takes_late_money, books.returns_at_once = takes_late_money, returns_at_once
-    app.extensions["checks"] = checks = []
     app.extensions["books"] = books
 
     @app.before_request
@@ -113,18 +112,6 @@ def application(
         account, total, by = known
         told = {"no": invoice, "account": account, "total": str(total), "by": by.isoformat()}
         return {"invoice": told}
-
-    @app.post("/v2/check")
-    def check() -> ResponseReturnValue:
-        told = flask.request.get_json()
-        checks.append(told["invoice"])
-        if declines:
-            return {"verdict": "STOP"}
-        known = books.dues.get(told["invoice"])
-        open_ = known is not None and told["invoice"] not in books.paid
-        late = known is not None and overdue(known[2])
-        fits = known is not None and Decimal(told["total"]) == known[1]
-        return {"verdict": "GO" if open_ and fits and not late else "STOP"}
 
     @app.post("/hooks/upi")
     def hook() -> ResponseReturnValue:
@@ -144,6 +131,7 @@ def application(
             return {"error": "no such entry"}, 404
         return {"entry": {"no": f"E-{name[-6:]}", "total": known["total"], "state": known["state"]}}
 
+    _add_checks(app, books, declines=declines)
     _add_reopening(app, books)
     _add_returning(app, books, secret)
     return app
@@ -162,6 +150,24 @@ def signed(secret: str) -> bool:
     """Whether the request that is being answered is signed with the secret."""
     right = hmac.new(secret.encode(), flask.request.get_data(), hashlib.sha256).hexdigest()
     return hmac.compare_digest(right, flask.request.headers.get("x-razorpay-signature", ""))
+
+
+def _add_checks(app: flask.Flask, books: Books, *, declines: bool) -> None:
+    """May an invoice be paid: no, if the biller declines everybody."""
+    checks: list[str] = []
+    app.extensions["checks"] = checks
+
+    @app.post("/v2/check")
+    def check() -> ResponseReturnValue:
+        told = flask.request.get_json()
+        checks.append(told["invoice"])
+        if declines:
+            return {"verdict": "STOP"}
+        known = books.dues.get(told["invoice"])
+        open_ = known is not None and told["invoice"] not in books.paid
+        late = known is not None and overdue(known[2])
+        fits = known is not None and Decimal(told["total"]) == known[1]
+        return {"verdict": "GO" if open_ and fits and not late else "STOP"}
 
 
 def _add_reopening(app: flask.Flask, books: Books) -> None:
