@@ -87,6 +87,17 @@ def run(
     """
     started_at, begun_s = dt.datetime.now(dt.UTC), time.monotonic()
     stage = Stage(scenario, seed, results, say, wish)
+    with stage.discreet():
+        record = _found(stage)
+        said = as_record(stage, record, started_at, time.monotonic() - begun_s, command)
+        junit.write(stage.folder, said)
+        markdown.write(stage.folder, said)
+    return record
+
+
+def _found(stage: Stage) -> LoadRecord:
+    """Play, judge, audit and write it down."""
+    wish, say = stage.wish, stage.say
     summary, troubles, _ = stage.play()
     say("reading the outcomes", 0.0)
     unmeasured = wish.real.unmeasured() if wish.real else ()
@@ -129,9 +140,6 @@ def run(
     (stage.folder / "load_record.json").write_bytes(
         msgspec.json.format(msgspec.json.encode(record))
     )
-    said = as_record(stage, record, started_at, time.monotonic() - begun_s, command)
-    junit.write(stage.folder, said)
-    markdown.write(stage.folder, said)
     return record
 
 

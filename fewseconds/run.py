@@ -26,7 +26,7 @@ from loadtests.spec import LoadSummary, Telemetry, unplayable
 from mock_psp import auditor, receipts, serve
 from mock_psp.journal import await_callbacks
 from mock_psp.receipts import Receipts
-from mock_psp.spec import Folder
+from mock_psp.spec import Folder, forget_given
 from sim.paired import pairs
 from sim.reference import simulate
 
@@ -207,6 +207,14 @@ class Stage:
             )
         return summary
 
+    @contextlib.contextmanager
+    def discreet(self) -> Iterator[None]:
+        """However it ends, the folder does not keep what a person has entrusted to the run."""
+        try:
+            yield
+        finally:
+            forget_given(self.folder / "secrets.json")
+
     def virtual(self) -> tuple[Simulated, Plan]:
         """Walk the rows around the window in virtual time."""
         around = self.whole.around(self.window_us, self.scenario.simulate.journeys_max)
@@ -226,6 +234,12 @@ def run(
     """Run ``scenario`` once; returns its record and its folder, which holds everything else."""
     started_at, begun = dt.datetime.now(dt.UTC), time.monotonic()
     stage = Stage(scenario, seed, results, say, wish)
+    with stage.discreet():
+        return _run(stage, command, tries, started_at, begun), stage.folder
+
+
+def _run(stage: Stage, command: str, tries: int, started_at: dt.datetime, begun: float) -> Record:
+    scenario, seed, say = stage.scenario, stage.seed, stage.say
     measured, summary, troubles = stage.measure()
     simulated, around = stage.virtual()
     say("auditing the ledger", 0.0)
@@ -272,7 +286,7 @@ def run(
     report.write(stage.folder, scenario, record, evidence)
     junit.write(stage.folder, record)
     markdown.write(stage.folder, record)
-    return record, stage.folder
+    return record
 
 
 def _evidence(stage: Stage, measured: pl.DataFrame, simulated: Simulated) -> Evidence:

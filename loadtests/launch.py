@@ -201,6 +201,13 @@ class Generator(LocustProcess):
         self.orders.write_bytes(msgspec.json.encode(self.spec))
         return super().__enter__()
 
+    def __exit__(self, *reason: object) -> None:
+        """As of every generator; what may be read in its orders afterwards opens nothing."""
+        super().__exit__(*reason)
+        outside = msgspec.structs.replace(self.spec.outside, headers={})
+        told = msgspec.structs.replace(self.spec, token="", outside=outside)
+        self.orders.write_bytes(msgspec.json.encode(told))
+
     def wait(self, look: Callable[[], None]) -> LoadSummary:
         """As :meth:`wait_for_summary`, with the summary read."""
         return msgspec.json.decode(self.wait_for_summary(look), type=LoadSummary)

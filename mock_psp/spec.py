@@ -156,6 +156,17 @@ def make_secrets(database: str = "", biller: str = "") -> Secrets:
     )
 
 
+def forget_given(path: Path) -> None:
+    """Take what a person has entrusted to a run out of its file of secrets.
+
+    What was made for the run opens nothing once its services have ended; the rest opens somebody
+    else's, and results are kept and passed on.
+    """
+    if path.exists():
+        told = msgspec.json.decode(path.read_bytes(), type=Secrets)
+        write_private(path, msgspec.json.encode(msgspec.structs.replace(told, biller="")))
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that nobody but its owner may read, not even for a moment."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -12,19 +12,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from fewseconds import scenario_file
 from fewseconds.errors import EXIT_INCONCLUSIVE, EXIT_USAGE, HarnessError, UsageError
 from fewseconds.plan import Plan, plan
 from loadtests.launch import Generator, tail
-from loadtests.spec import PLAYABLE, SCANS, Targets, unplayable
+from loadtests.spec import PLAYABLE, SCANS, Outside, Targets, unplayable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NOBODY = Targets("http://127.0.0.1:9", "http://127.0.0.1:9", "http://127.0.0.1:9")
 TOKEN = "token-of-the-inboxes"  # noqa: S105 - a word to look for
+KEY = "key-of-somebody-else"
 PATIENCE_S = 40.0
 
 
@@ -32,7 +34,8 @@ def made(folder: Path) -> Generator:
     """A generator with so many scans to make that it is busy with them for a while."""
     whole = plan(scenario_file.load("smoke"), 7)
     window = Plan(whole.scenario, 7, whole.table.slice(0, 3000))
-    return Generator(folder, window, (0, 1_000_000), NOBODY, TOKEN)
+    outside = Outside(headers={"psp": {"x-key": KEY}})
+    return Generator(folder, window, (0, 1_000_000), NOBODY, TOKEN, outside=outside)
 
 
 def group(leader: int) -> list[int]:
@@ -85,19 +88,22 @@ class Busy:
 
 
 def test_a_generator_that_fails_says_how_its_log_ends(tmp_path: Path) -> None:
-    """A generator that cannot read its plan ends as a HarnessError with the cause in words."""
+    """It ends as a HarnessError with the cause in words, and its orders keep no credentials."""
     generator = made(tmp_path)
     Path(generator.spec.plan).write_bytes(b"no plan at all")
+    given: list[str] = []
     with pytest.raises(HarnessError) as caught, generator:
-        generator.wait(lambda: None)
+        generator.wait(lambda: given.append(generator.orders.read_text("utf-8")))
     message = str(caught.value)
     assert message.startswith(f"load generator: ended with code {EXIT_INCONCLUSIVE}")
     assert "Parquet magic bytes not found" in message
     orders = tmp_path / "load.spec.json"
-    assert TOKEN in orders.read_text()
     assert stat.S_IMODE(orders.stat().st_mode) == 0o600
-    readable = [path for path in tmp_path.iterdir() if path.is_file() and path != orders]
-    assert not [path.name for path in readable if TOKEN.encode() in path.read_bytes()]
+    assert msgspec.json.decode(orders.read_bytes())["targets"]["psp"] == NOBODY.psp
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    for secret in (TOKEN, KEY):
+        assert given[0].count(secret) == 1
+        assert not [path.name for path in files if secret.encode() in path.read_bytes()]
 
 
 @pytest.mark.slow
