@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TABLES: Final = {
     "journal": "at_us, entry, transaction_id, journey_id, attempt, amount_paise, bill_number, "
-    "rrn, status, code, created_s, reference, trace",
+    "rrn, status, code, created_s, reference, trace, outcome",
     "messages": "at_us, entry, message_id, reference, recipient, code",
     "codes": "reference PRIMARY KEY, received_paise, received_count",
     "seen": "journey_id",
@@ -122,7 +122,8 @@ class Session:
     def read_folder(self, folder: Folder) -> None:
         """Everything beside the ledger that the folder of a run holds."""
         if folder.journal.exists():
-            journal = (msgspec.structs.astuple(one) for one in entries(folder.journal))
+            # All columns but the last one: messages are nothing that moves money.
+            journal = (msgspec.structs.astuple(one)[:-1] for one in entries(folder.journal))
             self.fill("journal", journal)
             self.fill("codes", _codes(folder.merchant))
             self.sqlite.execute(

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from mock_psp.messages import Passed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -51,7 +53,12 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     reference: str = ""
     """Of a refund: its id."""
     trace: str = ""
-    """Of a credit: the header of the callback's trace, so that a restart can go on with it."""
+    """Of a debit, and of a failure without one: the header of the callback's trace, so that a
+    restart knows whose payment it is."""
+    outcome: str = ""
+    """Of a failure that was shown."""
+    passed: tuple[Passed, ...] = ()
+    """The stations that it has passed since its last entry: what its messages are made from."""
 
 
 def await_callbacks(path: Path, limit_s: float) -> int:

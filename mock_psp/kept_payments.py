@@ -17,6 +17,7 @@ import msgspec
 
 from fewseconds.contracts import PayRequest, Trace
 from mock_psp.compact import Index
+from mock_psp.messages import Passed
 from mock_psp.payments import PaymentOutcome, PaymentStatus, Transaction
 from mock_psp.walk import Journey
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 LATEST_MAX: Final = 10_000
 """Payments in memory, some 3 KB each: a minute's at the highest rate that the service bears."""
+LENGTH_BITS: Final = 24
+LENGTH_MASK: Final = (1 << LENGTH_BITS) - 1
+"""A place in the file is where a line begins, up to half a terabyte, and how long it is."""
 
 
 class _Aside(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,6 +48,8 @@ class _Aside(msgspec.Struct, frozen=True, omit_defaults=True):
     credited: bool
     reversed: bool
     paid_s: int
+    passed: tuple[Passed, ...]
+    shown: Passed | None
 
 
 class KeptPayments:
@@ -94,14 +100,14 @@ class KeptPayments:
                 done.transaction_id, msgspec.structs.replace(done.request, pin=""),
                 journey.trace("pay", done.attempt), sorted(journey.events), done.status, done.code,
                 done.rrn, done.outcome, done.debited, done.credited, done.reversed,
-                done.paid_s,
+                done.paid_s, done.visits(), done.shown,
             )
         )  # fmt: skip
-        self._places.add(done.transaction_id, self._end << 16 | len(line))
+        self._places.add(done.transaction_id, self._end << LENGTH_BITS | len(line))
         self._end += os.pwrite(self._file.fileno(), line, self._end)
 
     def _taken_up(self, place: int) -> Transaction | None:
-        line = os.pread(self._file.fileno(), place & 0xFFFF, place >> 16)
+        line = os.pread(self._file.fileno(), place & LENGTH_MASK, place >> LENGTH_BITS)
         aside = msgspec.json.decode(line, type=_Aside)
         route = self._world.route(aside.trace.kind)
         if route is None:
@@ -112,5 +118,6 @@ class KeptPayments:
         found.status, found.code, found.rrn = aside.status, aside.code, aside.rrn
         found.outcome, found.debited = aside.outcome, aside.debited
         found.credited, found.reversed = aside.credited, aside.reversed
-        found.paid_s = aside.paid_s
+        found.paid_s, found.shown = aside.paid_s, aside.shown
+        found.passed, found.noted = list(aside.passed), len(aside.passed)
         return found

@@ -7,13 +7,14 @@ back, ``ReqChkTxn`` where an answer stays away (Oracle Banking Payments, *UPI*; 
 Every request is acknowledged at once, which is left out here; its answer is a message of its own.
 Names of messages and fields are those of NPCI's XML; here they are JSON.
 
-While a payment is under way only one :class:`Passed` a leg is kept.
+While a payment is under way only one :class:`Passed` a leg is kept; the journal has them too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -36,6 +37,8 @@ ORGANISATIONS: Final = {
 }  # fmt: skip
 """First letters of the ids of the messages that each sends."""
 MODE: Final = re.compile(r"[?&]mode=([0-9]{2})(?:&|$)")
+SENDING: Final = frozenset({"switch", "biller", "remitter_bank", "beneficiary_bank"})
+"""Stations at which a payment's messages are sent; at the others only time passes."""
 Type = Literal["PAY", "DEBIT", "CREDIT", "REVERSAL", "ChkTxn"]
 Result = Literal["SUCCESS", "FAILURE", "PENDING", "DEEMED"]
 OPEN: Final[dict[str, Result]] = {j.TIMED_OUT_AS["deemed"][1]: "DEEMED", TOO_MANY_CHECKS: "FAILURE"}
@@ -192,9 +195,13 @@ class _Writer:
             (one.name, leg.station): leg.timeout_ms for one in steps for leg in one.legs
         }
         self.found: list[tuple[int, int, AnyMessage]] = []
+        self._sent: Counter[tuple[Type, str, str]] = Counter()
 
     def _common(self, at_us: int, kind: Type, sender: str, receiver: str) -> dict[str, Any]:
-        paid, place = self._paid, f"{self._paid.transaction_id} {len(self.found)}"
+        paid, way = self._paid, (kind, sender, receiver)
+        # The same id whenever somebody asks, whatever else has been sent by then.
+        self._sent[way] += 1
+        place = f"{paid.transaction_id} {way} {self._sent[way]}"
         digest = hashlib.sha256(place.encode()).hexdigest()
         org = ORGANISATIONS[sender]
         at = self._moment(at_us).isoformat(timespec="milliseconds")
@@ -269,7 +276,11 @@ def messages(transaction: Transaction, moment: Callable[[int], dt.datetime]) -> 
         elif (passed.step, passed.station) == ("callback", "biller"):
             asked = writer.ask(ReqTxnConfirmation, passed)
             writer.answer(RespTxnConfirmation, passed, asked, PAYEE_PSP)
-    if opening and transaction.shown is not None:
-        writer.answer(RespPay, transaction.shown, opening, SWITCH)
+    shown = transaction.shown
+    if opening and shown is not None:
+        if shown.outcome == j.TIMED_OUT and shown.code:
+            # A bank did not answer; the switch itself did, and said so.
+            shown = shown._replace(outcome=j.ERROR)
+        writer.answer(RespPay, shown, opening, SWITCH)
     found = sorted(writer.found, key=lambda one: one[:2])
     return MessageLog(transaction.transaction_id, [message for *_, message in found])

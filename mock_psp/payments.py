@@ -18,7 +18,7 @@ from fewseconds.contracts import (
 from fewseconds.errors import MalformedError
 from fewseconds.payer_app import WALLET
 from mock_psp.journal import Entry, Kind
-from mock_psp.messages import Passed
+from mock_psp.messages import SENDING, Passed
 from mock_psp.station import Answer, Call, Duty
 from mock_psp.switch_checks import STEP, TOO_MANY_CHECKS, SwitchChecks
 
@@ -87,7 +87,7 @@ class Transaction:
     """One payment attempt on its way: the parcel that the legs of ``pay`` pass on."""
 
     __slots__ = (
-        "attempt", "code", "credited", "debited", "forced", "journey", "outcome",
+        "attempt", "code", "credited", "debited", "forced", "journey", "noted", "outcome",
         "paid_s", "passed", "request", "reversed", "rrn", "shown", "status", "transaction_id",
     )  # fmt: skip
 
@@ -104,7 +104,9 @@ class Transaction:
         self.forced = ""
         """Response code that a test wants the payer's bank to give."""
         self.passed: list[Passed] = []
-        """The stations that it has passed since the service began."""
+        """The stations that it has passed, …"""
+        self.noted = 0
+        """… and how many of them are in the journal."""
         self.shown: Passed | None = None
         """What the payer's PSP was told at the end."""
         self.paid_s = 0
@@ -122,6 +124,10 @@ class Transaction:
             and mine.payer_vpa in ("", request.payer_vpa)
         )
 
+    def visits(self, begin: int = 0) -> tuple[Passed, ...]:
+        """Where messages were sent, from the station at ``begin`` on."""
+        return tuple(one for one in self.passed[begin:] if one.station in SENDING)
+
     def end(self, answer: Answer) -> None:
         """Note what the payer will be told."""
         self.outcome = TOLD.get(answer.outcome, "error")
@@ -130,6 +136,11 @@ class Transaction:
             self.status = "SUCCESS"
         elif answer.outcome != j.UNFINISHED:
             self.status = "FAILURE"
+
+    def showed(self, at_us: int, outcome: str, code: str) -> None:
+        """The payer's PSP was told this end at that moment of the plan."""
+        number = j.OUTCOMES.index(outcome)
+        self.shown = Passed("pay", "", self.attempt, at_us, at_us, number, code)
 
     def payment(self) -> Payment:
         """What the payer's app is told."""
@@ -152,34 +163,49 @@ class Banks:
         world.counts.append(lambda: {f"payments_{kind}": n for kind, n in self._written.items()})
         self._wrong: dict[str, int] = {}
         """Wrong PINs in a row by payer."""
+        self.now_us = world.clock.now_us
         self.merchant: Merchant
         self.duties = {
             ("pay", "remitter_bank"): self._debiting,
             ("pay", "beneficiary_bank"): self._effect(self._credit),
-            ("reversal", "remitter_bank"): self._effect(self.reverse),
+            ("reversal", "remitter_bank"): self._reversing,
             (STEP, "switch"): lambda _, transaction: Duty(lambda: self._check(transaction)),
         }
         self.checks = SwitchChecks(calendar)
 
-    def write(self, entry: Kind, transaction: Transaction, status: str = "") -> None:
-        """Put something that happened to a payment into the journal."""
+    def write(
+        self, entry: Kind, transaction: Transaction, status: str = "",
+        visits: tuple[Passed, ...] = (),
+    ) -> int:  # fmt: skip
+        """Put something that happened to a payment into the journal, and its visits until then.
+
+        ``visits`` are those that end with it and will be known to the payment a moment later.
+        Returns the moment that it was written with.
+        """
         self._written[entry] += 1
         told: dict[str, Any] = {}
-        if entry == "debit":
+        failed = status == "FAILURE"
+        if entry == "debit" or (failed and not transaction.debited):
             told = {"trace": transaction.journey.trace("callback", 1).header()}
             self._journal.write_payer(transaction.transaction_id, transaction.request.payer_vpa)
-        if entry in ("debit", "credit", "checked") or status == "FAILURE":
+        if failed or entry in ("debit", "credit", "checked"):
             told["created_s"] = self._calendar.now_s()
-        if status in ("FAILURE", "PENDING"):
+        if failed or status == "PENDING":
             told["code"] = transaction.code
+        if failed:
+            told["outcome"] = transaction.outcome
+        told["passed"] = transaction.visits(transaction.noted) + visits
+        transaction.noted = len(transaction.passed) + len(visits)
+        at_us = self.now_us()
         self._journal.write(
             Entry(
-                self._clock.now_us(), entry, transaction.transaction_id,
+                at_us, entry, transaction.transaction_id,
                 transaction.journey.journey_id, transaction.attempt,
                 transaction.request.amount_paise, transaction.request.bill_number,
                 transaction.rrn, status, **told,
             )
         )  # fmt: skip
+        return at_us
 
     def _debiting(self, _: Call, transaction: Transaction) -> Duty:
         return Duty(lambda: self._refusal(transaction), lambda: self._debit(transaction))
@@ -225,12 +251,8 @@ class Banks:
 
     def show(self, transaction: Transaction) -> None:
         """The payer's screen is told what has become of a payment; a failure has an end there."""
-        self.write("shown", transaction, transaction.status)
-        now_us = self._clock.now_us()
-        outcome = j.OUTCOMES.index(transaction.outcome)
-        transaction.shown = Passed(
-            "pay", "", transaction.attempt, now_us, now_us, outcome, transaction.code
-        )
+        at_us = self.write("shown", transaction, transaction.status)
+        transaction.showed(at_us, transaction.outcome, transaction.code)
         if transaction.status == "FAILURE":
             self.merchant.failed(transaction)
             # A debit that was not answered has a reversal of its own on its way.
@@ -263,10 +285,28 @@ class Banks:
         self.write("checked", transaction)
         return None
 
-    def reverse(self, transaction: Transaction) -> None:
-        """Give the payer back what was debited, if it was; cancel the debit if it was not yet."""
+    def _reversing(self, call: Call, transaction: Transaction) -> Duty:
+        begun_us = self.now_us()
+
+        def done() -> None:
+            now_us = self.now_us()
+            visit = Passed(call.step, "remitter_bank", call.attempt, begun_us, now_us, j.OK, "")
+            self.reverse(transaction, (visit,))
+
+        return Duty(done=done)
+
+    def reverse(self, transaction: Transaction, visits: tuple[Passed, ...] = ()) -> None:
+        """Give the payer back what was debited, if it was; cancel the debit if it was not yet.
+
+        ``visits`` is the one that does it; without one, the switch tells the bank on the spot.
+        """
         if transaction.debited and not transaction.reversed:
-            self.write("reversal", transaction)
+            if not visits:
+                now_us = self.now_us()
+                transaction.passed.append(
+                    Passed("reversal", "remitter_bank", 1, now_us, now_us, j.OK, "")
+                )
+            self.write("reversal", transaction, visits=visits)
         transaction.reversed = True
 
     @staticmethod
@@ -296,6 +336,7 @@ class PayeeSide:
 
     async def call_back(self, call: Call, transaction: Transaction) -> Answer:
         """Tell the biller that a payment was credited, signed; the same event in every attempt."""
+        begun_us = self._banks.now_us()
         event_id = f"evt_{transaction.transaction_id}"
         request = transaction.request
         if self._merchant.owns(request.bill_number):
@@ -307,5 +348,8 @@ class PayeeSide:
         )  # fmt: skip
         answer = await self._line.call_back(call, callback)
         if answer.outcome == j.OK:
-            self._banks.write("acknowledged", transaction, answer.value.posting)
+            visit = Passed(
+                call.step, "biller", call.attempt, begun_us, self._banks.now_us(), j.OK, ""
+            )
+            self._banks.write("acknowledged", transaction, answer.value.posting, (visit,))
         return answer

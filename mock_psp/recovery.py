@@ -4,7 +4,8 @@ Money that was debited and neither credited nor reversed goes back to its payer:
 payment was interrupted, on its day (T+5) where the payer was told to wait. Such a payment is deemed
 after a restart as it was before: its bank is still at the credit, which may come, and the switch is
 asked. Callbacks that the biller has not acknowledged are sent again. Whoever asks again for a
-payment that had been made before gets that payment, not a second one.
+payment that had been made before gets that payment, not a second one, whether it was debited or
+declined.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from fewseconds import journey as j
 from fewseconds.contracts import PayRequest, Trace
 from fixtures import qr
 from mock_psp.journal import entries, payer_addresses
-from mock_psp.payments import Transaction
+from mock_psp.payments import PaymentOutcome, Transaction
 from mock_psp.walk import Journey
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mock_psp.world import World
 
 STEP: Final = "callback"
+OUTCOMES: Final[dict[str, PaymentOutcome]] = {"SUCCESS": "ok", "PENDING": "unfinished"}
 RESTARTED: Final = "U31"
 """UPI response code *credit failed*: what the payer of an interrupted payment is told."""
 
@@ -72,13 +73,15 @@ def recovered(world: World) -> Recovered:
     checks: list[tuple[str, int]] = []
     debits, payers = 0, payer_addresses(world.folder.payers)
     for entry in entries(world.folder.journal):
-        if entry.entry == "debit":
-            debits += 1
+        debits += entry.entry == "debit"
+        if entry.trace and entry.transaction_id not in found:
             transaction = _transaction(world, entry, payers.get(entry.transaction_id, ""))
             if transaction is not None:
                 found[entry.transaction_id] = transaction
-            continue
         known = found.get(entry.transaction_id)
+        if known is not None:
+            known.passed.extend(entry.passed)
+            known.noted = len(known.passed)
         if entry.entry == "acknowledged":
             answered.add(entry.transaction_id)
         elif entry.entry == "checked":
@@ -88,7 +91,9 @@ def recovered(world: World) -> Recovered:
                 waiting.add(entry.transaction_id)
             _happened(known, entry)
     unanswered = [one for name, one in found.items() if one.credited and name not in answered]
-    uncredited = [one for one in found.values() if not (one.credited or one.reversed)]
+    uncredited = [
+        one for one in found.values() if one.debited and not (one.credited or one.reversed)
+    ]
     stuck = [one for one in uncredited if one.transaction_id not in waiting]
     deemed = [one for one in uncredited if one.transaction_id in waiting]
     return Recovered(found, debits, unanswered, stuck, deemed, checks)
@@ -108,7 +113,7 @@ def _wait_on(transaction: Transaction, walk: Walk, banks: Banks) -> None:
 
 
 def _transaction(world: World, entry: Entry, payer_vpa: str) -> Transaction | None:
-    """A debited payment; None if its kind of journey is no longer known."""
+    """A payment of which nothing is known yet; None if its kind of journey is no longer known."""
     trace = Trace.read(entry.trace)
     route = None if trace is None else world.route(trace.kind)
     if trace is None or route is None:
@@ -117,21 +122,27 @@ def _transaction(world: World, entry: Entry, payer_vpa: str) -> Transaction | No
     request = PayRequest(
         trace.app, payer_vpa, trace.bank, qr.PAYEE, entry.bill_number, entry.amount_paise, ""
     )
-    made = Transaction(entry.transaction_id, request, journey, entry.attempt)
-    made.rrn, made.debited, made.paid_s = entry.rrn, True, entry.created_s
-    return made
+    return Transaction(entry.transaction_id, request, journey, entry.attempt)
 
 
 def _happened(transaction: Transaction, entry: Entry) -> None:
-    if entry.entry == "credit":
+    if entry.entry == "debit":
+        transaction.debited, transaction.rrn = True, entry.rrn
+        transaction.paid_s = entry.created_s
+    elif entry.entry == "credit":
         transaction.credited, transaction.status, transaction.code = True, "SUCCESS", "00"
         transaction.outcome = "ok"
         transaction.journey.events.add(("pay.credited", transaction.transaction_id))
     elif entry.entry == "reversal":
-        transaction.reversed, transaction.status = True, "FAILURE"
-        transaction.outcome, transaction.code = "error", RESTARTED
-    elif entry.entry == "shown" and entry.status == "FAILURE":
-        transaction.status, transaction.outcome = "FAILURE", "declined"
-        transaction.code = entry.code or j.PENDING_CODE
-    elif entry.entry == "shown" and transaction.status == "PENDING":
-        transaction.code = entry.code or transaction.code
+        transaction.reversed = True
+        if transaction.status != "FAILURE":
+            transaction.status, transaction.outcome = "FAILURE", "error"
+            transaction.code = RESTARTED
+    elif entry.entry == "shown":
+        if entry.status == "FAILURE":
+            transaction.status = "FAILURE"
+            transaction.outcome = msgspec.convert(entry.outcome or "declined", PaymentOutcome)
+        if entry.status == "FAILURE" or transaction.status == "PENDING":
+            transaction.code = entry.code or transaction.code
+        outcome = OUTCOMES.get(entry.status, transaction.outcome)
+        transaction.showed(entry.at_us, outcome, "00" if outcome == "ok" else entry.code)

@@ -130,6 +130,41 @@ def test_a_declined_debit_ends_the_sequence(world: World) -> None:
     assert [one["resp"]["errCode"] for one in log["messages"][-2:]] == ["Z9", "Z9"]
 
 
+def test_messages_and_answers_outlive_a_kill(
+    tmp_path: Path, enter: Callable[..., World], eventually: Eventually
+) -> None:
+    """What a payment sent and what its payer was told are the same before and after a restart."""
+    ends = {"SBI": "acknowledged", "ICICI": "shown", "HDFC": "reversal", "AXIS": "checked"}
+    with Services(moody_scenario(), 7, tmp_path) as services:
+        world = enter(services)
+
+        def log(name: str) -> list[dict[str, Any]]:
+            told = world.ask("GET", "psp", f"{c.PAYMENTS}/{name}/messages").body["messages"]
+            for one in told:
+                if "TxnConfirmation" in one["name"] or one["txn"]["type"] == "REVERSAL":
+                    # The journal has their times a few microseconds earlier.
+                    del one["head"]["ts"]
+            # HDFC answers no reversal in time, which the journal does not know.
+            late = {("RespPay", "REVERSAL"), ("ReqChkTxn", "ChkTxn"), ("RespChkTxn", "ChkTxn")}
+            return [one for one in told if (one["name"], one["txn"]["type"]) not in late]
+
+        paid = {bank: world.pay(430 + n, bank=bank).body for n, bank in enumerate(ends)}
+        for bank, end in ends.items():
+            eventually(lambda: end in world.journal(paid[bank]["transaction_id"]))  # noqa: B023
+        eventually(lambda: "acknowledged" in world.journal(paid["AXIS"]["transaction_id"]))
+        logs = {one["transaction_id"]: log(one["transaction_id"]) for one in paid.values()}
+        services.kill("psp")
+        services.restart("psp")
+        for name, told in logs.items():
+            assert log(name) == told
+        assert {name: len(told) for name, told in logs.items()} == {
+            paid["SBI"]["transaction_id"]: 10, paid["ICICI"]["transaction_id"]: 6,
+            paid["HDFC"]["transaction_id"]: 6, paid["AXIS"]["transaction_id"]: 9,
+        }  # fmt: skip
+        for n, bank in enumerate(("SBI", "ICICI", "HDFC")):
+            assert world.pay(430 + n, bank=bank).body == paid[bank]
+
+
 @given(st.lists(st.tuples(st.integers(0, 4000), st.booleans()), max_size=40))
 def test_the_switch_is_never_asked_more_often_than_npci_allows(
     quick: Callable[..., Scenario], tried: list[tuple[int, bool]]
@@ -209,7 +244,8 @@ def test_a_deemed_payment_keeps_its_day_over_a_kill(
         def answers(name: str, sender: str) -> list[str]:
             path = f"{c.PAYMENTS}/{name}/messages"
             log = world.ask("GET", "psp", path).body["messages"]
-            return [one["resp"]["errCode"] for one in log if one["sender"] == sender]
+            told = [one["resp"] for one in log if one["sender"] == sender and "resp" in one]
+            return [one["errCode"] for one in told]
 
         def later(seconds: int) -> int:
             move, token = msgspec.json.encode({"advance_s": seconds}), world.secrets.token
@@ -244,6 +280,8 @@ def test_a_deemed_payment_keeps_its_day_over_a_kill(
         assert world.status(late["transaction_id"], 2).body["status"] == "SUCCESS"
         eventually(lambda: "U31" in answers(overtaken, "beneficiary bank"))
         for name in (never["transaction_id"], overtaken):
+            told = world.ask("GET", "psp", f"{c.PAYMENTS}/{name}/messages").body
+            assert names(told).count("ReqPay REVERSAL") == 1
             moved = [one for one in world.journal(name) if one != "checked"]
             assert moved == ["debit", "shown", "reversal", "shown"]
         receipt = f"{c.BILLER_RECEIPTS}/{late['transaction_id']}"
