@@ -122,11 +122,7 @@ def _share(found: Difference) -> Range:
     value, low, high = (
         None if x is None else 100 * x for x in (change.observed, change.low, change.high)
     )
-    return Range(_name(found), value, low, high, _points(change.observed))
-
-
-def _points(value: float | None) -> str:
-    return words.NOTHING if value is None else f"{100 * value:+.2f}"
+    return Range(_name(found), value, low, high, words.points(change.observed))
 
 
 def _table(found: Comparison, rows: tuple[Difference, ...]) -> Table:
@@ -137,7 +133,7 @@ def _table(found: Comparison, rows: tuple[Difference, ...]) -> Table:
             continue
         share = row.statistic in ("share", UTILISATION)
         shown = words.percent if share else words.seconds if row in found.measures else _plain
-        moved = _points if share else words.change if row in found.measures else _signed
+        moved = words.points if share else words.change if row in found.measures else _signed
         cells.append(
             (
                 _name(row),

@@ -49,7 +49,11 @@ def _print(found: Comparison) -> None:
     from sim.comparison import UTILISATION
 
     limited = [row for row in found.stations if row.statistic == UTILISATION]
-    for title, rows in (("Measures", found.measures), ("Utilisation", limited)):
+    tables = (
+        ("Measures (differences of shares in percentage points)", found.measures),
+        ("Utilisation (differences in percentage points)", limited),
+    )
+    for title, rows in tables:
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for column in ("", *found.names, "difference", "95 %"):
             table.add_column(column, justify="right" if column else "left")
@@ -66,13 +70,17 @@ def _print(found: Comparison) -> None:
 
 
 def _cells(row: Difference) -> list[str]:
+    from fewseconds.report import words
+
     change = row.difference
     share = row.statistic in ("utilisation", "share")
-    plain, signed = ("{:.2%}", "{:+.2%}") if share else ("{:.3g} s", "{:+.3g} s")
-    return [
+    shown, moved = (words.percent, words.points) if share else (words.seconds, words.change)
+    cells = (
         row.of if share else f"{row.of} {row.statistic}",
-        studies.estimate(row.first.observed, plain),
-        studies.estimate(row.second.observed, plain),
-        studies.estimate(change.observed, signed),
-        f"{studies.estimate(change.low, signed)} to {studies.estimate(change.high, signed)}",
-    ]
+        shown(row.first.observed),
+        shown(row.second.observed),
+        moved(change.observed),
+        f"{moved(change.low)} to {moved(change.high)}",
+    )
+    # Spaces that a search finds.
+    return [cell.replace(words.NBSP, " ") for cell in cells]

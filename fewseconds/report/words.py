@@ -175,6 +175,16 @@ def change(value: float | None) -> str:
     return ("+" if value > 0 else "−") + size
 
 
+def points(value: float | None) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    size = f"{100 * abs(value):.2f}"
+    if not size.strip("0."):
+        return "±0"
+    return ("+" if value > 0 else "−") + size
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """A share as a percentage; whole numbers lose their decimals, and little is not nothing."""
     if value is None:

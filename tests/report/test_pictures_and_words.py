@@ -160,6 +160,18 @@ def test_durations_are_numbers_in_the_order_of_what_they_say(one: float, other: 
         assert error <= max(0.051 * value, 0.000051)
 
 
+@given(st.floats(-1, 1))
+def test_points_have_a_sign_or_are_nothing(difference: float) -> None:
+    """A difference of shares is said with its sign, or as ±0 if its digits show nothing."""
+    told = words.points(difference)
+    if told == "±0":
+        assert abs(difference) <= 0.00005
+    else:
+        value = number(told[1:]) * (1 if told[0] == "+" else -1)
+        assert (value > 0) == (difference > 0)
+        assert abs(float(value) - 100 * difference) <= 0.0051
+
+
 @given(st.data(), st.sampled_from(["error_rate", "machine_time"]))
 def test_an_interval_has_its_ends_in_order(data: st.DataObject, measure: str) -> None:
     """Both ends of an interval are numbers with a unit, and the first is not the larger."""
