@@ -67,6 +67,8 @@ _DUE = (
     .order_by(t.refunds.c.sequence)
 )
 
+_LOOKED = sa.select(t.sweeps.c.until_s)
+
 
 class Message(NamedTuple):
     """An SMS of the outbox that nobody has sent."""
@@ -86,7 +88,13 @@ class Sent(NamedTuple):
     at_us: int
 
 
-Order = Notice | Sent | Refunded
+class Looked(NamedTuple):
+    """A sweep has looked at everything until then, in seconds since 1970."""
+
+    until_s: int
+
+
+Order = Notice | Sent | Refunded | Looked
 
 
 class _Entry(NamedTuple):
@@ -128,6 +136,14 @@ class Ledger:
         """Post money that the PSP has given back; whether that was news. Raises as :meth:`post`."""
         answer: bool | Conflict = await self._ordered(order)
         return answer
+
+    async def looked(self, until_s: int) -> None:
+        """Note how far a sweep has looked, so that the next one goes on from there."""
+        await self._ordered(Looked(until_s))
+
+    def looked_until_s(self) -> int:
+        """How far the last sweep has looked, in seconds since 1970; 0 before the first."""
+        return int(self._reader.execute(_LOOKED).scalar_one_or_none() or 0)
 
     def due_refunds(self, after: int) -> Sequence[sa.Row[Any]]:
         """Refunds, later than number ``after``, that the PSP has not made yet."""
@@ -217,7 +233,7 @@ class Ledger:
 
 
 def write(connection: sa.Connection, orders: Sequence[Order]) -> list[Any]:
-    """Carry out orders in one transaction; one answer each, None for a :class:`Sent`.
+    """Carry out orders in one transaction; one answer each, None for a note.
 
     Raises SQLAlchemyError after rolling everything back.
     """
@@ -248,6 +264,9 @@ def write(connection: sa.Connection, orders: Sequence[Order]) -> list[Any]:
         for place, order in enumerate(orders):
             if isinstance(order, Refunded):
                 answers[place] = give_back(connection, order)
+            elif isinstance(order, Looked):
+                connection.execute(sa.delete(t.sweeps))
+                connection.execute(sa.insert(t.sweeps), {"until_s": order.until_s})
     return answers
 
 

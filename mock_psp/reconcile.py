@@ -58,7 +58,6 @@ class Sweeper:
     ) -> None:
         """``post`` posts what a callback would have said, and tells whether it was news."""
         self._client, self._ledger, self._post = client, ledger, post
-        self._since_s = wall_s()
         self._task = asyncio.get_running_loop().create_task(self._rounds())
 
     async def close(self) -> None:
@@ -69,15 +68,16 @@ class Sweeper:
     async def sweep(self, settling_s: int = SETTLING_S) -> Swept:
         """Post every captured payment that is older than ``settling_s`` and has not been posted.
 
+        It looks back to where the last one that succeeded had come, whichever process that was in,
+        and the first one to the beginning of the run: a biller may have been away for hours.
         Raises aiohttp.ClientError if the payment service does not answer.
         """
-        since_s, now_s = max(self._since_s - OVERLAP_S, 0), wall_s()
+        since_s, now_s = max(self._ledger.looked_until_s() - OVERLAP_S, 0), wall_s()
         found: dict[str, m.MerchantPayment] = {}
+        newest_s = now_s
         async for one in self._client.payments(since_s):
             # The newest come first; times are the other side's, so only their distance counts.
-            newest_s = (
-                next(iter(found.values())).created_at if found else max(one.created_at, now_s)
-            )
+            newest_s = max(newest_s, one.created_at)
             if one.reference.startswith(OWN_CODE):
                 continue
             if one.captured and one.created_at <= newest_s - settling_s:
@@ -85,7 +85,7 @@ class Sweeper:
         held = self._posted(list(found))
         missing = [name for name in found if name not in held]
         posted = [name for name in missing if await self._post(_callback(found[name]))]
-        self._since_s = now_s
+        await self._ledger.looked(now_s)
         if posted:
             log.warning("the sweep posted what nobody had told", extra={"payments": len(posted)})
         return Swept(len(found), tuple(posted))
@@ -111,6 +111,9 @@ class Sweeper:
                 await self.sweep()
             except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
                 log.warning("the sweep got no answer", extra={"error": type(error).__name__})
+            except Exception:
+                # Whatever is wrong with what it found today, it has to come by again.
+                log.exception("the sweep broke off")
 
 
 async def reconciled(client: MerchantClient, ledger: Ledger, day: SettlementDay) -> Reconciled:

@@ -129,6 +129,13 @@ runs: Final = Table(
     comment="the run whose ledger this is: one row",
 )  # fmt: skip
 
+sweeps: Final = Table(
+    "sweeps", LEDGER,
+    Column("until_s", BigInteger, primary_key=True, comment="seconds since 1970"),
+    comment="how far the last sweep that succeeded has looked for payments that nobody had told "
+    "of: one row, none before the first",
+)  # fmt: skip
+
 RECEIVABLE: Final = "upi_receivable"
 """What the payee PSP owes the biller until settlement."""
 CONSUMERS: Final = "consumer_dues"

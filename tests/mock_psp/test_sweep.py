@@ -1,0 +1,121 @@
+"""The sweep: how far it looks back, and that it comes by again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from fixtures import bills
+from mock_psp import merchant_contract as m
+from mock_psp import reconcile
+from mock_psp.ledger import Ledger
+from mock_psp.posting import Conflict, Notice
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    import pytest
+    import sqlalchemy as sa
+
+    from fewseconds.contracts import Callback
+
+BEGAN_S = 1_790_000_000
+"""When the run began, by the wall clock."""
+
+
+class Bank:
+    """A payment service that has these payments, newest first, and is asked as ours is."""
+
+    def __init__(self, *created_s: int) -> None:
+        """One payment each, numbered from the oldest."""
+        self.made = [_payment(index, at_s) for index, at_s in enumerate(sorted(created_s))]
+        self.errors: list[Exception] = []
+
+    async def payments(self, since_s: int) -> AsyncIterator[m.MerchantPayment]:
+        """Those since then; raises what is planted."""
+        if self.errors:
+            raise self.errors.pop()
+        for one in reversed(self.made):
+            if one.created_at >= since_s:
+                yield one
+
+
+def _payment(index: int, created_s: int) -> m.MerchantPayment:
+    bill, name = bills.bill(7, index), f"FWS{index:032d}"
+    return m.MerchantPayment(
+        id=m.payment_id(name), amount=bill.amount_paise, status="captured", captured=True,
+        amount_refunded=0, refund_status=None, description="", vpa="payer@examplebank",
+        error_code=None, error_description=None, error_source=None, error_step=None,
+        error_reason=None, created_at=created_s, upi={}, qr_code_id=None, reference=bill.number,
+        acquirer_data={"rrn": f"{index:012d}", "upi_transaction_id": name},
+    )  # fmt: skip
+
+
+def _posting(ledger: Ledger) -> Callable[[Callback], Awaitable[bool]]:
+    """Posts what the sweep finds, as the biller does."""
+
+    async def post(callback: Callback) -> bool:
+        bill = bills.Issue(7).numbered(callback.bill_number)
+        answer = await ledger.post(Notice(callback, "0" * 64, bill, "", "", 1))
+        return not isinstance(answer, Conflict) and not answer.duplicate
+
+    return post
+
+
+def test_the_sweep_goes_on_where_the_last_one_ended(
+    ledger_url: sa.URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a biller was away, it finds what was paid meanwhile, and once each."""
+    now_s = BEGAN_S + 3600
+    monkeypatch.setattr(reconcile, "wall_s", lambda: now_s)
+
+    async def swept(bank: Any) -> list[str]:  # noqa: ANN401 - asked as ours is
+        """What a biller posts that has just been started."""
+        ledger = Ledger(ledger_url, "run")
+        sweeper = reconcile.Sweeper(bank, ledger, _posting(ledger))
+        try:
+            return list((await sweeper.sweep(settling_s=0)).posted)
+        finally:
+            await sweeper.close()
+            ledger.close()
+
+    bank = Bank(BEGAN_S, now_s - 5)
+    names = [one.acquirer_data["upi_transaction_id"] for one in bank.made]
+    # The first sweep of a run looks back to its beginning, not ten minutes.
+    assert sorted(asyncio.run(swept(bank))) == names
+    # Two days later another process looks back to where that one was.
+    paid_s, now_s = now_s + 60, now_s + 2 * 86_400
+    bank = Bank(BEGAN_S, BEGAN_S + 3595, paid_s)
+    assert asyncio.run(swept(bank)) == [bank.made[-1].acquirer_data["upi_transaction_id"]]
+    # What it has seen it does not read again for ever.
+    bank.made = [one for one in bank.made if one.created_at == BEGAN_S]
+    bank.made[0] = _payment(9, BEGAN_S)
+    assert asyncio.run(swept(bank)) == []
+
+
+def test_the_sweep_comes_by_again_whatever_went_wrong(
+    ledger_url: sa.URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that nobody foresaw costs one round, and what that one had missed is found."""
+    monkeypatch.setattr(reconcile, "EVERY_S", 0)
+    monkeypatch.setattr(reconcile, "wall_s", lambda: BEGAN_S + 3600)
+    bank: Any = Bank(BEGAN_S)
+    bank.errors = [ZeroDivisionError(), KeyError("rrn")]
+
+    async def rounds() -> None:
+        ledger = Ledger(ledger_url, "run")
+        posted = asyncio.Event()
+
+        async def post(callback: Callback) -> bool:
+            news = await _posting(ledger)(callback)
+            posted.set()
+            return news
+
+        sweeper = reconcile.Sweeper(bank, ledger, post)
+        await posted.wait()
+        assert ledger.receipt(bank.made[0].acquirer_data["upi_transaction_id"]) is not None
+        await sweeper.close()
+        ledger.close()
+
+    asyncio.run(asyncio.wait_for(rounds(), 20))
+    assert bank.errors == []
