@@ -6,8 +6,9 @@ follow each other and are alike, so the share is taken in batches of time and it
 with Student's t over the batches (the method of batch means; Law, Simulation Modeling and
 Analysis, 5th ed., section 9.5.3). A step that is neither clearly good nor clearly bad is measured
 again, longer; one that stays undecided is decided by its share and called so among the steps. One
-that the generator spoilt is measured again as it was, a few times; only if each of them was clearly
-too slow all the same, it counts.
+that the generator spoilt is measured again as it was, a few times. Being late is no server's fault,
+so it counts as too slow only if each of these measurements was, with all that the generator may
+have added forgiven; else the search ends with what it knows and says why.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import scipy.stats
 
 from fewseconds.errors import UsageError
 from fewseconds.schedule import Stage
+from loadtests.histogram import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from loadtests.probe import ProbeResult, ProbeSpec
-    from loadtests.recorder import Limit
+    from loadtests.recorder import Limit, Report
     from loadtests.seconds import Second
 
 BATCHES, BATCHES_MIN = 10, 5
@@ -65,6 +67,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     observed_ms: float | None
     """The quantile that is limited."""
+    outcomes: dict[str, int]
+    """How the requests ended; what is not ``ok`` broke the limit."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +82,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     """The lowest rate above it that did not; None if even the highest rate met it."""
     steps: list[Step]
     reason: str = ""
+    """Why there is no answer, or not even the lowest rate passed."""
 
 
 def judged(seconds: list[Second], limit: Limit, skipped: int) -> tuple[Word, float, float, float]:
@@ -107,6 +112,19 @@ def judged(seconds: list[Second], limit: Limit, skipped: int) -> tuple[Word, flo
     return word, share, low, high
 
 
+def slow_beyond_doubt(report: Report, limit: Limit, timeout_s: float) -> bool:
+    """Whether too many requests were too slow whatever the generator did wrong.
+
+    They are timed from when they really began, and the worst lag is taken off: a loop that is late
+    to send is as late to read. What was dropped says nothing here, and a time-out nothing once the
+    lag could have used it up.
+    """
+    sent, lag = Histogram.unpacked(report.sent), Histogram.unpacked(report.lag)
+    sent.never -= report.dropped
+    allowed_us = limit.limit_us + lag.max_us
+    return allowed_us < timeout_s * 1e6 and sent.share_above(allowed_us) > 1 - limit.share
+
+
 class Search:
     """Steps through rates until the bracket is narrow enough."""
 
@@ -114,7 +132,7 @@ class Search:
         self,
         spec: SearchSpec,
         base: ProbeSpec,
-        probe: Callable[[ProbeSpec], tuple[ProbeResult, list[Second]]],
+        probe: Callable[[ProbeSpec], tuple[ProbeResult, Report]],
         say: Callable[[str, float], None],
     ) -> None:
         """``base`` has the target and exactly one limit; ``probe`` sends one step.
@@ -163,12 +181,12 @@ class Search:
         length_s, extensions, spoilt = self.spec.step_s, 0, []
         while True:
             self._say(f"{rate:.0f} requests/s", min(len(self.steps) / STEPS_MAX, 1.0))
-            step, seen = self._measured(rate, length_s)
+            step, too_slow = self._measured(rate, length_s)
             self.steps.append(step)
             if step.word == "inconclusive":
-                spoilt.append(seen)
+                spoilt.append(too_slow)
                 if len(spoilt) > RETRIES_MAX:
-                    return "fail" if set(spoilt) == {"fail"} else "inconclusive"
+                    return "fail" if all(spoilt) else "inconclusive"
             elif step.word == "undecided" and extensions < EXTENSIONS_MAX:
                 extensions, length_s = extensions + 1, length_s * LONGER
             else:
@@ -177,8 +195,8 @@ class Search:
             return "pass" if step.too_slow_share <= 1 - self.base.limits[0].share else "fail"
         return step.word
 
-    def _measured(self, rate: float, length_s: float) -> tuple[Step, Word]:
-        """One probe: what it counts as, and what its requests alone say."""
+    def _measured(self, rate: float, length_s: float) -> tuple[Step, bool]:
+        """One probe: what it counts as, and whether it was too slow whatever spoilt it."""
         spec, limit = self.spec, self.base.limits[0]
         order = msgspec.structs.replace(
             self.base,
@@ -187,9 +205,9 @@ class Search:
             # Each step has luck of its own.
             seed=None if self.base.seed is None else self.base.seed + len(self.steps),
         )
-        result, seconds = self._probe(order)
-        seen, share, low, high = judged(seconds, limit, math.ceil(spec.settle_s))
-        word = seen
+        result, report = self._probe(order)
+        word, share, low, high = judged(report.seconds, limit, math.ceil(spec.settle_s))
+        too_slow = word == "fail" and slow_beyond_doubt(report, limit, order.timeout_s)
         if result.verdict == "inconclusive":
             word = "inconclusive"
             self._trouble = (
@@ -199,16 +217,26 @@ class Search:
         observed = getattr(result.latency_ms, limit.name)
         step = Step(
             rate=rate, word=word, too_slow_share=share, low=low, high=high, seconds=length_s,
-            observed_ms=observed,
+            observed_ms=observed, outcomes=report.outcomes,
         )  # fmt: skip
-        return step, seen
+        return step, too_slow
 
-    def _answer(self, lo: float, hi: float, reason: str) -> Found:
+    def _answer(self, lo: float, hi: float, trouble: str) -> Found:
         verdict: Literal["pass", "fail", "inconclusive"] = "pass" if lo else "fail"
         return Found(
-            verdict="inconclusive" if reason else verdict,
+            verdict="inconclusive" if trouble else verdict,
             lo=lo or None,
             hi=None if hi == math.inf else hi,
             steps=self.steps,
-            reason=reason,
+            reason=trouble or ("" if lo else self._too_slow()),
+        )
+
+    def _too_slow(self) -> str:
+        """Why not even the lowest rate passed."""
+        last = self.steps[-1]
+        failed = [f"{n} {name}" for name, n in sorted(last.outcomes.items()) if name != "ok"]
+        told = f" ({', '.join(failed)})" if failed else ""
+        return (
+            f"{last.too_slow_share:.1%} of the requests were too slow or brought no answer{told} "
+            f"at {last.rate:g} requests/s already; look at the server, or lower --from"
         )

@@ -14,7 +14,7 @@ from loadtests.probe import ProbeResult, ProbeSpec, judge, sent
 from loadtests.search import Found, Search, SearchSpec
 
 if TYPE_CHECKING:
-    from loadtests.seconds import Second
+    from loadtests.recorder import Report
 
 
 class SearchWish(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,9 +52,9 @@ def load_search(wish: SearchWish, *, as_json: bool) -> int:
     )
     fields = header(wish.url, base.seed)
 
-    def once(order: ProbeSpec) -> tuple[ProbeResult, list[Second]]:
+    def once(order: ProbeSpec) -> tuple[ProbeResult, Report]:
         summary = sent(order, lambda *_: None, wish.processes)
-        return judge(order, summary), summary.report.seconds
+        return judge(order, summary), summary.report
 
     with console.progress() as say:
         found = Search(spec, base, once, say).run()
