@@ -14,7 +14,9 @@ from typer.testing import CliRunner, Result
 
 from fewseconds import scenario_file
 from fewseconds.cli import app
+from fewseconds.commands import load
 from fewseconds.plan import plan
+from loadtests.probe import Latency, ProbeResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -342,3 +344,22 @@ def test_a_dry_run_prints_one_object_and_sends_nothing(
     refused = said(*command, "smoke", "--psp-url", "http://pay.example", "--dry-run")
     assert refused.exit_code == 2
     assert "--allow-host pay.example" in refused.output
+
+
+def test_a_probe_names_what_came_instead_of_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --json as well, the person reads that the port was closed, not only "never"."""
+    never = Latency(None, None, None, None, None, None)
+    found = ProbeResult(
+        verdict="fail", reasons=(), broken=("p95: never answered, allowed are 1000 ms",),
+        intended=9, started=9, completed=1, dropped=0, late=0, lag_ms_p99=0.1,
+        outcomes={"ConnectionRefusedError": 5, "ok": 1, "status_404": 3}, latency_ms=never,
+        sent_ms=never, cpu_us_per_request=80.0, cpu_share_max=0.01, littles_law_residual=None,
+        littles_law_limit=None, in_flight_max=1, connections=9, retried=2, workers=1, rss_mb=50.0,
+        aborted=False, seconds=[],
+    )  # fmt: skip
+    monkeypatch.setattr(load, "probe", lambda *_: found)
+    result = said("load", "probe", "http://127.0.0.1:1/", "--slo", "p95=1s")
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert "outcomes: 5 ConnectionRefusedError, 3 status_404, 1 ok" in lines
+    assert any(line.startswith("2 sent again") for line in lines)

@@ -199,9 +199,21 @@ def show(result: ProbeResult) -> None:
         f"{result.dropped} dropped, {result.late} late; lag p99 {result.lag_ms_p99:.1f} ms; "
         f"{result.cpu_us_per_request:.0f} µs CPU a request, {result.connections} connections"
     )
+    if set(result.outcomes) - {"ok"}:
+        console.show(f"outcomes: {_counted(result.outcomes)}")
+    if result.retried:
+        console.show(
+            f"{result.retried} sent again after the server had hung up on a kept connection"
+        )
     for line in (*result.broken, *result.reasons):
         console.show(line)
     console.show(result.verdict.upper())
+
+
+def _counted(outcomes: dict[str, int]) -> str:
+    """How often each outcome was met, the most frequent first."""
+    ranked = sorted(outcomes.items(), key=lambda one: (-one[1], one[0]))
+    return ", ".join(f"{count} {name}" for name, count in ranked)
 
 
 def load_selfcheck(duration: str, rate: float, processes: int, *, as_json: bool) -> int:
