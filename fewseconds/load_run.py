@@ -17,9 +17,10 @@ from fewseconds.errors import HarnessError
 from fewseconds.record import Check, Generator, Record
 from fewseconds.resident import Growth, Look
 from fewseconds.run import LoadWish, Stage
-from fewseconds.series import latencies
 from fewseconds.tally import judged
 from loadtests.probe import Latency
+from loadtests.series import latencies
+from loadtests.spec import SEEN, notes
 from mock_psp import auditor
 from mock_psp.auditor import Unchecked
 
@@ -117,6 +118,7 @@ def _found(stage: Stage) -> LoadRecord:
         aborted=summary is not None and summary.aborted,
         notes=(
             *(wish.real.notes() if wish.real else ()),
+            *notes(summary),
             *stage.receipts.notes(),
             *_grown(stage.growth),
             *_about_scans(stage),
@@ -132,7 +134,7 @@ def _found(stage: Stage) -> LoadRecord:
         fates=dict(sorted(found.fates.items())),
         journeys_per_s=len(stage.window) / window_s,
         cpu_ms_per_journey=_cpu_ms(summary),
-        steps=latencies(stage.folder),
+        steps=latencies(stage.folder / SEEN),
         growth=stage.resident.growth(),
         memory=stage.resident.looks,
         folder=str(stage.folder),

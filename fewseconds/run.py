@@ -22,7 +22,7 @@ from fewseconds.results import new_folder
 from fewseconds.shapes import Shape
 from loadtests import corpus
 from loadtests.launch import Generator as LoadProcess
-from loadtests.spec import LoadSummary, Telemetry, unplayable
+from loadtests.spec import LoadSummary, Telemetry, notes, unplayable
 from mock_psp import auditor, receipts, serve
 from mock_psp.journal import await_callbacks
 from mock_psp.receipts import Receipts
@@ -277,6 +277,7 @@ def _run(stage: Stage, command: str, tries: int, started_at: dt.datetime, begun:
         tries=tries,
         notes=(
             *_about_parties(stage),
+            *notes(summary),
             *checks.notes(scenario, summary.typed if summary else None),
         ),
     )

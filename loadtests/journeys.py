@@ -23,7 +23,7 @@ from fewseconds.outcomes import Writer
 from fewseconds.plan import Plan
 from fewseconds.scenario import Scenario
 from fewseconds.schedule import portion
-from loadtests import corpus, crew
+from loadtests import corpus, crew, series, verdict
 from loadtests.client import Client, transport
 from loadtests.dispatcher import Dispatcher
 from loadtests.journey_recorder import JourneyRecorder, JourneyReport
@@ -253,8 +253,6 @@ class Journeys:
             index: msgspec.msgpack.decode(data, type=Share) for index, data in reports.items()
         }
         self.onlookers.conclude([one.standing for one in shares.values() if one.standing])
-        if not self._from_file:
-            self._environment.process_exit_code = self.onlookers.say_verdict(facts.lost)
         for index, share in shares.items():
             if share.outcomes:
                 folder = Path(spec.outcomes)
@@ -264,6 +262,7 @@ class Journeys:
                 folder = Path(spec.acknowledgements)
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / f"load-{index}.jsonl").write_bytes(share.acknowledgements)
+        summary = None
         if shares:
             summary = msgspec.structs.replace(
                 together(
@@ -271,11 +270,20 @@ class Journeys:
                 ),
                 workers=facts.workers,
                 lost=facts.lost,
+                refused=facts.refused,
                 clock_uncertainty_us=facts.clock_uncertainty_us,
             )
-            seen = whole([share.seen for share in shares.values()])
-            Path(spec.seen).write_bytes(msgspec.msgpack.encode(seen))
+            series.keep(whole([share.seen for share in shares.values()]), Path(spec.seen))
             Path(spec.summary).write_bytes(msgspec.json.encode(summary))
+        if not self._from_file:
+            self._say_verdict(summary, facts.lost)
+
+    def _say_verdict(self, summary: LoadSummary | None, lost: tuple[str, ...]) -> None:
+        assert self._plan is not None  # noqa: S101 - a run has ended
+        work = verdict.found, (self._orders, self._plan, summary, lost)
+        said = gevent.get_hub().threadpool.apply(*work)
+        verdict.say(said, Path(self._orders.outcomes).parent)
+        self._environment.process_exit_code = said.exit_code
 
 
 def _scans(

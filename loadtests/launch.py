@@ -22,6 +22,7 @@ from fewseconds.errors import HarnessError, UsageError
 from fewseconds.resident import children
 from loadtests.spec import (
     NOTHING_OUTSIDE,
+    SEEN,
     SPEC_VARIABLE,
     LoadSpec,
     LoadSummary,
@@ -180,7 +181,7 @@ class Generator(LocustProcess):
             token=token,
             outcomes=str(self.folder / "outcomes"),
             summary=str(self.summary),
-            seen=str(self.folder / "load.seen.msgpack"),
+            seen=str(self.folder / SEEN),
             strip=str(self.folder / "strip"),
             client=client,
             decoding=decoding,

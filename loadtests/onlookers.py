@@ -5,20 +5,17 @@ It rides on the reports that Locust's workers send every three seconds anyway.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from locust.runners import WorkerRunner
 
-from fewseconds import slo
-from loadtests.standing import Standing, objectives, together
+from loadtests.standing import Standing, together
 
 if TYPE_CHECKING:
     from fewseconds.scenario import Scenario
     from loadtests.notes import Notes
 
-log = logging.getLogger(__name__)
 KEY: Final = "fewseconds"
 
 
@@ -64,21 +61,6 @@ class Onlookers:
         if standings:
             self._mine, self._told = None, {str(n): one for n, one in enumerate(standings)}
             self._over = True
-
-    def say_verdict(self, lost: tuple[str, ...]) -> int:
-        """Say in the log what the objectives say; returns the exit code that says the same."""
-        # The report's words bring tables with them, which a generator at work does without.
-        from fewseconds.report import words  # noqa: PLC0415
-
-        assert self.scenario is not None  # noqa: S101 - a run has ended
-        found = objectives(self.scenario, self.standing())
-        for one in found:
-            observed = words.quantity(one.measure, one.observed)
-            kind = "gate" if one.gate else "claim"
-            log.info("%s %s: %s, %s", kind, one.name, one.word, observed.replace(words.NBSP, " "))
-        for sentence in lost:
-            log.error("%s", sentence)
-        return slo.exit_code("inconclusive" if lost else slo.overall(found))
 
     def standing(self) -> Standing:
         """How the run stands, over all workers."""

@@ -22,7 +22,7 @@ from fewseconds.results import new_folder
 from fewseconds.scenario import Scenario
 from fewseconds.shapes import Shape
 from loadtests.launch import Generator
-from loadtests.spec import Targets, unplayable
+from loadtests.spec import Services, Targets, unplayable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,6 +46,8 @@ class Part(msgspec.Struct, frozen=True):
     """Everybody at once, and every app asks every second what became of a pending payment."""
 
 
+World = tuple[Scenario, int, Targets, str, Services | None]
+"""Scenario, seed, addresses, the token of the inboxes, and the services if they are known."""
 EVERYBODY: Final = Part()
 """In the shares that the scenario says."""
 
@@ -71,7 +73,7 @@ def add_options(parser: Any) -> None:  # noqa: ANN401 - Locust's parser is untyp
 def orders(options: Any, parts: Iterable[Part]) -> LoadSpec:  # noqa: ANN401 - as above
     """Plan it and write the orders into a folder of their own; raises UsageError."""
     chosen = tuple(parts)
-    scenario, seed, targets, token = _world(options)
+    scenario, seed, targets, token, services = _world(options)
     if any(part.storm for part in chosen):
         scenario = stormy(scenario)
     shape = Shape(rate_scale=options.rate_scale, journeys_max=options.journeys)
@@ -92,7 +94,7 @@ def orders(options: Any, parts: Iterable[Part]) -> LoadSpec:  # noqa: ANN401 - a
         raise UsageError("\n".join(f"{scenario.name}: {line}" for line in strange))
     folder = new_folder(Path(options.results), f"{scenario.name}-locust")
     generator = Generator(folder, window, window_us, targets, token, decoding="printed")
-    return msgspec.structs.replace(generator.spec, parent=0)
+    return msgspec.structs.replace(generator.spec, parent=0, services=services)
 
 
 def stormy(scenario: Scenario) -> Scenario:
@@ -102,8 +104,7 @@ def stormy(scenario: Scenario) -> Scenario:
     return msgspec.structs.replace(scenario, apps=apps)
 
 
-def _world(options: Any) -> tuple[Scenario, int, Targets, str]:  # noqa: ANN401 - as above
-    """Scenario, seed, addresses and the token of the inboxes."""
+def _world(options: Any) -> World:  # noqa: ANN401 - as above
     if options.services:
         return _served(Path(options.services))
     if not options.psp_url:
@@ -122,16 +123,17 @@ def _world(options: Any) -> tuple[Scenario, int, Targets, str]:  # noqa: ANN401 
             address.check(url, hosts, option)
     scenario = scenario_file.load(options.scenario)
     targets = Targets(options.psp_url, options.sms_url, options.portal_url)
-    return scenario, options.plan_seed or scenario.seed, targets, ""
+    return scenario, options.plan_seed or scenario.seed, targets, "", None
 
 
-def _served(folder: Path) -> tuple[Scenario, int, Targets, str]:
+def _served(folder: Path) -> World:
     try:
         told = json.loads((folder / "services.json").read_text("utf-8"))
         token = json.loads((folder / "secrets.json").read_text("utf-8"))["token"]
         scenario = msgspec.convert(told["scenario"], Scenario)
         urls = {name: f"http://127.0.0.1:{port}" for name, port in told["ports"].items()}
         seed = int(told["seed"])
+        ahead_us = int(told["plan_origin_us"]) - int(told["epoch_monotonic_us"])
     except (OSError, ValueError, KeyError):
         message = (
             f"--services {str(folder)!r}: is not a folder that `fewseconds serve` has made; name "
@@ -139,7 +141,8 @@ def _served(folder: Path) -> tuple[Scenario, int, Targets, str]:
         )
         raise UsageError(message) from None
     targets = Targets(urls.get("psp", ""), urls.get("sms", ""), urls.get("portal", ""))
-    return scenario, seed, targets, token
+    services = Services(outcomes=str(folder.resolve() / "outcomes"), ahead_us=ahead_us)
+    return scenario, seed, targets, token, services
 
 
 def picked(whole: Plan, parts: tuple[Part, ...]) -> Plan:

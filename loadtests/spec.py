@@ -16,6 +16,10 @@ from fewseconds.scenario import Scenario
 
 SPEC_VARIABLE = "FEWSECONDS_LOAD"
 """Environment variable with the path of the file."""
+CLOCK_UNCERTAINTY_US_MAX = 1000
+"""Above it only durations are used across hosts."""
+SEEN = "load.seen.msgpack"
+"""What the generator saw of its journeys, in the run's folder."""
 SCANS = ("scan", "scan_again")
 PLAYABLE = (*SCANS, "resolve", "pay", "check_status", "register", "log_in", "find_bill")
 """The machine steps that a phone can do, by name; human steps only take their time."""
@@ -57,6 +61,15 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
     """Whether workers keep notes for an endpoint or a web page of the master's."""
 
 
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """Services that were there before a load and outlive it."""
+
+    outcomes: str
+    """Folder in which they note what they did."""
+    ahead_us: int
+    """Their clock less CLOCK_MONOTONIC of this host."""
+
+
 class LoadSpec(msgspec.Struct, frozen=True):
     """A load run. Paths are absolute."""
 
@@ -89,6 +102,8 @@ class LoadSpec(msgspec.Struct, frozen=True):
     parent: int = 0
     """Process id of whoever started the generator: it ends when that one has gone. 0 is nobody."""
     telemetry: Telemetry = Telemetry()
+    services: Services | None = None
+    """Those that the load is for, if they are not started for it and are known."""
 
     def load_plan(self) -> Plan:
         """The rows to play with the scenario they come from."""
@@ -121,6 +136,29 @@ class LoadSummary(msgspec.Struct, frozen=True):
     """One sentence a worker whose share is missing."""
     clock_uncertainty_us: int = 0
     """Of the worst worker on another host."""
+    refused: int = 0
+    """Workers that came when the shares had been given out."""
+
+
+def notes(summary: LoadSummary | None) -> tuple[str, ...]:
+    """What a reader must know of the workers, one sentence each."""
+    if summary is None:
+        return ()
+    told = []
+    if summary.refused:
+        some = "worker was" if summary.refused == 1 else "workers were"
+        told.append(
+            f"{summary.refused} late {some} refused, because the shares had been given out; the "
+            "run is whole all the same. Start workers before the test."
+        )
+    if summary.clock_uncertainty_us > CLOCK_UNCERTAINTY_US_MAX:
+        told.append(
+            f"The clock of a worker on another host is known to "
+            f"{summary.clock_uncertainty_us / 1000:.1f} ms only, more than "
+            f"{CLOCK_UNCERTAINTY_US_MAX / 1000:g} ms: moments of different hosts are not "
+            "comparable; every duration is taken on one host, so quantiles are not touched."
+        )
+    return tuple(told)
 
 
 def together(shares: list[LoadSummary], epoch_us: int) -> LoadSummary:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
 from fewseconds import measures, outcomes, scenario_file
-from fewseconds.errors import EXIT_GATE_FAILED, EXIT_USAGE, UsageError
+from fewseconds.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_USAGE, UsageError
 from fewseconds.plan import plan
 from fewseconds.shapes import Shape
 from loadtests.launch import LOCUSTFILE, free_port
@@ -121,11 +124,42 @@ def test_classes_without_rows_are_refused(tmp_path: Path) -> None:
         orders(options(tmp_path, "--psp-url", "http://127.0.0.1:9"), [Part(kinds=("portal",))])
 
 
-def locust(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run stock Locust to its end, as at a command line."""
+BUSY = """
+import sys
+from fewseconds import promise
+promise.LAG_MS_P99_MAX = promise.LATE_SHARE_MAX = 1e9
+promise.CPU_SHARE_MAX = promise.LITTLE_SHARE_MAX = 1e9
+from locust.main import main
+sys.exit(main())
+"""
+"""Locust where the machine may be as busy as it likes: tests share it."""
+STALLED = """
+import sys
+import gevent
+import locust.main
+from gevent import monkey
+from loadtests.journeys import Journeys
+stop = monkey.get_original("time", "sleep")
+def stall():
+    while True:
+        stop(0.3)
+        gevent.sleep(0.05)
+play = Journeys.play
+def stalled(self, epoch_us):
+    gevent.spawn(stall)
+    return play(self, epoch_us)
+Journeys.play = stalled
+sys.exit(locust.main.main())
+"""
+"""Locust whose event loop stands still for three tenths of a second again and again."""
+
+
+def locust(folder: Path, *words: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    """Run stock Locust to its end, as at a command line, or a program that changes it first."""
+    program = ["-c", code] if code else ["-m", "locust"]
     environment = {name: text for name, text in os.environ.items() if name != SPEC_VARIABLE}
     return subprocess.run(
-        [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary",
+        [sys.executable, *program, "-f", str(LOCUSTFILE), "--headless", "--only-summary",
          "--results", str(folder), *words],
         env=environment, capture_output=True, text=True, check=False, timeout=90,
     )  # fmt: skip
@@ -148,7 +182,8 @@ def test_two_processes_play_the_plan_without_overlap_or_gap(
     url, port = serve(json_reply(500, {})).url, str(free_port())
     several = ("--processes", "2", "--master-bind-port", port, "--master-port", port)
     folder = tmp_path / "results"
-    ended = locust(folder, "--psp-url", url, "--journeys", "40", *several, "PhonePe", "Bhim")
+    words = ("--psp-url", url, "--journeys", "40", *several, "PhonePe", "Bhim")
+    ended = locust(folder, *words, code=BUSY)
     assert ended.returncode == EXIT_GATE_FAILED, ended.stderr
     assert "gate error rate: fail, 100 %" in ended.stderr
     run = next(one for one in folder.iterdir() if not one.is_symlink())
@@ -159,3 +194,22 @@ def test_two_processes_play_the_plan_without_overlap_or_gap(
     assert first["journey_id"].to_list() == wanted["journey_id"].to_pylist()
     assert first["intended_us"].to_list() == wanted["intended_start_us"].to_pylist()
     assert first["process"].to_list() == [f"load-{n % 2}" for n in range(40)]
+    # The series of the run are there, as after `fewseconds load run`.
+    series = pl.read_parquet(run / "series.parquet")
+    steps = series.filter(pl.col("measure") == "step/open_app")
+    assert steps["count"].sum() == 40
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_generator_that_was_late_concludes_nothing(
+    tmp_path: Path, serve: Callable[..., Any], json_reply: Callable[..., bytes]
+) -> None:
+    """Everything fails behind a stalled generator, yet stock Locust ends with 3 and says why."""
+    url, folder = serve(json_reply(500, {})).url, tmp_path / "results"
+    ended = locust(folder, "--psp-url", url, "--journeys", "20", code=STALLED)
+    assert ended.returncode == EXIT_INCONCLUSIVE, ended.stderr
+    assert re.search(r"nothing can be concluded: steps began up to \d{3} ms late", ended.stderr)
+    said = msgspec.json.decode((folder / "latest" / "verdict.json").read_bytes())
+    assert said["word"] == "inconclusive"
+    assert any("lower the rate" in reason for reason in said["validity"]["reasons"])

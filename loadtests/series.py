@@ -32,19 +32,23 @@ SCHEMA: Final = pa.schema(
 """One row a measure and second of the window; a quantile that falls among ``never`` is infinite."""
 
 
-def latencies(folder: Path) -> dict[str, Latency]:
-    """Quantiles of every measure of a run over its whole length; writes :data:`SERIES` beside.
-
-    Empty if the generator did not come to its end.
-    """
-    path = folder / "load.seen.msgpack"
-    if not path.exists():
-        return {}
-    report = msgspec.msgpack.decode(path.read_bytes(), type=JourneyReport)
-    with pq.ParquetWriter(folder / SERIES, SCHEMA, compression="zstd") as writer:
+def keep(report: JourneyReport, path: Path) -> None:
+    """Write a report down at ``path``, and :data:`SERIES` beside it."""
+    path.write_bytes(msgspec.msgpack.encode(report))
+    with pq.ParquetWriter(path.with_name(SERIES), SCHEMA, compression="zstd") as writer:
         for name, kept in report.kept.items():
             rows = [_row(name, second) for second in kept.seconds]
             writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
+
+
+def latencies(path: Path) -> dict[str, Latency]:
+    """Quantiles of every measure over a whole run, from what :func:`keep` wrote at ``path``.
+
+    Empty if the generator did not come to its end.
+    """
+    if not path.exists():
+        return {}
+    report = msgspec.msgpack.decode(path.read_bytes(), type=JourneyReport)
     return {
         name: quantiles(Histogram.unpacked(kept.histogram)) for name, kept in report.kept.items()
     }
