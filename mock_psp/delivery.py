@@ -109,13 +109,13 @@ def _base64_hmac(key: bytes, message: bytes) -> str:
 
 
 def _doubling(first_s: int, until_s: int) -> tuple[int, ...]:
-    """Pauses that double, as many as end before ``until_s``."""
-    delays, delay_s, total_s = [], first_s, first_s
-    while total_s <= until_s:
+    """Pauses that double until ``until_s``, when there is one last attempt."""
+    delays, delay_s, total_s = [], first_s, 0
+    while total_s + delay_s < until_s:
         delays.append(delay_s)
-        delay_s *= 2
         total_s += delay_s
-    return tuple(delays)
+        delay_s *= 2
+    return (*delays, until_s - total_s)
 
 
 def _between(times_s: tuple[int, ...]) -> tuple[int, ...]:

@@ -146,6 +146,12 @@ class Front:
         meter.answered(hot.method, hot.path, reply.status, self._clock() - began_s)
         return reply
 
+    def overdue(self, hot: Hot, limit_s: int) -> Reply:
+        """The answer to a request whose handler has not come to one."""
+        told = self._problem(None, TimeoutError(f"{hot.path}: no answer within {limit_s} s"))
+        self._meter.answered(hot.method, hot.path, told.status_code, limit_s)
+        return Reply(told.status_code, told.media_type.encode(), told.content)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Leave a request to the framework, and count it."""
         if scope["type"] != "http":

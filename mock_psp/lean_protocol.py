@@ -1,11 +1,13 @@
 """Connections of a service: hot paths are answered at once, with a deadline for everybody.
 
 Uvicorn's protocol is kept for all that is not a hot path: framing, pipelining, draining. What it
-lacks is here: a request must arrive in full by a deadline, and its headers are bounded.
+lacks is here: a request must arrive in full by a deadline and be answered by another, and its head
+is bounded.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -14,14 +16,18 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from mock_psp.front import Front, LeanRequest
 
 if TYPE_CHECKING:
-    import asyncio
-
     from mock_psp.front import Hot
 
 RECEIVE_LIMIT_S: Final = 10
 """A request that has not arrived in full by then is cut off: *assumption*, generous for 64 KiB."""
 HEADER_BYTES_MAX: Final = 16 * 1024
 """Uvicorn sets no bound with httptools; 16 KiB is what other servers take."""
+HEAD_BYTES_MAX: Final = 128 * 1024
+"""What may come before the end of a head, in whatever pieces: above what one read brings of a head
+that is bounded as above, with a body behind it."""
+WORK_LIMIT_S: Final = 180
+"""A request that has not been answered by then is given up: *assumption*, longer than any chain of
+parties may take before somebody in it gives up."""
 KEEP_ALIVE_S: Final = 75
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -37,8 +43,8 @@ class _Nobody:
 class _Exchange:
     """A request of a hot path until it is answered: to uvicorn, a cycle like any other."""
 
-    __slots__ = ("arguments", "body", "disconnected", "hot", "keep_alive", "response_complete",
-                 "size", "task")  # fmt: skip
+    __slots__ = ("arguments", "body", "disconnected", "hot", "keep_alive", "overdue",
+                 "response_complete", "size", "task")  # fmt: skip
     message_event: ClassVar = _Nobody()
 
     def __init__(self, hot: Hot, arguments: dict[str, Any], *, keep_alive: bool) -> None:
@@ -46,21 +52,22 @@ class _Exchange:
         self.hot, self.arguments, self.keep_alive = hot, arguments, keep_alive
         self.body: list[bytes] = []
         self.size = 0
-        self.response_complete = self.disconnected = False
+        self.response_complete = self.disconnected = self.overdue = False
         self.task: asyncio.Task[None] | None = None
 
 
 class LeanProtocol(HttpToolsProtocol):
-    """HTTP with a deadline for receiving a request, a bound on its headers, and a short way in."""
+    """HTTP with deadlines for receiving and answering, a bound on heads, and a short way in."""
 
     allowed: ClassVar[tuple[Network, ...] | None] = None
     """Networks that requests are taken from; None is everybody who reaches us."""
 
     _front: Front | None = None
     _exchange: _Exchange | None = None
-    _header_bytes = 0
-    _due_s: float | None = None
-    """When the connection is closed unless something happens; None while there is work to do."""
+    _header_bytes = _head_bytes = 0
+    _in_head = False
+    _due_s = 0.0
+    """When the connection is closed unless something happens."""
     _alarm: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -80,9 +87,18 @@ class LeanProtocol(HttpToolsProtocol):
             self._alarm.cancel()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Take what has come; a head that never ends is cut off before it fills the memory."""
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self.transport.abort()
+
     def on_message_begin(self) -> None:
         """The first byte of a request has come."""
-        self._header_bytes = 0
+        self._header_bytes = self._head_bytes = 0
+        self._in_head = True
         self._due_s = self.loop.time() + RECEIVE_LIMIT_S
         # Uvicorn's scope is only made for what is not a hot path.
         self.url, self.headers, self.expect_100_continue = b"", [], False
@@ -99,6 +115,7 @@ class LeanProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head of a request is here: the short way, or uvicorn's."""
+        self._in_head = False
         self._exchange = exchange = self._short_way()
         if exchange is not None:
             cycle: Any = exchange
@@ -123,7 +140,7 @@ class LeanProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The whole request is here."""
-        self._due_s = None
+        self._due_s = self.loop.time() + WORK_LIMIT_S
         exchange = self._exchange
         if exchange is None:
             super().on_message_complete()
@@ -159,7 +176,12 @@ class LeanProtocol(HttpToolsProtocol):
     async def _answered(self, front: Front, exchange: _Exchange, request: LeanRequest) -> None:
         """Call the handler, and write its answer with one call."""
         try:
-            reply = await front.reply(exchange.hot, exchange.arguments, request)
+            try:
+                reply = await front.reply(exchange.hot, exchange.arguments, request)
+            except asyncio.CancelledError:
+                if not exchange.overdue:
+                    raise
+                exchange.keep_alive, reply = False, front.overdue(exchange.hot, WORK_LIMIT_S)
             if not self.transport.is_closing():
                 end = b"" if exchange.keep_alive else b"\r\nconnection: close"
                 self.transport.write(
@@ -185,11 +207,13 @@ class LeanProtocol(HttpToolsProtocol):
         self._alarm = self.loop.call_later(delay_s, self._look)
 
     def _look(self) -> None:
-        now_s = self.loop.time()
-        if self._due_s is None:
-            self._look_later(RECEIVE_LIMIT_S)
-        elif self._due_s > now_s:
+        now_s, exchange = self.loop.time(), self._exchange
+        if self._due_s > now_s:
             self._look_later(min(self._due_s - now_s, RECEIVE_LIMIT_S))
+        elif exchange is not None and exchange.task is not None and not exchange.response_complete:
+            self._alarm = None
+            exchange.overdue = True
+            exchange.task.cancel()
         else:
             self._alarm = None
             self.transport.abort()

@@ -244,6 +244,9 @@ def problem(_: HttpRequest, error: Exception) -> Response[bytes]:
         told = error.problem
     elif isinstance(error, MalformedError):
         told = Refusal(400, "Malformed", str(error), outcome="declined").problem
+    elif isinstance(error, TimeoutError):
+        log.error("a request was given up", extra={"reason": str(error)})
+        told = Refusal(504, "No answer in time", outcome="timed_out").problem
     elif isinstance(error, TooLargeError):
         told = Refusal(413, "Request entity too large").problem
     elif isinstance(error, HTTPException):

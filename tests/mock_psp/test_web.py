@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -11,9 +12,17 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from fewseconds import contracts as c
-from mock_psp.lean_protocol import HEADER_BYTES_MAX, RECEIVE_LIMIT_S, LeanProtocol
+from mock_psp.front import Front, Hot
+from mock_psp.lean_protocol import (
+    HEAD_BYTES_MAX,
+    HEADER_BYTES_MAX,
+    RECEIVE_LIMIT_S,
+    WORK_LIMIT_S,
+    LeanProtocol,
+)
+from mock_psp.metrics import Meter
 from mock_psp.spec import SERVICES
-from mock_psp.web import BODY_BYTES_MAX
+from mock_psp.web import BODY_BYTES_MAX, problem
 
 if TYPE_CHECKING:
     from tests.mock_psp.conftest import SkippingLoop, World
@@ -108,6 +117,24 @@ class Wire:
     """The transport of one connection."""
 
     cut = False
+    said = b""
+
+    def write(self, data: bytes) -> None:
+        """Keep what is sent."""
+        self.said += data
+
+    def is_closing(self) -> bool:
+        """Only once it is cut."""
+        return self.cut
+
+    def close(self) -> None:
+        """Nothing more will be sent."""
+
+    def pause_reading(self) -> None:
+        """More comes all the same."""
+
+    def resume_reading(self) -> None:
+        """More comes anyway."""
 
     def abort(self) -> None:
         """Cut it off."""
@@ -121,13 +148,20 @@ def protocol(loop: SkippingLoop) -> tuple[LeanProtocol, Wire]:
     """A connection that has just been made."""
 
     async def answer(_scope: object, _receive: object, _send: object) -> None:
-        pass
+        await loop.create_future()
 
     config = uvicorn.Config(answer, log_config=None)
     made, wire = LeanProtocol(config, ServerState(), {}, _loop=loop), Wire()
     transport: Any = wire
     made.connection_made(transport)
     return made, wire
+
+
+def broken_off(loop: SkippingLoop, made: LeanProtocol) -> None:
+    """End the requests that are still being worked on."""
+    for task in list(made.tasks):
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*made.tasks, return_exceptions=True))
 
 
 def passed(loop: SkippingLoop, seconds: float) -> None:
@@ -156,9 +190,55 @@ def test_a_request_that_never_comes_is_cut_off(virtual_loop: SkippingLoop, sent:
     assert wire.cut
 
 
-def test_a_request_that_has_come_is_not_cut_off(virtual_loop: SkippingLoop) -> None:
-    """The deadline is for receiving, not for the work that follows."""
+def test_a_request_that_has_come_has_another_deadline(virtual_loop: SkippingLoop) -> None:
+    """Work may take longer than receiving, but not for ever: nobody waits for a hung service."""
     made, wire = protocol(virtual_loop)
     made.data_received(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nok")
-    passed(virtual_loop, RECEIVE_LIMIT_S * 10)
+    passed(virtual_loop, WORK_LIMIT_S - 1)
     assert not wire.cut
+    passed(virtual_loop, RECEIVE_LIMIT_S + 2)
+    assert wire.is_closing()
+    broken_off(virtual_loop, made)
+
+
+def test_a_hung_handler_is_given_up_with_a_problem(virtual_loop: SkippingLoop) -> None:
+    """Whoever waits for a hot path that never answers is told so when the time is over."""
+
+    async def hangs(_: object) -> None:
+        await virtual_loop.create_future()
+
+    hot = Hot("GET", "/hangs", hangs, 200)
+    front = Front(None, object(), {("GET", "/hangs"): hot}, problem, 1000, Meter())
+    config = uvicorn.Config(front, log_config=None, proxy_headers=False)
+    made, wire = LeanProtocol(config, ServerState(), {}, _loop=virtual_loop), Wire()
+    transport: Any = wire
+    made.connection_made(transport)
+    made.data_received(b"GET /hangs HTTP/1.1\r\nhost: x\r\n\r\n")
+    passed(virtual_loop, WORK_LIMIT_S - 1)
+    assert wire.said == b""
+    passed(virtual_loop, RECEIVE_LIMIT_S + 2)
+    assert wire.said.startswith(b"HTTP/1.1 504 ")
+    assert b"no-answer-in-time" in wire.said
+
+
+@pytest.mark.parametrize("begun", [b"GET /", b"GET / HTTP/1.1\r\nhost: x\r\nx: "])
+def test_a_head_without_end_is_cut_off(virtual_loop: SkippingLoop, begun: bytes) -> None:
+    """Neither an address nor one header can fill the memory; what was kept is a few reads."""
+    made, wire = protocol(virtual_loop)
+    made.data_received(begun)
+    taken = 0
+    while not wire.cut:
+        made.data_received(b"a" * 65_536)
+        taken += 65_536
+    assert taken <= 2 * HEAD_BYTES_MAX
+
+
+def test_long_bodies_are_no_heads(virtual_loop: SkippingLoop) -> None:
+    """Requests that follow each other on a connection are counted one by one."""
+    made, wire = protocol(virtual_loop)
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n"
+    for _ in range(8):
+        made.data_received(head)
+        made.data_received(b"x" * 60_000)
+    assert not wire.cut
+    broken_off(virtual_loop, made)
