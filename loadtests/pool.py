@@ -63,8 +63,9 @@ class Pool:
         if body or method not in IDEMPOTENT:
             head = f"{head}content-length: {len(body)}\r\n"
         request = head.encode() + b"\r\n" + body
+        deadline_s = time.perf_counter() + timeout_s
         if not self._idle:
-            return self._slow(method, request, timeout_s)
+            return self._slow(method, request, deadline_s)
         connection = self._idle.pop()
         try:
             return self._on(connection, method, request, timeout_s)
@@ -74,7 +75,7 @@ class Pool:
         # The server had hung up on an idle connection before it saw the request: once more, on a
         # fresh one (RFC 9112, section 9.3.1). That is no attempt of the consumer's.
         self.retried += 1
-        return self._slow(method, request, timeout_s, fresh=True)
+        return self._slow(method, request, deadline_s, fresh=True)
 
     def _on(
         self, connection: Connection, method: str, request: bytes, timeout_s: float
@@ -91,15 +92,13 @@ class Pool:
         return response
 
     def _slow(
-        self, method: str, request: bytes, timeout_s: float, *, fresh: bool = False
+        self, method: str, request: bytes, deadline_s: float, *, fresh: bool = False
     ) -> Response:
         """As :meth:`exchange`, when no connection is idle: open one, or wait for one."""
-        deadline_s = time.perf_counter() + timeout_s
-        connection = None if fresh and not self._full else self._awaited(timeout_s)
+        connection = None if fresh and not self._full else self._awaited(_left_s(deadline_s))
         if connection is None:
-            connection = self._opened(min(deadline_s - time.perf_counter(), CONNECT_TIMEOUT_S))
-        left_s = max(deadline_s - time.perf_counter(), 0.001)
-        return self._on(connection, method, request, left_s)
+            connection = self._opened(min(_left_s(deadline_s), CONNECT_TIMEOUT_S))
+        return self._on(connection, method, request, _left_s(deadline_s))
 
     @property
     def _full(self) -> bool:
@@ -164,6 +163,11 @@ class Pool:
         """Hang up on every idle connection."""
         while self._idle:
             self._drop(self._idle.pop())
+
+
+def _left_s(deadline_s: float) -> float:
+    """Until the deadline; a timer needs a little even when that has passed."""
+    return max(deadline_s - time.perf_counter(), 0.001)
 
 
 def may_retry(method: str, connection: Connection, trouble: Exception) -> bool:

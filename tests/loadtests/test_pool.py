@@ -6,6 +6,7 @@ import datetime as dt
 import http.server
 import ssl
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -16,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from fewseconds.errors import UsageError
-from loadtests.connection import AnswerTimeoutError
+from loadtests import pool as pool_module
+from loadtests.connection import AnswerTimeoutError, Connection
 from loadtests.pool import Pool
 from loadtests.response import WireError
 
@@ -77,6 +79,37 @@ def test_only_what_may_be_repeated_goes_out_again(
         assert caught.value.code == "closed"
         assert (len(server.requests), line.retried) == (2, 0)
     assert line.open == int(again)
+
+
+def test_a_request_that_goes_out_again_has_only_the_time_that_is_left(
+    serve: Callable[..., Any],
+    json_reply: Callable[..., bytes],
+    pool: Callable[..., Pool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server that hangs up after eight of twenty seconds leaves its second chance twelve."""
+    now_s, given_s = [100.0], []
+    monkeypatch.setattr(pool_module, "time", SimpleNamespace(perf_counter=lambda: now_s[0]))
+    exchange = Connection.exchange
+
+    def noted(self: Connection, request: bytes, timeout_s: float, **more: bool) -> Any:  # noqa: ANN401
+        given_s.append(timeout_s)
+        return exchange(self, request, timeout_s, **more)
+
+    monkeypatch.setattr(Connection, "exchange", noted)
+
+    def second_dies(_: object, connection: socket.socket) -> bool:
+        if len(server.requests) == 2:
+            now_s[0] += 8.0
+            return False
+        connection.sendall(json_reply(200, 1))
+        return True
+
+    server = serve(second_dies)
+    line = pool(server.url)
+    assert [get(line), get(line)] == [b"1", b"1"]
+    assert line.retried == 1
+    assert given_s == [20.0, 20.0, 12.0]
 
 
 def test_a_request_goes_out_twice_at_most(
