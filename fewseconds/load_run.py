@@ -107,7 +107,8 @@ def _found(stage: Stage) -> LoadRecord:
     found, valid, verdicts = judgement.tally, judgement.validity, judgement.verdicts
     say("auditing the ledger", 0.0)
     held, unchecked, broken = _audited(stage.folder)
-    word = _word(verdicts, held, valid, broken=broken or bool(troubles))
+    aborted = summary is not None and summary.aborted
+    word = found_word(verdicts, held, valid, broken=broken or bool(troubles), aborted=aborted)
     window_s = (stage.window_us[1] - stage.window_us[0]) / 1e6
     record = LoadRecord(
         word=word,
@@ -115,7 +116,7 @@ def _found(stage: Stage) -> LoadRecord:
         load=wish.shape.says(),
         decoding=DECODING[stage.decoding],
         plan_hash=stage.plan_hash,
-        aborted=summary is not None and summary.aborted,
+        aborted=aborted,
         notes=(
             *(wish.real.notes() if wish.real else ()),
             *notes(summary),
@@ -213,12 +214,20 @@ def _audited(folder: Path) -> tuple[list[Check], tuple[Unchecked, ...], bool]:
     return checks, audit.unchecked, False
 
 
-def _word(
-    verdicts: Sequence[slo.Verdict], held: list[Check], valid: slo.Validity, *, broken: bool
-) -> slo.Word:
+def found_word(
+    verdicts: Sequence[slo.Verdict], held: Sequence[Check], valid: slo.Validity, *, broken: bool,
+    aborted: bool,
+) -> slo.Word:  # fmt: skip
+    """The word for a run of load alone.
+
+    ``broken``: the harness or the audit failed; ``aborted``: it was stopped because a gate had been
+    broken for too long, so it has failed also where the gates came right before the end.
+    """
     if broken:
         return "inconclusive"
     if any(check.gate and not check.passed for check in held):
         return "fail"
     word = slo.overall(verdicts)
-    return "inconclusive" if word == "pass" and not valid.valid else word
+    if word != "fail" and not valid.valid:
+        return "inconclusive"
+    return "fail" if aborted else word

@@ -22,7 +22,7 @@ from loadtests.connection import AnswerTimeoutError
 from loadtests.open_model import OpenModel
 from loadtests.pool import Pool
 from loadtests.probe import PROBE_VARIABLE, ProbeSpec, ProbeSummary
-from loadtests.recorder import Limit, Recorder, Report, merged
+from loadtests.recorder import Recorder, Report, merged
 from loadtests.response import WireError
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class Probe:
         self._fire = environment.events.request.fire
         self._orders = os.environ.get(PROBE_VARIABLE)
         self._recorder = Recorder(0)
-        self._limits: list[Limit] = []
         self._grace_s = self._broken_s = 0.0
+        self._epoch_us = 0
 
     def begin(self) -> None:
         """Raises UsageError if nobody has given orders."""
@@ -77,8 +77,9 @@ class Probe:
         mine = portion(spec.connections_max, index, count) if spec.connections_max else 0
         self._line = transport(spec.client)(base, mine)
         self._in_flight_max = portion(spec.in_flight_max, index, count)
-        self._recorder = Recorder(round(spec.settle_s * 1e6))
-        self._limits, self._grace_s = spec.limits, spec.abort_after_s
+        watched = spec.limits if spec.abort_after_s else []
+        self._recorder = Recorder(round(spec.settle_s * 1e6), watched)
+        self._grace_s = spec.abort_after_s
         self._aborted = False
 
     def play(self, epoch_us: int) -> bytes:
@@ -108,7 +109,7 @@ class Probe:
 
         Every worker sends a like part of the same requests, so none needs to hear of the others'.
         """
-        broken = self._recorder.broken(self._limits)
+        broken = self._recorder.broken(self._now_us())
         self._broken_s = self._broken_s + crew.ASK_S if broken else 0.0
         return 0 < self._grace_s <= self._broken_s
 
@@ -138,6 +139,7 @@ class Probe:
             for due_us in chunk.tolist():
                 if self._aborted:
                     return
+                self._recorder.intend(due_us)
                 yield due_us, due_us
 
     def _now_us(self) -> int:
@@ -157,6 +159,10 @@ class Probe:
             outcome = trouble.code
         except OSError as trouble:
             outcome = type(trouble).__name__
+        except gevent.GreenletExit:
+            # The cut-off: nobody waits for the answer any longer, and it counts as none.
+            self._recorder.ended(due_us, begun_us, self._now_us(), "unfinished")
+            raise
         ended_us = self._now_us()
         if outcome != "ok":
             error = RuntimeError(outcome)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
 
+from loadtests.cohorts import Cohorts
 from loadtests.histogram import Histogram
 from loadtests.seconds import SECOND_US, Second, Series, joined
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LATE_US: Final = 10_000
 """A request that leaves this much later than intended is late."""
@@ -28,6 +32,7 @@ class Report(msgspec.Struct, kw_only=True):
     """What one worker did and saw; :func:`merged` adds several up. Times in µs unless said."""
 
     intended: int = 0
+    """Of the schedule; whatever was neither started nor dropped got lost."""
     started: int = 0
     completed: int = 0
     """Answered as wanted."""
@@ -58,15 +63,27 @@ class Report(msgspec.Struct, kw_only=True):
 class Recorder:
     """Takes notes of every request; call :meth:`turn` about once a second."""
 
-    def __init__(self, settle_us: int) -> None:
-        """What was intended before ``settle_us`` is only counted as begun."""
-        self._settle_us = settle_us
+    def __init__(self, settle_us: int, limits: Sequence[Limit] = ()) -> None:
+        """What was intended before ``settle_us`` is only counted as begun.
+
+        ``limits`` are those that :meth:`broken` looks at.
+        """
+        self._settle_us, self._limits = settle_us, limits
+        self._cohorts = Cohorts(limits)
         self._latency, self._lag, self._sent = Histogram(), Histogram(), Histogram()
         self._buffers = [array("q") for _ in range(4)]
+        self._due, self._failed = array("q"), array("q")
         self.outcomes: Counter[str] = Counter()
         self._seconds = Series()
-        self.dropped = self.late = self.begun = 0
+        self.intended = self.dropped = self.late = self.begun = 0
         self.sojourn_us = 0
+
+    def intend(self, due_us: int) -> None:
+        """The schedule has come to a request."""
+        if due_us >= self._settle_us:
+            self.intended += 1
+            if self._limits:
+                self._due.append(due_us)
 
     def ended(self, due_us: int, start_us: int, end_us: int, outcome: str) -> None:
         """A request has ended; ``ok`` is as wanted, anything else never brought an answer."""
@@ -82,15 +99,17 @@ class Recorder:
             sent.append(end_us - start_us)
             when.append(end_us)
         else:
-            self._never(end_us)
+            self._never(due_us, end_us)
 
     def drop(self, due_us: int) -> None:
         """A request could not be started."""
         if due_us >= self._settle_us:
             self.dropped += 1
-            self._never(due_us)
+            self._never(due_us, due_us)
 
-    def _never(self, when_us: int) -> None:
+    def _never(self, due_us: int, when_us: int) -> None:
+        if self._limits:
+            self._failed.append(due_us)
         self._latency.never += 1
         self._sent.never += 1
         self._seconds.at(when_us // SECOND_US).never += 1
@@ -105,19 +124,23 @@ class Recorder:
         self.late += int((lag > LATE_US).sum())
         self._seconds.add(when, latency)
         self._seconds.put_aside()
+        if self._limits:
+            due, failed = np.array(self._due, np.int64), np.array(self._failed, np.int64)
+            self._due, self._failed = array("q"), array("q")
+            self._cohorts.due(due)
+            self._cohorts.answered(when - latency, latency)
+            self._cohorts.failed(failed)
 
-    def broken(self, limits: list[Limit]) -> bool:
-        """Whether what ended in the latest second breaks a limit by itself."""
-        if not limits or not self._seconds.open:
-            return False
-        latest = self._seconds.open[max(self._seconds.open)]
-        return any(latest.share_above(limit.limit_us) > 1 - limit.share for limit in limits)
+    def broken(self, now_us: int) -> bool:
+        """Whether a limit is being broken just now, also by what is not answered at all."""
+        self.turn()
+        return self._cohorts.broken(now_us)
 
     def report(self) -> Report:
         """Everything so far."""
         self.turn()
         return Report(
-            intended=self.outcomes.total() + self.dropped,
+            intended=self.intended,
             started=self.outcomes.total(),
             completed=self.outcomes["ok"],
             dropped=self.dropped,

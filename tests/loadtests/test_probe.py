@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +100,7 @@ def noted(values: list[tuple[int, int, int, str]]) -> Report:
     """The report of a recorder that has seen ``(due, start, end, outcome)``."""
     recorder = Recorder(0)
     for number, one in enumerate(values):
+        recorder.intend(one[0])
         recorder.ended(*one)
         if number % 7 == 0:
             recorder.turn()
@@ -163,10 +167,67 @@ def slow() -> Histogram:
     return histogram
 
 
+def test_what_vanished_without_an_outcome_is_missed() -> None:
+    """The schedule says how many were intended; three that were not heard of again spoil it."""
+    recorder = Recorder(0)
+    for number, one in enumerate(GOOD):
+        recorder.intend(one[0])
+        if number % 400 != 7:
+            recorder.ended(*one)
+    report = recorder.report()
+    report.in_flight_integral_s = report.sojourn_s
+    found = judged(report, limits=[LIMIT])
+    assert (found.intended, found.started, found.verdict) == (1000, 997, "inconclusive")
+    assert found.reasons == ("3 requests were never started; see load.log",)
+
+
+CUT_OFF = """
+from types import SimpleNamespace
+import gevent, msgspec
+from fewseconds.schedule import Stage
+from loadtests import crew, open_model, probefile
+from loadtests.probe import ProbeSpec
+from loadtests.recorder import Report
+open_model.GRACE_S = 0.1
+events = SimpleNamespace(request=SimpleNamespace(fire=lambda **_: None))
+probe = probefile.Probe(SimpleNamespace(events=events))
+spec = ProbeSpec(url="http://127.0.0.1:9/", stages=[Stage(50, 0.4)], timeout_s=0.1)
+probe.prepare(msgspec.json.encode(spec), 0, 1)
+probe._line = SimpleNamespace(exchange=lambda *_: gevent.sleep(60))
+report, _ = msgspec.msgpack.decode(probe.play(crew.monotonic_us()), type=tuple[Report, bool])
+print(report.intended, report.started, report.begun, report.outcomes)
+"""
+
+
+@pytest.mark.slow
+def test_requests_under_way_at_the_cut_off_are_unfinished() -> None:
+    """Twenty requests that outlive the probe are twenty outcomes, not none."""
+    ended = subprocess.run(
+        [sys.executable, "-c", CUT_OFF], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.strip() == "20 20 20 {'unfinished': 20}"
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_stops_the_probe_and_every_request_is_told_of() -> None:
+    """Nobody is answered: the probe gives up early, fails, and what it had sent is unfinished."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+        limit = Limit("p95", 0.95, 200_000)
+        found = run(url, 20, 30, limits=[limit], abort_after_s=1.0, timeout_s=2.0)
+    assert found.aborted
+    assert "stopped after limits had been broken for 1 s" in " ".join(found.broken)
+    assert found.completed == 0
+    assert 20 <= found.intended == found.started < 300
+    assert sum(found.outcomes.values()) == found.started
+    assert "never started" not in " ".join(found.reasons)
+
+
 def test_the_settling_time_does_not_count() -> None:
     """What was intended before the end of settling is sent and forgotten."""
     recorder = Recorder(5_000_000)
     for one in GOOD:
+        recorder.intend(one[0])
         recorder.ended(*one)
     report = recorder.report()
     assert (report.begun, report.intended, report.completed) == (1000, 500, 500)
