@@ -7,7 +7,9 @@ and no password that stands in an address is repeated anywhere.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 IN_FILE: Final = "credentials belong into the file of --credentials"
 IN_ADAPTER: Final = "credentials belong into the adapter's [credentials]"
+AUTHORITIES: Final = "SSL_CERT_FILE"
+"""OpenSSL's variable for the authorities that are trusted, instead of the system's."""
 SCHEMES: Final = ("http", "https")
 PORT_MAX: Final = 65_535
 _WRITABLE: Final = re.compile(r"[\x21-\x7e]+")
@@ -90,4 +94,9 @@ def check(url: str, hosts: Sequence[str], option: str = "", secrets: str = "") -
             f"{place}: is not on this machine; if you may put load on it, say so with "
             f"--allow-host {host}"
         )
+        raise UsageError(message)
+    trusted = os.environ.get(AUTHORITIES)
+    if url.lower().startswith("https:") and trusted and not Path(trusted).is_file():
+        # OpenSSL would say nothing, and then trust nobody.
+        message = f"{AUTHORITIES} {trusted!r}: is no file; name one with certificates, as PEM"
         raise UsageError(message)

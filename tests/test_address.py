@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import strategies as st
 
 from fewseconds import address
 from fewseconds.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEXT = st.text(st.characters(min_codepoint=1, max_codepoint=0x2FF), max_size=12)
 
@@ -110,3 +114,16 @@ def test_load_stays_on_this_machine_unless_a_host_is_named() -> None:
     for host in ("192.0.2.7", "localhost.example", "0.0.0.0", "127.0.0.1.example"):  # noqa: S104
         with pytest.raises(UsageError, match=f"--allow-host {host}$"):
             address.check(f"http://{host}/", ["192.0.2.8"])
+
+
+def test_authorities_that_are_not_there_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL ignores a file that is missing and then trusts nobody, without a word."""
+    there = tmp_path / "ca.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(there))
+    address.check("http://localhost/", ())
+    with pytest.raises(UsageError, match=r"SSL_CERT_FILE '.*ca\.pem': is no file"):
+        address.check("HTTPS://localhost/", ())
+    there.touch()
+    address.check("https://localhost/", ())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import http.server
+import socket
 import ssl
 import threading
 from types import SimpleNamespace
@@ -23,7 +25,6 @@ from loadtests.pool import Pool
 from loadtests.response import WireError
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -272,6 +273,13 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
         Pool(url)
 
 
+class QuietHandler(http.server.BaseHTTPRequestHandler):
+    """Keeps the tests' output clean."""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
 @pytest.fixture
 def secure(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Python's own HTTP server behind TLS, and the certificate to trust."""
@@ -300,7 +308,7 @@ def secure(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         )
     )
 
-    class Echo(http.server.BaseHTTPRequestHandler):
+    class Echo(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
@@ -309,9 +317,6 @@ def secure(tmp_path: Path) -> Iterator[tuple[str, Path]]:
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem, secret)
@@ -344,3 +349,29 @@ def test_a_certificate_that_nobody_vouches_for_is_an_error(
     with pytest.raises(ssl.SSLCertVerificationError):
         get(line, "POST", body=b"?")
     assert line.open == 0
+
+
+def test_a_handshake_that_hangs_is_given_up_in_time(pool: Callable[..., Pool]) -> None:
+    """A port that takes connections and says nothing is an answer that did not come."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        line = pool(f"https://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(AnswerTimeoutError):
+            get(line, timeout_s=0.2)
+    assert line.open == 0
+
+
+def test_the_wrong_kind_of_port_is_an_outcome_at_once(
+    secure: tuple[str, Path], pool: Callable[..., Pool]
+) -> None:
+    """TLS to a port that speaks none, and none to a port that wants it, are errors of their own."""
+    plain = http.server.HTTPServer(("127.0.0.1", 0), QuietHandler)
+    threading.Thread(target=plain.serve_forever, daemon=True).start()
+    with contextlib.closing(plain.socket):
+        line = pool(f"https://127.0.0.1:{plain.server_port}")
+        with pytest.raises(ssl.SSLError, match=r"WRONG_VERSION_NUMBER|RECORD_LAYER"):
+            get(line)
+        plain.shutdown()
+    careless = pool(secure[0].replace("https:", "http:"))
+    with pytest.raises((WireError, ConnectionResetError)):
+        get(careless)
+    assert (line.open, careless.open) == (0, 0)
