@@ -19,7 +19,7 @@ from fewseconds.own_bills import OwnBills
 from fewseconds.plan import plan
 from fewseconds.shapes import Shape
 from fixtures import bill_file, consumers, qr
-from loadtests.spec import Outside, Targets
+from loadtests.spec import OFFSET_UNIT, OFFSETS, Outside, Targets
 from mock_psp import adapter, bbps_client
 from mock_psp.adapter import Adapter
 from mock_psp.secret_file import secret
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from fewseconds.scenario import Scenario
 
 PORTAL_STEPS: Final = frozenset({"register", "log_in", "find_bill"})
-OFFSET_UNIT: Final = 1 << 42
-"""Above every journey of a plan, and above those that services make up for curious callers."""
 
 
 class RealTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,7 +176,7 @@ def checked(
         headers=told,
         hook=_hook(parties, spoken, told.get("reset", {})),
         bills=_bills(parties, scenario, seed, told.get("bbps", {}), shape or Shape()),
-        journey_offset=OFFSET_UNIT * (1 + secrets.randbelow(1 << 20)) if parties.psp_url else 0,
+        journey_offset=OFFSET_UNIT * (1 + secrets.randbelow(OFFSETS)) if parties.psp_url else 0,
     )
 
 

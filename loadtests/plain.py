@@ -7,6 +7,7 @@ from the user classes that were picked: each stands for a part of the scenario's
 from __future__ import annotations
 
 import json
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ from fewseconds.results import new_folder
 from fewseconds.scenario import Scenario
 from fewseconds.shapes import Shape
 from loadtests.launch import Generator
-from loadtests.spec import Services, Targets, unplayable
+from loadtests.spec import OFFSET_UNIT, OFFSETS, Outside, Services, Targets, unplayable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,8 +94,30 @@ def orders(options: Any, parts: Iterable[Part]) -> LoadSpec:  # noqa: ANN401 - a
     if strange:
         raise UsageError("\n".join(f"{scenario.name}: {line}" for line in strange))
     folder = new_folder(Path(options.results), f"{scenario.name}-locust")
-    generator = Generator(folder, window, window_us, targets, token, decoding="printed")
+    outside = Outside(journey_offset=OFFSET_UNIT * _turn(options.services))
+    generator = Generator(
+        folder, window, window_us, targets, token, decoding="printed", outside=outside
+    )
     return msgspec.structs.replace(generator.spec, parent=0, services=services)
+
+
+def _turn(services: str) -> int:
+    """Which run this is against its services: 0 is the first that `fewseconds serve` has seen.
+
+    Services outlive runs that are started by hand, and would answer a second run's payments from
+    what they remember of the first's, at once. The first run draws as the plan's journeys do.
+    """
+    if not services:
+        return 1 + secrets.randbelow(OFFSETS)
+    turn = 0
+    while True:
+        try:
+            # Making a folder is all or nothing, also between two that start at the same moment.
+            (Path(services) / f"turn-{turn}").mkdir()
+        except FileExistsError:
+            turn += 1
+        else:
+            return turn
 
 
 def stormy(scenario: Scenario) -> Scenario:

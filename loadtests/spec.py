@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import pyarrow.parquet as pq
@@ -31,6 +32,11 @@ class Targets(msgspec.Struct, frozen=True):
     psp: str
     sms: str = ""
     portal: str = ""
+
+
+OFFSET_UNIT: Final = 1 << 42
+"""Above every journey of a plan, and above those that services make up for curious callers."""
+OFFSETS: Final = 1 << 20
 
 
 class Outside(msgspec.Struct, frozen=True, kw_only=True):
