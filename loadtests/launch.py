@@ -192,6 +192,8 @@ class Generator(LocustProcess):
             parent=self.parent,
             telemetry=telemetry,
         )
+        # It is there also when nobody is ever told anything: a target that is down has been asked.
+        Path(self.spec.acknowledgements).mkdir(exist_ok=True)
         Path(self.spec.scenario).write_bytes(msgspec.json.encode(window.scenario))
         pq.write_table(window.table, self.spec.plan)
 

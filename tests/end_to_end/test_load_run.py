@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -18,7 +19,7 @@ import pytest
 
 from fewseconds import markdown, measures, outcomes
 from fewseconds.acknowledgements import Acknowledgement
-from fewseconds.errors import EXIT_GATE_FAILED
+from fewseconds.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE
 from fewseconds.outcomes import SCHEMA
 from tests.loadtests.collector import Collector, attributes, collecting
 
@@ -192,3 +193,19 @@ def test_a_slower_bank_is_found_beside_the_baseline(
     assert pay["significant"]
     assert told["measure", "machine_time", "p50"]["word"] == "fail"
     assert told["step", "scan", "p50"]["effect"]["change"] == pytest.approx(0, abs=0.001)
+
+
+def test_a_target_that_is_down_has_failed(fewseconds: Callable[..., Ran]) -> None:
+    """Nobody listens at the address of somebody's PSP: a gate is broken, and nothing else is."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        closed = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    words = ("load", "run", "short.toml", "--decoding", "printed", "--psp-url", closed)
+    ran = fewseconds(*words)
+    (errors,) = [one for one in ran.said["verdicts"] if one["measure"] == "error_rate"]
+    assert errors["observed"] == 1.0
+    assert all(check["passed"] for check in ran.said["checks"])
+    # On a machine that has no time for the generator, and only then, nothing is concluded.
+    valid = ran.said["validity"]
+    assert all("late" in reason for reason in valid["reasons"])
+    assert ran.code == (EXIT_GATE_FAILED if valid["valid"] else EXIT_INCONCLUSIVE)
+    assert ran.said["word"] == ("fail" if valid["valid"] else "inconclusive")
