@@ -21,6 +21,8 @@ LATE_SHARE_MAX: Final = 0.05
 LAG_MS_P99_MAX: Final = 20.0
 """A fiftieth of the shortest limit that people feel, a second."""
 DROPPED_SHARE_MAX: Final = 0.001
+BUSIEST_S: Final = 10.0
+"""The processor time that counts is that of the busiest stretch of this length."""
 CPU_SHARE_MAX: Final = 0.85
 """Above it a single-threaded event loop queues: at 85 % of M/D/1 the wait is 2.8 services."""
 LITTLE_SHARE_MAX: Final = 0.02
@@ -116,8 +118,8 @@ def _late(kept: Promise) -> Iterator[str]:
         )
     if kept.cpu_share > CPU_SHARE_MAX:
         yield (
-            f"the generator used {kept.cpu_share:.0%} of a processor (at most {CPU_SHARE_MAX:.0%} "
-            f"is allowed); {ADVICE}"
+            f"the generator used {kept.cpu_share:.0%} of a processor in its busiest "
+            f"{BUSIEST_S:.0f} s (at most {CPU_SHARE_MAX:.0%} is allowed); {ADVICE}"
         )
 
 

@@ -43,7 +43,7 @@ class Generator(msgspec.Struct, frozen=True):
     """|in-flight − throughput × sojourn| as a share of the latter; None without journeys."""
     littles_law_limit: float | None
     cpu_share: float
-    """CPU time of the generator over the wall time of the window."""
+    """CPU time of the busiest worker over wall time, in its busiest ``promise.BUSIEST_S``."""
     overruns: int
     """Visits of mocked stations whose real work outlasted their drawn service time."""
 

@@ -93,7 +93,7 @@ def kept(
         lag_ms_max=float(lags_ms.max()),
         littles_law_residual=residual,
         littles_law_limit=limit,
-        cpu_share=summary["cpu_s"] / max(summary["wall_s"], 1e-9),
+        cpu_share=summary["cpu_share_max"],
         overruns=overruns_elsewhere + sum(part.overruns for part in parts),
     )
 

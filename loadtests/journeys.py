@@ -10,7 +10,6 @@ import gc
 import io
 import os
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from fewseconds.plan import Plan
 from fewseconds.scenario import Scenario
 from fewseconds.schedule import portion
 from loadtests import corpus, crew, series, verdict
+from loadtests.busyness import Busyness
 from loadtests.client import Client, transport
 from loadtests.dispatcher import Dispatcher
 from loadtests.journey_recorder import JourneyRecorder, JourneyReport
@@ -191,12 +191,12 @@ class Journeys:
         # What is there now stays; the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        turning = gevent.spawn(self._turn)
+        busyness = Busyness((spec.window_us[1] - spec.window_us[0]) / 1e6)
+        turning = gevent.spawn(self._turn, busyness)
         try:
-            cpu_s, wall_s = time.process_time(), time.monotonic()
             dispatcher.run()
-            cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
         finally:
+            busyness.look()
             turning.kill()
             if self._notes is not None:
                 self._notes.close()
@@ -212,8 +212,9 @@ class Journeys:
             in_flight_integral_s=dispatcher.in_flight_integral_s,
             in_flight_variance_s2=dispatcher.in_flight_variance_s2,
             in_flight_max=dispatcher.in_flight_max,
-            cpu_s=cpu_s,
-            wall_s=wall_s,
+            cpu_s=busyness.cpu_s,
+            wall_s=busyness.wall_s,
+            cpu_share_max=busyness.share_max,
             misreads=scans.misreads,
             typed=scans.typed,
             aborted=self._aborted,
@@ -225,9 +226,10 @@ class Journeys:
         said = heard.read_bytes() if heard.exists() else b""
         return msgspec.msgpack.encode(Share(summary, written.read_bytes(), said, seen, standing))
 
-    def _turn(self) -> None:
+    def _turn(self, busyness: Busyness) -> None:
         while True:
             gevent.sleep(TURN_S)
+            busyness.look()
             self._recorder.turn()
 
     def enough(self) -> bool:

@@ -17,6 +17,7 @@ from locust import User, constant, events, task
 from fewseconds.errors import UsageError
 from fewseconds.schedule import portion, starts_us
 from loadtests import crew
+from loadtests.busyness import Busyness
 from loadtests.client import transport
 from loadtests.connection import AnswerTimeoutError
 from loadtests.open_model import OpenModel
@@ -86,19 +87,19 @@ class Probe:
         """Send everything."""
         spec, self._epoch_us = self.spec, epoch_us
         model = OpenModel(self._now_us, self._send, self._recorder.drop, self._in_flight_max)
-        turning = gevent.spawn(self._turn)
+        busyness = Busyness(spec.duration_s)
+        turning = gevent.spawn(self._turn, busyness)
         # What is there now stays; the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        wall_s, cpu_s = time.monotonic(), time.process_time()
         model.start_all(self._items(), round((spec.duration_s + spec.timeout_s) * 1e6))
-        wall_s, cpu_s = time.monotonic() - wall_s, time.process_time() - cpu_s
         turning.kill()
+        busyness.look()
         report = self._recorder.report()
         report.in_flight_integral_s = model.in_flight_integral_s
         report.in_flight_variance_s2 = model.in_flight_variance_s2
         report.in_flight_max = model.in_flight_max
-        report.cpu_s, report.cpu_share_max = cpu_s, cpu_s / wall_s
+        report.cpu_s, report.cpu_share_max = busyness.cpu_s, busyness.share_max
         report.rss_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         if isinstance(self._line, Pool):
             report.connections, report.retried = self._line.opened, self._line.retried
@@ -176,10 +177,11 @@ class Probe:
             context={},
         )
 
-    def _turn(self) -> None:
+    def _turn(self, busyness: Busyness) -> None:
         parent = self.spec.parent
         while True:
             gevent.sleep(TURN_S)
+            busyness.look()
             self._recorder.turn()
             if parent and not Path(f"/proc/{parent}").exists():
                 crew.leave()

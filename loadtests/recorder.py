@@ -54,7 +54,7 @@ class Report(msgspec.Struct, kw_only=True):
     in_flight_max: int = 0
     cpu_s: float = 0.0
     cpu_share_max: float = 0.0
-    """Of the busiest worker: processor time over wall time."""
+    """Of the busiest worker, see :class:`loadtests.busyness.Busyness`."""
     connections: int = 0
     retried: int = 0
     rss_bytes: int = 0

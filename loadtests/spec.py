@@ -132,6 +132,8 @@ class LoadSummary(msgspec.Struct, frozen=True):
     in_flight_max: int
     cpu_s: float
     wall_s: float
+    cpu_share_max: float
+    """See :class:`loadtests.busyness.Busyness`."""
     misreads: int
     typed: int
     """Journeys whose QR was not read, so the consumer number was typed."""
@@ -181,6 +183,7 @@ def together(shares: list[LoadSummary], epoch_us: int) -> LoadSummary:
         busiest,
         epoch_us=epoch_us,
         workers=len(shares),
+        cpu_share_max=max(share.cpu_share_max for share in shares),
         aborted=any(share.aborted for share in shares),
         **added,
     )

@@ -43,7 +43,7 @@ def counted(intended: int, **more: float) -> dict[str, float]:
     """What a generator counts itself in a run where all went well."""
     return {
         "intended": intended, "started": intended, "dropped": 0, "in_flight_integral_s": 0.0,
-        "in_flight_variance_s2": 0.0, "cpu_s": 1.0, "wall_s": 10.0,
+        "in_flight_variance_s2": 0.0, "cpu_share_max": 0.1,
     } | more  # fmt: skip
 
 
@@ -235,8 +235,8 @@ def test_a_generator_out_of_breath_is_inconclusive() -> None:
     """Above 85 % of a processor, what is measured is the generator."""
     client = orderly(50)
     summary = counted(50, in_flight_integral_s=100.0)
-    assert judged(client, summary | {"cpu_s": 8.5}).valid
-    (reason,) = judged(client, summary | {"cpu_s": 8.6}).reasons
+    assert judged(client, summary | {"cpu_share_max": 0.85}).valid
+    (reason,) = judged(client, summary | {"cpu_share_max": 0.86}).reasons
     assert reason.startswith("the generator used 86% of a processor")
     assert "lower the rate" in reason
 

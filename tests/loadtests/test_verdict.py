@@ -52,7 +52,7 @@ def orders(folder: Path, played: Window, late_us: int = 0) -> tuple[LoadSpec, Lo
     summary = LoadSummary(
         epoch_us=-window_us[0], intended=len(window), started=len(window), dropped=0,
         in_flight_integral_s=float(spans["took"].sum()) / S, in_flight_variance_s2=1.0,
-        in_flight_max=9, cpu_s=10.0, wall_s=100.0, misreads=0, typed=0,
+        in_flight_max=9, cpu_s=10.0, wall_s=100.0, cpu_share_max=0.2, misreads=0, typed=0,
     )  # fmt: skip
     return spec, summary
 
@@ -96,7 +96,7 @@ def test_a_run_that_kept_its_promise_is_judged(
         ({"dropped": 200, "started": 81}, "were dropped"),
         ({"started": 270}, "11 journeys were never started"),
         ({"in_flight_integral_s": 1.0}, "in flight and their sojourns differ by"),
-        ({"cpu_s": 99.0}, "used 99% of a processor"),
+        ({"cpu_share_max": 0.99}, "used 99% of a processor"),
         ({"over_us": 50_000}, "50 of 50 visits of mocked parties took over 20 ms longer"),
         ({"lost": "worker 1 of 2 has ended; its share is missing"}, "its share is missing"),
     ],
