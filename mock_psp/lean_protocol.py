@@ -75,9 +75,11 @@ class LeanProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         app: Any = self.app
         self._front = app if isinstance(app, Front) else None
-        if self.allowed is not None and not _welcome(transport, self.allowed):
-            transport.abort()
-            return
+        if self.allowed is not None:
+            address, *_ = transport.get_extra_info("peername")
+            if not welcome(address, self.allowed):
+                transport.abort()
+                return
         self._due_s = self.loop.time() + RECEIVE_LIMIT_S
         self._look_later(RECEIVE_LIMIT_S)
 
@@ -219,9 +221,9 @@ class LeanProtocol(HttpToolsProtocol):
             self.transport.abort()
 
 
-def _welcome(transport: asyncio.Transport, allowed: tuple[Network, ...]) -> bool:
-    """Whether the other end is this machine or in one of the networks."""
-    peer = ipaddress.ip_address(transport.get_extra_info("peername")[0])
+def welcome(address: str, allowed: tuple[Network, ...]) -> bool:
+    """Whether the other end of a connection is this machine or in one of the networks."""
+    peer = ipaddress.ip_address(address)
     if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
         peer = peer.ipv4_mapped
     return peer.is_loopback or any(peer in network for network in allowed)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import ipaddress
 import logging
 import os
 import socket
@@ -23,15 +22,13 @@ import uvicorn
 
 from mock_psp import logs
 from mock_psp.lean_protocol import KEEP_ALIVE_S, LeanProtocol
-from mock_psp.spec import EXPOSABLE, HOST, SERVICES, read_secrets, read_spec
+from mock_psp.spec import SERVICES, read_secrets, read_spec
 from mock_psp.world import World
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from mock_psp.front import Front
-    from mock_psp.lean_protocol import Network
-    from mock_psp.spec import RunSpec
 
 MODULES: Final = {"psp": "payer_side", "biller": "biller", "sms": "sms", "portal": "portal"}
 DRAIN_S: Final = 2
@@ -39,15 +36,6 @@ BACKLOG: Final = 4096
 GARBAGE_THRESHOLD: Final = 50_000
 
 log = logging.getLogger("mock_psp.process")
-
-
-def networks(spec: RunSpec, service: str) -> tuple[Network, ...] | None:
-    """The networks that a service takes requests from."""
-    if service not in EXPOSABLE or spec.listen == HOST:
-        return None
-    # Our own services come from the address that is listened on.
-    own = () if spec.host(service) == HOST else (spec.host(service),)
-    return tuple(ipaddress.ip_network(name) for name in (*spec.allowed, *own))
 
 
 class Server(uvicorn.Server):
@@ -99,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     world = World(spec, read_secrets(spec), given.process or given.service)
     if given.smpp is not None:
         world.smpp = socket.socket(fileno=given.smpp)
-    LeanProtocol.allowed = networks(spec, given.service)
+    LeanProtocol.allowed = spec.networks(given.service)
     module = import_module(f"mock_psp.{MODULES[given.service]}")
     serve(module.application(world), world, socket.socket(fileno=given.socket))
 

@@ -70,6 +70,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Networks whose requests they take then."""
     public_url: str = ""
     """What others call the payment service."""
+    webhook_hosts: tuple[str, ...] = ()
+    """Machines other than this one to which webhooks and SMS reports may be sent."""
     entry: tuple[str, ...] = ("-m", "mock_psp.process")
     """What Python runs as a service; tests of the checks put a fault in here."""
     faults_allowed: bool = False
@@ -142,7 +144,7 @@ class Services:
                 sockets[service] = bound(service, self._wanted.get(service, 0), host)
             if self._smpp_port is not None:
                 # Only its number is kept: the gateway's start binds it, now and after a crash.
-                with bound("smpp", self._smpp_port) as door:
+                with bound("smpp", self._smpp_port, self._options.listen) as door:
                     self._smpp_port = door.getsockname()[1]
             self._write_spec({name: one.getsockname()[1] for name, one in sockets.items()})
             for service in self._only:
@@ -239,6 +241,7 @@ class Services:
                 listen=self._options.listen,
                 allowed=self._options.allowed,
                 public_url=self._options.public_url,
+                webhook_hosts=self._options.webhook_hosts,
                 sms_paused=self._options.sms_paused,
                 faults_allowed=self._options.faults_allowed,
                 own_bills=bool(self._options.bills),
@@ -263,7 +266,8 @@ class Services:
             stack.enter_context(listening)
             log = stack.enter_context((self.folder.logs / f"{service}.log").open("ab"))
             if service == "sms" and self.spec.smpp_port is not None:
-                door = stack.enter_context(bound("smpp", self.spec.smpp_port))
+                port, host = self.spec.smpp_port, self._options.listen
+                door = stack.enter_context(bound("smpp", port, host))
                 descriptors.append(door.fileno())
                 command += ["--smpp", str(descriptors[1])]
             # Its standard input is a pipe that only we hold: it closes when we are gone, however

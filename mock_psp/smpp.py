@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Final
 from fewseconds import journey as j
 from fewseconds.contracts import SmsRequest
 from mock_psp import smpp_pdu as p
+from mock_psp.lean_protocol import welcome
 
 if TYPE_CHECKING:
     import socket
 
     from fewseconds.contracts import SmsReport
     from mock_psp.gateway import Gateway
+    from mock_psp.lean_protocol import Network
 
 SYSTEM_ID: Final = "fewseconds"
 BIND_S: Final = 10
@@ -52,9 +54,11 @@ log = logging.getLogger(__name__)
 class Smpp:
     """The listener and its sessions."""
 
-    def __init__(self, gateway: Gateway, password: str) -> None:
-        """Nothing is open yet."""
-        self.gateway, self.password = gateway, password
+    def __init__(
+        self, gateway: Gateway, password: str, allowed: tuple[Network, ...] | None
+    ) -> None:
+        """Nothing is open yet; ``allowed`` networks may come in, or whoever reaches us."""
+        self.gateway, self.password, self._allowed = gateway, password, allowed
         self.sessions: set[Session] = set()
         self.receipts: dict[int, bytes] = {}
         """Receipts nobody has answered yet, by number."""
@@ -95,6 +99,10 @@ class Smpp:
                 return
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        address, *_ = writer.get_extra_info("peername")
+        if self._allowed is not None and not welcome(address, self._allowed):
+            writer.transport.abort()
+            return
         session = Session(self, reader, writer)
         self.sessions.add(session)
         try:

@@ -87,7 +87,9 @@ def _inbox_arguments(phone: str, query: str) -> dict[str, Any] | None:
 def application(world: World) -> Front:
     """The SMS gateway as an ASGI application, with a second door for SMPP if it is wanted."""
     gateway, reports = Gateway(world), Reports()
-    smpp = None if world.smpp is None else Smpp(gateway, world.secrets.smpp_password)
+    smpp = None
+    if world.smpp is not None:
+        smpp = Smpp(gateway, world.secrets.smpp_password, world.spec.networks("sms"))
 
     async def start() -> None:
         await gateway.start()

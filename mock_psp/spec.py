@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import secrets
 from pathlib import Path
@@ -92,6 +93,16 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The address of this machine at which ``service`` answers our own requests."""
         anywhere = self.listen in ("0.0.0.0", "::")  # noqa: S104 - asked for by the person
         return HOST if anywhere or service not in EXPOSABLE else self.listen
+
+    def networks(
+        self, service: str
+    ) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] | None:
+        """The networks that ``service`` takes requests from; None is whoever reaches it."""
+        if service not in EXPOSABLE or self.listen == HOST:
+            return None
+        # Our own services come from the address that is listened on.
+        own = () if self.host(service) == HOST else (self.host(service),)
+        return tuple(ipaddress.ip_network(name) for name in (*self.allowed, *own))
 
 
 class Folder:

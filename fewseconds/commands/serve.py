@@ -126,6 +126,7 @@ def _options(wanted: Wanted) -> tuple[Options, int]:
         listen=host or HOST,
         allowed=wanted.allow_from,
         public_url=wanted.public_url,
+        webhook_hosts=wanted.allow_host,
         faults_allowed=wanted.faults,
     )
     return options, port

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import runpy
 import socket
+import struct
 import threading
 from decimal import Decimal
 from functools import partial
@@ -13,10 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from werkzeug.serving import make_server
 
+from fewseconds import contracts as c
 from fewseconds.commands.serve import Wanted, serve
+from fewseconds.commands.serve import _options as serve_options
 from fewseconds.errors import UsageError
 from fixtures import bills
-from mock_psp.process import networks
+from mock_psp import merchant_contract as m
+from mock_psp import smpp_pdu as p
+from mock_psp import templates
 from mock_psp.serve import Options, Services, is_ready
 from mock_psp.spec import Foreign
 
@@ -103,22 +109,54 @@ def test_strangers_are_turned_away_at_the_door(
     """The exposed services listen where they were told, the ledger stays on this machine."""
     everywhere = "0.0.0.0"  # noqa: S104 - which is what is tested
     options = Options(
-        listen=everywhere, allowed=("203.0.113.0/24",), public_url="http://pay.example/"
+        listen=everywhere,
+        allowed=("203.0.113.0/24",),
+        public_url="http://pay.example/",
+        smpp_port=0,
     )
     with Services(quick(), SEED, tmp_path, only=("sms",), options=options) as services:
         spec = services.spec
         assert is_ready(spec.ports["sms"])
         assert spec.public == "http://pay.example"
-        allowed = networks(spec, "sms")
+        allowed = spec.networks("sms")
         assert allowed is not None
         assert [str(one) for one in allowed] == ["203.0.113.0/24"]
-        assert networks(spec, "biller") is None
+        assert spec.networks("biller") is None
         assert spec.url("biller").startswith("http://127.0.0.1:")
         own = _own_address()
-        if own is not None:
-            with socket.create_connection((own, spec.ports["sms"]), 5) as connection:
+        assert spec.smpp_port is not None
+        for port in (spec.ports["sms"], spec.smpp_port) if own is not None else ():
+            with socket.create_connection((own, port), 5) as connection:
                 connection.sendall(b"GET /ready HTTP/1.1\r\nhost: x\r\n\r\n")
                 assert _said(connection) == b""
+        with socket.create_connection(("127.0.0.1", spec.smpp_port), 5) as connection:
+            connection.sendall(struct.pack(">IIII", 16, p.SUBMIT_SM, 0, 1))
+            assert _said(connection) != b""
+
+
+def test_webhooks_go_to_the_machines_that_were_named(
+    quick: Callable[..., Scenario], enter: Callable[[Services], World], tmp_path: Path
+) -> None:
+    """A biller elsewhere hears of its payments and its SMS if, and only if, its host was named."""
+    wanted = Wanted(scenario="smoke", allow_host=("biller.example",))
+    options, _ = serve_options(wanted)
+    assert options.webhook_hosts == ("biller.example",)
+    with Services(quick(), SEED, tmp_path, only=("psp", "sms"), options=options) as services:
+        world = enter(services)
+        keys = f"{world.secrets.merchant_key_id}:{world.secrets.merchant_key_secret}"
+        basic = "Basic " + base64.b64encode(keys.encode()).decode()
+        for host, status in (("biller.example", 200), ("other.example", 400)):
+            asked = m.WebhookRequest(
+                url=f"http://{host}/hook", secret="s" * 16, events=["refund.processed"]
+            )
+            made = world.ask("POST", "psp", m.WEBHOOKS, asked, authorization=basic)
+            assert (host, made.status) == (host, status)
+            sms = c.SmsRequest(
+                "+919876543210", templates.SENDER, templates.ENTITY_ID, templates.RECEIPT,
+                "text", f"ref-{host}", f"http://{host}/report",
+            )  # fmt: skip
+            taken = 202 if status == 200 else 400
+            assert (host, world.ask("POST", "sms", c.SMS_SEND, sms).status) == (host, taken)
 
 
 def _said(connection: socket.socket) -> bytes:
