@@ -105,6 +105,8 @@ class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
     retried: int
     workers: int
+    refused: int
+    """Workers that came when the shares had been given out."""
     rss_mb: float
     aborted: bool
     seconds: list[dict[str, Any]]
@@ -196,6 +198,7 @@ def judge(spec: ProbeSpec, summary: ProbeSummary) -> ProbeResult:
         connections=report.connections,
         retried=report.retried,
         workers=summary.workers,
+        refused=summary.refused,
         rss_mb=report.rss_bytes / 1e6,
         aborted=summary.aborted,
         seconds=[_second(second) for second in report.seconds],

@@ -354,8 +354,8 @@ def test_a_probe_names_what_came_instead_of_answers(monkeypatch: pytest.MonkeyPa
         intended=9, started=9, completed=1, dropped=0, late=0, lag_ms_p99=0.1,
         outcomes={"ConnectionRefusedError": 5, "ok": 1, "status_404": 3}, latency_ms=never,
         sent_ms=never, cpu_us_per_request=80.0, cpu_share_max=0.01, littles_law_residual=None,
-        littles_law_limit=None, in_flight_max=1, connections=9, retried=2, workers=1, rss_mb=50.0,
-        aborted=False, seconds=[],
+        littles_law_limit=None, in_flight_max=1, connections=9, retried=2, workers=1, refused=0,
+        rss_mb=50.0, aborted=False, seconds=[],
     )  # fmt: skip
     monkeypatch.setattr(load, "probe", lambda *_: found)
     result = said("load", "probe", "http://127.0.0.1:1/", "--slo", "p95=1s")

@@ -161,6 +161,8 @@ def test_the_smoke_test_passes_and_leaves_its_files(smoke: Ended) -> None:
     assert smoke.folder == Path(content["folder"]).resolve()
     assert smoke.folder.parent == smoke.results.resolve()
     assert all((latest / name).stat().st_size for name in ("report.html", markdown.FILE_NAME))
+    series = pl.read_parquet(latest / "series.parquet").filter(measure="journey/qr_ebill")
+    assert series["count"].sum() > 0
     assert json.loads((latest / "record.json").read_text())["plan_hash"] == content["plan_hash"]
     cases = list(ET.parse(latest / "junit.xml").iter("testcase"))  # noqa: S314 - our own file
     assert len(cases) >= len(content["verdicts"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,9 +16,10 @@ import pytest
 
 from fewseconds import contracts as c
 from fewseconds import measures, outcomes
-from fewseconds.errors import EXIT_USAGE
+from fewseconds.errors import EXIT_INCONCLUSIVE, EXIT_USAGE
+from loadtests import verdict
 from loadtests.launch import LOCUSTFILE, free_port
-from loadtests.spec import SPEC_VARIABLE
+from loadtests.spec import SPEC_VARIABLE, notes
 
 if TYPE_CHECKING:
     import socket
@@ -35,6 +37,24 @@ from locust.main import main
 sys.exit(main())
 """
 """A worker that takes this host for another one: it has another clock and shares no disk."""
+IMPATIENT = """
+import sys
+from loadtests import crew
+crew.PREPARING_SILENCE_S = 1.0
+from locust.main import main
+sys.exit(main())
+"""
+"""A master that does not wait a minute for a worker that has gone while it got ready."""
+UNREADY = """
+import os, sys
+import locust.main
+from loadtests.journeys import Journeys
+def prepare(self, order, index, count):
+    {end}
+Journeys.prepare = prepare
+sys.exit(locust.main.main())
+"""
+"""A worker that does not get ready."""
 
 
 @pytest.mark.slow
@@ -145,3 +165,60 @@ def test_workers_on_other_hosts_need_no_files_and_no_common_clock(
     assert (rows["start_us"] - rows["intended_us"]).max() < 1_000_000  # type: ignore[operator]
     assert late.returncode == EXIT_USAGE
     assert "the shares were given out to 2 workers already" in said[0]
+    assert summary.refused == 1
+    assert any("1 late worker was refused" in sentence for sentence in notes(summary))
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_named_and_the_others_go_on(
+    orders: Callable[..., Played],
+) -> None:
+    """Half of the plan is missing, the other half was played whole, and nothing is concluded."""
+    played = orders(2, 150_000)
+    killed: list[int] = []
+    folder = played.generator.folder / "outcomes"
+
+    def kill_one() -> None:
+        workers = played.generator.pids
+        if not killed and "load-0" in workers and list(folder.glob("*.part*")):
+            killed.append(workers["load-0"])
+            os.kill(killed[0], signal.SIGKILL)
+
+    with played.generator as generator:
+        summary = generator.wait(kill_one)
+    assert killed
+    assert summary.workers == 2
+    assert summary.intended == summary.started == COUNT // 2
+    (sentence,) = summary.lost
+    assert "of 2 has ended or cannot be reached any more; its share is missing" in sentence
+    index = int(sentence.split()[1])
+    other = played.rows().filter(pl.col("process").cast(pl.String) == f"load-{1 - index}")
+    assert other["journey_id"].to_list() == [
+        100 + number for number in range(COUNT) if number % 2 == 1 - index
+    ]
+    said = verdict.found(generator.spec, played.plan, summary, summary.lost)
+    assert (said.exit_code, said.validity.reasons[0]) == (EXIT_INCONCLUSIVE, sentence)
+
+
+@pytest.mark.slow
+def test_workers_that_do_not_get_ready_are_named_and_the_others_play(
+    orders: Callable[..., Played], locust: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    """One says that it failed, one just goes; the third plays its own share and no other."""
+    played, port = orders(3), free_port()
+    options = ("--master", "--expect-workers", "3", "-u", "1", "-r", "1")
+    master = locust(played, port, *options, code=IMPATIENT)
+    good = locust(played, port, "--worker")
+    for end in ("raise RuntimeError('no scanner')", "os._exit(9)"):
+        locust(played, port, "--worker", code=UNREADY.format(end=end))
+    said = [one.communicate(timeout=PATIENCE_S)[1].decode() for one in (master, good)]
+    summary = played.summary()
+    endings = {int(one.split()[1]): one.split("of 3 ")[1] for one in summary.lost}
+    assert sorted(endings.values()) == [
+        "failed: RuntimeError: no scanner; its share is missing",
+        "has ended or cannot be reached any more; its share is missing",
+    ], said
+    assert (summary.workers, summary.intended) == (3, COUNT // 3)
+    (index,) = {0, 1, 2} - set(endings)
+    played_by = {100 + number for number in range(COUNT) if number % 3 == index}
+    assert set(played.rows()["journey_id"].to_list()) == played_by
