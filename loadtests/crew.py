@@ -23,7 +23,7 @@ import msgspec
 from gevent.event import AsyncResult
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
-from fewseconds.errors import EXIT_INCONCLUSIVE, EXIT_USAGE, UsageError
+from fewseconds.errors import EXIT_INCONCLUSIVE, EXIT_USAGE, MalformedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +63,7 @@ class Job(Protocol):
     """What is to be done, on the side of the master and on that of a worker."""
 
     def begin(self) -> None:
-        """Take the orders of a run; raises UsageError where they make no sense."""
+        """Take the orders of a run; raises UsageError or MalformedError if they make no sense."""
 
     def order(self, index: int, count: int) -> bytes:
         """What worker ``index`` of ``count`` has to know."""
@@ -150,7 +150,7 @@ def _once(environment: Any, job: Job, leader: _Master | _Alone) -> None:  # noqa
     """One run; then Locust ends, or waits on its page for the next."""
     try:
         job.begin()
-    except UsageError as error:
+    except (UsageError, MalformedError) as error:
         log.error("%s", error)  # noqa: TRY400 - the message is for the person at the keyboard
         if environment.web_ui is None:
             leave(EXIT_USAGE)

@@ -90,7 +90,7 @@ class Journeys:
     def begin(self) -> None:
         """Take the orders of a new run: from the file that the environment names, or from Locust.
 
-        Raises UsageError for options that make no sense.
+        Raises UsageError for options that make no sense, MalformedError for files that make none.
         """
         if self._from_file:
             self._orders = read_spec(os.environ.get(SPEC_VARIABLE))

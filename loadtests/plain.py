@@ -22,6 +22,7 @@ from fewseconds.plan import Plan, plan
 from fewseconds.results import new_folder
 from fewseconds.scenario import Scenario
 from fewseconds.shapes import Shape
+from loadtests import corpus
 from loadtests.launch import Generator
 from loadtests.spec import OFFSET_UNIT, OFFSETS, Outside, Services, Targets, unplayable
 
@@ -68,11 +69,18 @@ def add_options(parser: Any) -> None:  # noqa: ANN401 - Locust's parser is untyp
     add("--allow-host", default="", help="Hosts besides this machine that may be loaded, by comma")
     add("--rate-scale", type=float, default=1.0, help="So many times the scenario's own rate")
     add("--journeys", type=int, default=0, help="At most so many journeys; 0 is the whole window")
+    add(
+        "--scans", default="",
+        help="File that `fewseconds load corpus` has made; without it phones take the printed text",
+    )  # fmt: skip
     add("--results", default="results", help="Folder that gets a folder with what happened")
 
 
 def orders(options: Any, parts: Iterable[Part]) -> LoadSpec:  # noqa: ANN401 - as above
-    """Plan it and write the orders into a folder of their own; raises UsageError."""
+    """Plan it and write the orders into a folder of their own.
+
+    Raises UsageError, and MalformedError for scans that cannot be read.
+    """
     chosen = tuple(parts)
     scenario, seed, targets, token, services = _world(options)
     if any(part.storm for part in chosen):
@@ -93,11 +101,15 @@ def orders(options: Any, parts: Iterable[Part]) -> LoadSpec:  # noqa: ANN401 - a
     strange = unplayable(scenario)
     if strange:
         raise UsageError("\n".join(f"{scenario.name}: {line}" for line in strange))
+    scans = options.scans and str(Path(options.scans).resolve())
+    if scans:
+        corpus.fitting(Path(scans), window, whole.digest, ())
     folder = new_folder(Path(options.results), f"{scenario.name}-locust")
     outside = Outside(journey_offset=OFFSET_UNIT * _turn(options.services))
     generator = Generator(
-        folder, window, window_us, targets, token, decoding="printed", outside=outside
-    )
+        folder, window, window_us, targets, token, decoding="printed", corpus=scans,
+        outside=outside,
+    )  # fmt: skip
     return msgspec.structs.replace(generator.spec, parent=0, services=services)
 
 

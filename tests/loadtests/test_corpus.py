@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,10 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewseconds import scenario_file
+from fewseconds.commands.load_run import scans
 from fewseconds.errors import HarnessError, MalformedError, UsageError
 from fewseconds.plan import Plan, plan
+from fewseconds.shapes import Shape
 from fixtures import scanning
 from loadtests import corpus, decoders
+from loadtests.plain import EVERYBODY, add_options, orders
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +39,8 @@ def whole() -> Plan:
 
 @pytest.fixture(scope="module")
 def some(whole: Plan) -> Plan:
-    """Its first journeys."""
-    return Plan(whole.scenario, 7, whole.table.slice(0, COUNT))
+    """The first journeys of its window."""
+    return Shape(journeys_max=COUNT).window(whole)[0]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +81,7 @@ def test_a_corpus_says_what_the_camera_says(whole: Plan, some: Plan, file: Path)
 def test_a_corpus_of_something_else_is_refused(whole: Plan, some: Plan, file: Path) -> None:
     """Another seed, plan, stretch of the plan, or other apps: each is said, with what to do."""
     other = Plan(whole.scenario, 8, some.table)
-    longer = Plan(whole.scenario, 7, whole.table.slice(0, COUNT + 2))
+    longer, _ = Shape(journeys_max=COUNT + 2).window(whole)
     apps = {
         name: msgspec.structs.replace(
             app, scanner="opencv" if app.scanner != "opencv" else "pyzbar"
@@ -110,6 +114,27 @@ def test_a_corpus_that_is_not_whole_is_refused(file: Path, data: st.DataObject) 
     spoilt.write_bytes(whole[:flipped] + bytes([whole[flipped] ^ 1]) + whole[flipped + 1 :])
     with contextlib.suppress(MalformedError):
         assert corpus.read(spoilt)[1] == table
+
+
+def test_stock_locust_takes_a_corpus(file: Path, tmp_path: Path) -> None:
+    """Its orders name the corpus that fits what was picked; for one journey more it is refused."""
+    parser = ArgumentParser()
+    add_options(parser)
+    words = ["--psp-url", "http://127.0.0.1:9", "--results", str(tmp_path), "--scans", str(file)]
+    spec = orders(parser.parse_args([*words, "--journeys", str(COUNT)]), [EVERYBODY])
+    assert (spec.corpus, len(spec.load_plan())) == (str(file), COUNT)
+    with pytest.raises(UsageError, match=f"has no scan of 1 of the {COUNT + 1} journeys"):
+        orders(parser.parse_args([*words, "--journeys", str(COUNT + 1)]), [EVERYBODY])
+
+
+def test_decoding_is_a_word_or_a_file(file: Path) -> None:
+    """What is neither is refused with the words and the command that makes a file."""
+    assert [scans(word) for word in ("auto", "camera", "printed")] == [
+        ("auto", ""), ("camera", ""), ("printed", ""),
+    ]  # fmt: skip
+    assert scans(str(file)) == ("auto", str(file))
+    with pytest.raises(UsageError, match="is neither auto, camera nor printed, nor a file"):
+        scans("no-such-file")
 
 
 def test_a_decoder_that_dies_leaves_no_corpus(
