@@ -102,6 +102,18 @@ def test_an_outage_turns_away_until_it_is_healed(town: World) -> None:
     assert town.pay(32).body["status"] == "SUCCESS"
 
 
+def test_an_outage_of_one_bank_is_one_of_its_customers_only(town: World) -> None:
+    """They fail with its code before anything is debited, nobody else does; healed, they pay."""
+    down = {"kind": "outage", "station": "remitter_bank", "bank": "PNB", "code": "UT"}
+    assert told(town, "PUT", "psp", down).body["faults"][0]["bank"] == "PNB"
+    theirs, others = town.pay(33, bank="PNB").body, town.pay(34, bank="SBI").body
+    assert (theirs["status"], theirs["code"]) == ("FAILURE", "UT")
+    assert others["status"] == "SUCCESS"
+    assert "debit" not in town.journal(theirs["transaction_id"])
+    assert told(town, "DELETE", "psp").status == 200
+    assert town.pay(33, bank="PNB", attempt=2).body["status"] == "SUCCESS"
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
@@ -112,6 +124,10 @@ def test_an_outage_turns_away_until_it_is_healed(town: World) -> None:
         (
             {"kind": "outage", "station": "portal_page"},
             "faults[0].station: 'portal_page' is not here",
+        ),
+        (
+            {"kind": "outage", "station": "remitter_bank", "bank": "PNX"},
+            "faults[0].bank: unknown bank 'PNX'",
         ),
         ({"kind": LOST, "share": 1.5}, "faults[0].share: 1.5 is out of range"),
         ({"kind": LOST}, "faults[0].share: None is out of range"),
