@@ -231,7 +231,7 @@ class PayerSide:
                 await asyncio.shield(self.under_way[name])
             return known.payment()
         transaction = Transaction(name, data, journey, trace.attempt)
-        transaction.forced = forced
+        transaction.forced = forced or self.banks.forced(data)
         transaction.paid_s = self.calendar.now_s()
         self.transactions.add(transaction)
         self.under_way[name] = asyncio.get_running_loop().create_future()

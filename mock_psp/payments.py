@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -44,9 +45,16 @@ WRONG_PINS: Final = frozenset({"0000", "000000"})
 PIN_TRIES: Final = 3
 """The third wrong PIN in a row locks: Z6 from then on, also for the right one."""
 WRONG_MAX: Final = 10_000
-MAGIC_AMOUNTS: Final = {20_100: "Z9", 20_400: "ZM", 30_200: "ZA", 40_200: "YC"}
+NEVER_CREDITED, ANSWER_LOST = "RB", "U68"
+"""Forced, these leave the payment deemed at the end of the limit for a credit: the payee's bank
+never credits, or it does and its answer is lost (status classes of Juspay: RB is *deemed*)."""
+MAGIC_AMOUNTS: Final = {
+    20_100: "Z9", 20_400: "ZM", 30_200: "ZA", 40_200: "YC", 50_200: NEVER_CREDITED,
+    50_400: ANSWER_LOST,
+}  # fmt: skip
 """Paise → response code, for codes made over the API (a bill may cost anything): the amounts in
-rupees are those of Razorpay's test mode, insufficient funds, wrong PIN, cancelled, declined."""
+rupees are those of Razorpay's test mode, insufficient funds, wrong PIN, cancelled, declined, and
+two of our own."""
 
 MAGIC_HANDLE: Final = "@forced"
 """Payers whose own address says what their bank answers, such as ``z9@forced``: no bank and no
@@ -167,7 +175,7 @@ class Banks:
         self.merchant: Merchant
         self.duties = {
             ("pay", "remitter_bank"): self._debiting,
-            ("pay", "beneficiary_bank"): self._effect(self._credit),
+            ("pay", "beneficiary_bank"): self._crediting,
             ("reversal", "remitter_bank"): self._reversing,
             (STEP, "switch"): lambda _, transaction: Duty(lambda: self._check(transaction)),
         }
@@ -207,16 +215,20 @@ class Banks:
         )  # fmt: skip
         return at_us
 
+    def forced(self, request: PayRequest) -> str:
+        """The response code that a payer's address or an amount asks for; empty if neither does."""
+        code = magic_code(request.payer_vpa)
+        if not code and self.merchant.owns(request.bill_number):
+            code = MAGIC_AMOUNTS.get(request.amount_paise, "")
+        return code
+
     def _debiting(self, _: Call, transaction: Transaction) -> Duty:
         return Duty(lambda: self._refusal(transaction), lambda: self._debit(transaction))
 
     def _refusal(self, transaction: Transaction) -> Answer | None:
         """Why the payer's bank does not debit: what a test wants, or the PIN."""
-        request = transaction.request
-        code = transaction.forced or magic_code(request.payer_vpa)
-        if not code and self.merchant.owns(request.bill_number):
-            code = MAGIC_AMOUNTS.get(request.amount_paise, "")
-        if code:
+        request, code = transaction.request, transaction.forced
+        if code and code not in (NEVER_CREDITED, ANSWER_LOST):
             return Answer(j.ERROR if code in TECHNICAL_CODES else j.DECLINED, code)
         if request.funding == WALLET:
             return None  # Nobody is asked for a PIN.
@@ -240,6 +252,19 @@ class Banks:
             transaction.debited = True
             self.write("debit", transaction)
 
+    def _crediting(self, call: Call, transaction: Transaction) -> Duty:
+        if transaction.forced == NEVER_CREDITED:
+            steps = transaction.journey.route.steps
+            leg = next(step for step in steps if step.name == call.step).legs[call.leg]
+            return Duty(done=lambda: self._hang((leg.timeout_ms or 0) / 1000))
+        return Duty(done=lambda: self._credit(transaction))
+
+    @staticmethod
+    async def _hang(limit_s: float) -> Answer:
+        """Say no when nobody waits for it any more."""
+        await asyncio.sleep(limit_s)
+        return Answer(j.ERROR, CREDIT_FAILED)
+
     def _credit(self, transaction: Transaction) -> Answer | None:
         if transaction.reversed:
             # The calendar has overtaken a bank that was slow: the payer has the money back.
@@ -247,7 +272,7 @@ class Banks:
         transaction.credited = True
         self.write("credit", transaction)
         self.merchant.credited(transaction)
-        return None
+        return Answer(j.TIMED_OUT, ANSWER_LOST) if transaction.forced == ANSWER_LOST else None
 
     def show(self, transaction: Transaction) -> None:
         """The payer's screen is told what has become of a payment; a failure has an end there."""
@@ -308,11 +333,6 @@ class Banks:
                 )
             self.write("reversal", transaction, visits=visits)
         transaction.reversed = True
-
-    @staticmethod
-    def _effect(act: Any) -> Any:  # noqa: ANN401 - a duty by (call, parcel)
-        """Money moves when the work at the bank is done, not when it begins."""
-        return lambda _, transaction: Duty(done=lambda: act(transaction))
 
 
 class PayeeSide:

@@ -107,6 +107,7 @@ def _wait_on(transaction: Transaction, walk: Walk, banks: Banks) -> None:
         place for place, leg in enumerate(journey.route.steps[step].legs)
         if leg.on_timeout == "deemed"
     )  # fmt: skip
+    transaction.forced = banks.forced(transaction.request)
     walk.happen(journey, "pay.deemed", transaction)
     walk.start(walk.attempt(journey, step, transaction.attempt, transaction, first_leg=credit))
     walk.start(banks.give_back(transaction))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -185,6 +186,22 @@ def test_the_switch_is_never_asked_more_often_than_npci_allows(
             asked_s += [clock.now] if allowed else []
 
 
+def later(world: World, seconds: int) -> int:
+    """Move the calendar ahead; what it shows then."""
+    move = msgspec.json.encode({"advance_s": seconds})
+    reply = world.ask("POST", "psp", c.CALENDAR, move, fewseconds_token=world.secrets.token)
+    return int(reply.body["now_s"])
+
+
+def _own_code(world: World) -> str:
+    """The reference of a code that a merchant has made over the API."""
+    keys = f"{world.secrets.merchant_key_id}:{world.secrets.merchant_key_secret}"
+    basic = "Basic " + base64.b64encode(keys.encode()).decode()
+    wish = b'{"type": "upi_qr", "usage": "multiple_use"}'
+    made = world.ask("POST", "psp", "/v1/payments/qr_codes", wish, authorization=basic)
+    return str(qr.parse(made.body["image_content"]).reference)
+
+
 def test_what_is_never_credited_goes_back(
     tmp_path: Path, enter: Callable[..., World], eventually: Eventually
 ) -> None:
@@ -206,25 +223,38 @@ def test_what_is_never_credited_goes_back(
         eventually(lambda: "reversal" in world.journal(failed["transaction_id"]))
 
         name = world.pay(2, bank="AXIS").body["transaction_id"]
-        checks, token = f"{c.PAYMENTS}/{name}/checks", world.secrets.token
+        checks = f"{c.PAYMENTS}/{name}/checks"
 
-        def later(seconds: int) -> None:
-            move = msgspec.json.encode({"advance_s": seconds})
-            assert world.ask("POST", "psp", c.CALENDAR, move, fewseconds_token=token).status == 200
-
+        forced = [
+            world.pay(5, payer_vpa="rb@forced").body, world.pay(6, payer_vpa="u68@forced").body,
+            *(
+                world.pay(7, attempt=n, bill_number=_own_code(world), amount_paise=paise).body
+                for n, paise in enumerate((50_200, 50_400), 1)
+            ),
+        ]  # fmt: skip
+        assert {(one["status"], one["code"]) for one in forced} == {("PENDING", "RB")}
+        never, lost, dear, dearer = (one["transaction_id"] for one in forced)
         early = world.ask("POST", "psp", checks, b"")
         assert (early.status, early.body["code"]) == (429, "U86")
-        later(60)
+        later(world, 60)
         asked = [world.ask("POST", "psp", checks, b"") for _ in range(4)]
         assert [one.status for one in asked] == [200, 200, 200, 429]
         assert {one.body["status"] for one in asked[:3]} == {"PENDING"}
-        later(7200)
+        known = world.ask("POST", "psp", f"{c.PAYMENTS}/{lost}/checks", b"").body
+        assert (known["status"], known["code"]) == ("SUCCESS", "00")
+        later(world, 7200)
         assert world.ask("POST", "psp", checks, b"").status == 200
         assert "reversal" not in world.journal(name)
-        later(5 * 86_400)
+        later(world, 5 * 86_400)
         eventually(lambda: "reversal" in world.journal(name))
+        eventually(lambda: "reversal" in world.journal(never))
+        eventually(lambda: "acknowledged" in world.journal(lost))
+        moved = [world.journal(one).count("credit") for one in (never, lost, dear, dearer)]
+        assert moved == [0, 1, 0, 1]
+        assert "reversal" not in world.journal(lost)
         ended = world.status(name, 2).body
         assert (ended["status"], ended["code"]) == ("FAILURE", "U31")
+    assert [check.first for check in audit(tmp_path).checks if not check.passed] == []
 
 
 def test_a_deemed_payment_keeps_its_day_over_a_kill(
@@ -247,18 +277,13 @@ def test_a_deemed_payment_keeps_its_day_over_a_kill(
             told = [one["resp"] for one in log if one["sender"] == sender and "resp" in one]
             return [one["errCode"] for one in told]
 
-        def later(seconds: int) -> int:
-            move, token = msgspec.json.encode({"advance_s": seconds}), world.secrets.token
-            reply = world.ask("POST", "psp", c.CALENDAR, move, fewseconds_token=token)
-            return int(reply.body["now_s"])
-
-        begun_s = later(3 * 86_400)
+        begun_s = later(world, 3 * 86_400)
         never, late = world.pay(1, bank="AXIS").body, world.pay(2, bank="KOTAK").body
         assert {(one["status"], one["code"]) for one in (never, late)} == {("PENDING", "RB")}
         eventually(lambda: "checked" in world.journal(never["transaction_id"]))
         services.kill("psp")
         services.restart("psp")
-        assert later(0) >= begun_s
+        assert later(world, 0) >= begun_s
         assert world.pay(1, bank="AXIS").body == never
         # The scenario allows one question, which was put before the kill.
         eventually(lambda: "U86" in answers(never["transaction_id"], "NPCI"))
@@ -266,15 +291,15 @@ def test_a_deemed_payment_keeps_its_day_over_a_kill(
         assert world.ask("POST", "psp", by_hand, b"").status == 429
         eventually(lambda: "credit" in world.journal(late["transaction_id"]))
         fifth_day_s = begun_s + 5 * 86_400
-        later(fifth_day_s - 60 - later(0))
+        later(world, fifth_day_s - 60 - later(world, 0))
         # The calendar has woken whom it would before it answers somebody else.
         assert world.status(never["transaction_id"], 1).body["status"] == "PENDING"
         assert "reversal" not in world.journal(never["transaction_id"])
 
         overtaken = world.pay(3, bank="KOTAK").body["transaction_id"]
-        later(120)
+        later(world, 120)
         eventually(lambda: "reversal" in world.journal(never["transaction_id"]))
-        later(5 * 86_400)
+        later(world, 5 * 86_400)
         ended = world.status(never["transaction_id"], 1, 2).body
         assert (ended["status"], ended["code"]) == ("FAILURE", "U31")
         assert world.status(late["transaction_id"], 2).body["status"] == "SUCCESS"
