@@ -15,6 +15,7 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
+from fewseconds.concealed import HIDDEN, PUBLIC
 from fewseconds.contracts import TOKEN_HEADER
 from fewseconds.errors import UsageError
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PARTIES: Final = ("psp", "sms", "bbps", "reset")
-PUBLIC: Final = frozenset({"accept", "content-type", "user-agent"})
-"""Headers whose value may be printed; every other value is taken for a secret."""
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 
@@ -61,9 +60,7 @@ def read(path: Path) -> Headers:
 
 def masked(headers: Mapping[str, str]) -> dict[str, str]:
     """Header lines as they may be shown: values that could be secret are not."""
-    return {
-        name: value if name.lower() in PUBLIC else "(not shown)" for name, value in headers.items()
-    }
+    return {name: value if name.lower() in PUBLIC else HIDDEN for name, value in headers.items()}
 
 
 def _of_toml(path: Path, text: str) -> dict[str, Any]:

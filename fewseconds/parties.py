@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from fewseconds.concealed import recorded
+
 
 class Parties(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line says."""
@@ -27,10 +29,10 @@ class Parties(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, allow_host=()) != Parties()
 
     def words(self) -> list[str]:
-        """The same as words of a command line; what the files hold is not in it."""
+        """The same as words of a command line; no secret is in it."""
         found = []
         for name, value in msgspec.structs.asdict(self).items():
             for one in value if isinstance(value, tuple) else (value,):
                 if one:
                     found += [f"--{name.replace('_', '-')}", str(one)]
-        return found
+        return recorded(found)

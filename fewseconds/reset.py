@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from fewseconds.concealed import concealed
 from fewseconds.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ class Reset(msgspec.Struct, frozen=True, kw_only=True):
 
     def says(self) -> str:
         """What it does, without its secrets."""
-        return shlex.join(self.command) if self.command else f"{self.method} {self.url}"
+        if not self.command:
+            return f"{self.method} {concealed(self.url)}"
+        return concealed(shlex.join(self.command))
 
     def carry_out(self, tls: ssl.SSLContext | None = None) -> None:
         """Do it; raises HarnessError unless it ends well, and then nothing has been sent yet."""
@@ -51,7 +54,7 @@ class Reset(msgspec.Struct, frozen=True, kw_only=True):
             return f"cannot be started: {error.strerror}"
         if done.returncode == 0:
             return ""
-        said = (done.stderr.strip() or done.stdout.strip())[-SAID_MAX:]
+        said = concealed(done.stderr.strip() or done.stdout.strip())[-SAID_MAX:]
         return f"ended with {done.returncode}" + (f" and said {said!r}" if said else "")
 
     def _asked(self, tls: ssl.SSLContext | None) -> str:
@@ -77,13 +80,21 @@ class Reset(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def written(text: str) -> Reset:
-    """A hook as it is written at the command line; raises UsageError if it is empty or unclosed."""
+    """A hook as it is written at the command line.
+
+    Raises UsageError if it is empty or unclosed, or an address with a user in it.
+    """
     if text.startswith(("http://", "https://")):
+        if "@" in urlsplit(text).netloc:
+            what = "holds a user or a password; write a header under [reset] of --credentials"
+            raise UsageError(f"--reset {concealed(text)!r}: {what}")
         return Reset(url=text)
     try:
         command = tuple(shlex.split(text))
     except ValueError as error:
-        raise UsageError(f"--reset {text!r}: {error}; quote it as a shell would have it") from None
+        raise UsageError(
+            f"--reset {concealed(text)!r}: {error}; quote it as a shell would have it"
+        ) from None
     if not command:
         raise UsageError("--reset: is empty; give a command or an http:// address")
     return Reset(command=command)

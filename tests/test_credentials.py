@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import shlex
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fewseconds import credentials, reset
+from fewseconds.concealed import HIDDEN, recorded
 from fewseconds.errors import HarnessError, UsageError
+from fewseconds.parties import Parties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +56,65 @@ def test_values_that_could_be_secret_are_masked() -> None:
     """Only what every client sends is shown."""
     shown = credentials.masked({"accept": "application/json", "X-Api-Key": SECRET})
     assert shown == {"accept": "application/json", "X-Api-Key": "(not shown)"}
+
+
+HOOKS = [
+    f"http://127.0.0.1:5000/v2/reopen?token={SECRET}",
+    f"http://127.0.0.1:5000/v2/reopen?all=1&key={SECRET}#x",
+    f"curl -X POST -H 'Authorization: Bearer {SECRET}' http://127.0.0.1:5000/reopen",
+    f"curl -H x-api-key:{SECRET} -d all http://127.0.0.1:5000/reopen",
+    f'curl --header "Cookie: a=1; session={SECRET}" http://127.0.0.1:5000/reopen',
+    f"curl -u me:{SECRET} http://127.0.0.1:5000/reopen",
+    f"curl https://me:{SECRET}@example.org/reopen",
+    f"sh -c 'curl -H \"X-Anything: {SECRET}\" http://127.0.0.1:5000 && echo done'",
+    f"env PGPASSWORD={SECRET} psql -c reopen",
+    f"python tools/reopen.py --api-token {SECRET} --all",
+    f"python tools/reopen.py --password='{SECRET}'",
+]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_secret_in_a_hook_is_recorded_nowhere(hook: str) -> None:
+    """Neither the command that repeats a run nor what is said holds it, in either form."""
+    hidden = Parties(psp_url="http://127.0.0.1:1", reset=hook).words()
+    for words in (hidden, recorded(["run", "--reset", hook]), recorded([f"--reset={hook}"])):
+        told = shlex.join(words)
+        assert SECRET not in told
+        assert HIDDEN in told
+        assert shlex.split(told) == words
+    assert SECRET not in reset.written(hook).says()
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "make reset-bills", "http://127.0.0.1:5000/v2/reopen", "sh -c 'cd tools; ./reopen --all'",
+        "python -u tools/reopen.py --port 5000 -H 'Content-Type: application/json'",
+    ],
+)  # fmt: skip
+def test_a_hook_without_a_secret_is_recorded_as_it_is(hook: str) -> None:
+    """What repeats the run can be copied."""
+    assert Parties(reset=hook).words() == ["--reset", hook]
+    assert recorded(["load", "run", "--reset", hook, "--seed", "7"])[3] == hook
+
+
+def test_a_password_in_the_address_of_a_party_is_not_recorded() -> None:
+    """Whoever it belongs to; a hook with one is refused, because nobody would send it."""
+    address = f"https://me:{SECRET}@example.org:8443/psp"
+    words = recorded(["run", "smoke", "--psp-url", address, f"--sms-url={address}"])
+    assert words[3] == f"https://{HIDDEN}@example.org:8443/psp"
+    assert words[4] == f"--sms-url={words[3]}"
+    with pytest.raises(UsageError, match="write a header under \\[reset\\]") as caught:
+        reset.written(address)
+    assert SECRET not in str(caught.value)
+
+
+def test_what_a_failing_hook_says_tells_no_secret() -> None:
+    """Neither its words nor its complaint."""
+    failing = reset.written(f"{sys.executable} -c 'import sys; sys.exit(\"token: {SECRET}\")'")
+    with pytest.raises(HarnessError, match="ended with 1") as caught:
+        failing.carry_out()
+    assert SECRET not in str(caught.value)
 
 
 def test_a_reset_that_fails_stops_with_its_reason() -> None:

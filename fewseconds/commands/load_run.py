@@ -11,6 +11,7 @@ import msgspec
 
 from fewseconds.commands import console
 from fewseconds.commands.load import insisted, seconds, stages
+from fewseconds.concealed import recorded
 from fewseconds.errors import EXIT_OK, UsageError
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ def load_run(order: Order, *, as_json: bool) -> int:
     for note in real.notes() if real else ():
         console.say(note)
 
-    # Everything that was said stands on the command line; credentials are in files.
-    command = shlex.join(["fewseconds", *sys.argv[1:]])
+    # Everything that was said stands on the command line; credentials are in files, or hidden.
+    command = shlex.join(["fewseconds", *recorded(sys.argv[1:])])
 
     def once() -> tuple[str, LoadRecord]:
         with console.progress() as say:
