@@ -86,8 +86,9 @@ class KeptPayments:
         latest = self._latest.get(name)
         if latest is not None:
             return latest
-        place = self._places.get(name)
-        return None if place is None else self._taken_up(place)
+        found = (self._line(place) for place in self._places.numbers(name))
+        aside = next((one for one in found if one.transaction_id == name), None)
+        return None if aside is None else self._taken_up(aside)
 
     def close(self) -> None:
         """Give the file up."""
@@ -106,9 +107,11 @@ class KeptPayments:
         self._places.add(done.transaction_id, self._end << LENGTH_BITS | len(line))
         self._end += os.pwrite(self._file.fileno(), line, self._end)
 
-    def _taken_up(self, place: int) -> Transaction | None:
+    def _line(self, place: int) -> _Aside:
         line = os.pread(self._file.fileno(), place & LENGTH_MASK, place >> LENGTH_BITS)
-        aside = msgspec.json.decode(line, type=_Aside)
+        return msgspec.json.decode(line, type=_Aside)
+
+    def _taken_up(self, aside: _Aside) -> Transaction | None:
         route = self._world.route(aside.trace.kind)
         if route is None:
             return None

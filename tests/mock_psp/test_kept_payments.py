@@ -16,7 +16,7 @@ from fewseconds import journey as j
 from fewseconds.contracts import PayRequest, Trace
 from fewseconds.identity import IST
 from fewseconds.plan import Traits
-from mock_psp import kept_payments
+from mock_psp import compact, kept_payments
 from mock_psp.compact import Index
 from mock_psp.kept_payments import KeptPayments
 from mock_psp.message_log import Messages
@@ -125,6 +125,23 @@ def test_an_old_payment_answers_as_it_did(kept: tuple[KeptPayments, Any]) -> Non
         assert found.attempt == payment.attempt
         assert messages(found, moment) == messages(payment, moment)
         assert len(messages(found, moment).messages) >= 8
+    assert book.get("T60") is None
+    book.close()
+
+
+def test_payments_that_share_a_hash_are_told_apart(
+    kept: tuple[KeptPayments, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody gets another's payment, nor is told of one that was never made."""
+    monkeypatch.setattr(compact, "hash", len, raising=False)
+    book, world = kept
+    payments = [_payment(world, index, j.OK) for index in range(10, 60)]
+    for payment in payments:
+        book.add(payment)
+    for payment in payments:
+        found = book.get(payment.transaction_id)
+        assert found is not None
+        assert found.payment() == payment.payment()
     assert book.get("T60") is None
     book.close()
 
