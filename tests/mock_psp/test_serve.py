@@ -10,17 +10,24 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import msgspec
 import psutil
 import pytest
+import sqlalchemy as sa
 
 from fewseconds import contracts as c
 from fewseconds.errors import HarnessError
 from fewseconds.identity import IST, Bill
 from fixtures import bills, qr
 from mock_psp import auditor
+from mock_psp import schema as t
+from mock_psp.journal import entries
 from mock_psp.serve import Options, Services, bound, is_ready
+from mock_psp.spec import SERVICES
+from tests.mock_psp.scenarios import moody_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +125,57 @@ def test_the_command_serves_until_it_is_told_to_stop(repository: Path, tmp_path:
     assert (process.returncode, rest) == (0, b"")
     assert not any(is_ready(port) for port in ports.values())
     assert {"seed", "scenario", "scenario_hash", "engine", "commit"} <= set(said)
+
+
+def test_a_payment_under_way_is_answered_before_the_service_ends(
+    enter: Callable[[Services], World], tmp_path: Path
+) -> None:
+    """Told to stop, it takes no more requests, brings what it has to an end, and ends with 0."""
+    with Services(moody_scenario(), 7, tmp_path) as services:
+        world = enter(services)
+        with ThreadPoolExecutor(1) as pool:
+            # HDFC answers no debit, so that this takes as long as the limit.
+            paid = pool.submit(world.pay, 1, bank="HDFC")
+            world.until(lambda: any(True for _ in entries(services.folder.journal)))
+            processes = dict(services._running)
+            services.stop()
+            answer = paid.result()
+        assert (answer.status, answer.body["code"]) == (200, "U67")
+        assert {process.returncode for process in processes.values()} == {0}
+        assert not is_ready(services.spec.ports["psp"])
+    found = auditor.audit(tmp_path)
+    assert [check.first for check in found.checks if not check.passed] == []
+
+
+def test_no_secret_is_in_the_list_of_processes(
+    quick: Callable[..., Scenario],
+    enter: Callable[[Services], World],
+    tmp_path: Path,
+    postgresql: sa.URL,
+) -> None:
+    """Command lines and environments hold no key, no token and no password of the database."""
+    # A server on a socket of ours asks for none, so it may be any.
+    password = whsec = "a-password-that-nobody-may-see"  # noqa: S105 - a word to look for
+    address = postgresql.set(password=password).render_as_string(hide_password=False)
+    given = Options(database=address, biller_secret=whsec, smpp_port=0)
+    try:
+        with Services(quick(), 7, tmp_path, options=given) as services:
+            told = msgspec.to_builtins(enter(services).secrets)
+            keys = told.pop("callback_keys")
+            hidden = [password, *keys, *(text for text in told.values() if text)]
+            assert len(hidden) == 9
+            assert list(services.pids) == list(SERVICES)
+            for pid in services.pids.values():
+                family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+                for one in family:
+                    said = " ".join(one.cmdline())
+                    assert str(services.folder.spec) in said
+                    said += " ".join(f"{name}={text}" for name, text in one.environ().items())
+                    assert [text for text in hidden if text in said] == []
+    finally:
+        engine = sa.create_engine(postgresql, poolclass=sa.pool.NullPool)
+        t.LEDGER.drop_all(engine)
+        engine.dispose()
 
 
 def test_services_know_exactly_the_bills_of_a_file(
