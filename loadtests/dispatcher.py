@@ -30,6 +30,7 @@ class Dispatcher(OpenModel["Row"]):
         self.world, self.window_us = world, window_us
         self.cut_off_us = window_us[1] + load.drain_s * 1_000_000
         self.idle: list[Phone] = []
+        self._under_way: set[Phone] = set()
 
     def run(self) -> None:
         """Start every journey at its time and wait for all of them, at most until the cut-off.
@@ -48,8 +49,10 @@ class Dispatcher(OpenModel["Row"]):
 
     def _play(self, row: Row) -> None:
         phone = self.idle.pop() if self.idle else Phone(self.world)
+        phone.take(row)
+        self._under_way.add(phone)
         try:
-            phone.journey(row, self.cut_off_us)
+            phone.journey(self.cut_off_us)
         except gevent.GreenletExit:
             phone.stop("unfinished", "cut_off")
             raise
@@ -57,8 +60,17 @@ class Dispatcher(OpenModel["Row"]):
             phone.stop("unfinished", "harness")
             raise
         finally:
+            self._under_way.discard(phone)
             self.idle.append(phone)
             self._say_ended(row)
+
+    def waits(self) -> list[tuple[str, str, int]]:
+        """Journeys under way: kind, step, and µs since it was due; from any thread."""
+        now_us = self.world.clock.now_us()
+        return [
+            (phone.row.kind, phone.at.step, now_us - phone.at.due_us)
+            for phone in tuple(self._under_way)
+        ]
 
     def _leave_out(self, row: Row) -> None:
         phone = Phone(self.world)

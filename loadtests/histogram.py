@@ -89,6 +89,16 @@ class Histogram:
         beyond = int(self.counts[int(cells(np.array([limit_us]))[0]) + 1 :].sum()) + self.never
         return beyond / max(self.total, 1)
 
+    def above(self, limit_us: int) -> Histogram:
+        """What took longer than ``limit_us``, to a cell's width, alone."""
+        found = Histogram()
+        first = int(cells(np.array([limit_us]))[0]) + 1
+        found.counts[first:] = self.counts[first:]
+        found.never = self.never
+        if found.total:
+            found.max_us = self.max_us
+        return found
+
     def packed(self) -> dict[str, object]:
         """What :meth:`unpacked` reads, in types that any message format can carry."""
         used = np.flatnonzero(self.counts)

@@ -184,7 +184,7 @@ class Journeys:
         self._dispatcher = dispatcher = Dispatcher(self._world, spec.window_us)
         self._aborted = False
         if self._notes is not None:
-            self._notes.counts = dispatcher.counts
+            self._notes.counts, self._notes.waits = dispatcher.counts, dispatcher.waits
             self._notes.keep_up()
         if self._tracer is not None:
             self._tracer.begin()

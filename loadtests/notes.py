@@ -7,6 +7,7 @@ event loop does not wait.
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Final
 
 import gevent
@@ -52,6 +53,10 @@ class Notes:
         self._so_far = Standing(fates={}, failed={}, shares={})
         self.counts: Callable[[], dict[str, int | float]] = dict
         """Asks the dispatcher for its own counts; set once there is one."""
+        self.waits: Callable[[], list[tuple[str, str, int]]] = list
+        """Asks the dispatcher what journeys under way are waiting for; set once there is one."""
+        self._told_by = waited_for(scenario)
+        self._waiting: dict[str, Histogram] = {}
         self._over = Event()
         self._keeping: gevent.Greenlet | None = None
 
@@ -80,6 +85,7 @@ class Notes:
             if self._ended:
                 batch, self._ended = self._ended, []
                 gevent.get_hub().threadpool.apply(self._digest, (batch,))
+            gevent.get_hub().threadpool.apply(self._see_who_waits)
 
     def standing(self) -> Standing:
         """Everything so far."""
@@ -89,7 +95,19 @@ class Notes:
             lag=self._lag.packed(),
             steps={name: one.packed() for name, one in self._steps.items()},
             measures={name: one.packed() for name, one in self._measures.items()},
+            waiting={name: one.packed() for name, one in self._waiting.items()},
         )
+
+    def _see_who_waits(self) -> None:
+        found: dict[str, array[int]] = {}
+        for kind, step, waited_us in self.waits():
+            for name in self._told_by.get((kind, step), ()):
+                if name in self._measures:
+                    found.setdefault(name, array("q")).append(max(waited_us, 0))
+        waiting = {name: Histogram() for name in found}
+        for name, histogram in waiting.items():
+            histogram.add(found[name])
+        self._waiting = waiting
 
     def _digest(self, batch: list[Journey]) -> None:
         rows = measures.frame(outcomes.table(one for _, written in batch for one in written))
@@ -113,6 +131,21 @@ class Notes:
             values = measures.samples(name, walked, rows)
             some_before, of_before = so_far.shares.get(name, (0, 0))
             so_far.shares[name] = some_before + int(values.sum()), of_before + len(values)
+
+
+def waited_for(scenario: Scenario) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Measures that last at least as long as the attempt under way, by kind and step."""
+    ways = {
+        measures.QR: ("machine_time", "end_to_end"),
+        measures.PORTAL: ("portal_time",),
+    }
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for way, names in ways.items():
+        for kind in scenario.kinds(way):
+            for step in scenario.route(kind).steps:
+                if step.clock == "machine":
+                    found[kind, step.name] = names
+    return found | {(kind, "sms"): ("sms_time",) for kind in scenario.journeys}
 
 
 def _count(histogram: Histogram, seconds: NDArray[np.float64]) -> None:

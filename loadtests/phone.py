@@ -82,10 +82,9 @@ class Phone:
         first = self.world.routes[row.kind, row.app].steps[0].name
         self.at = Place("main", first, 1, row.intended_start_us, row.intended_start_us)
 
-    def journey(self, row: Row, cut_off_us: int) -> None:
-        """Walk one journey to its end, or to the cut-off, and write what happened."""
-        self.take(row)
-        confirmed_us = self.main_branch(row, cut_off_us)
+    def journey(self, cut_off_us: int) -> None:
+        """Walk the consumer's journey to its end, or to the cut-off, and write what happened."""
+        confirmed_us = self.main_branch(self.row, cut_off_us)
         # Without a gateway to ask, the confirmation is the end.
         if confirmed_us is not None and "sms" in self.world.clients:
             self.wait_for_sms(confirmed_us, cut_off_us)

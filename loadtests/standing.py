@@ -16,7 +16,7 @@ from loadtests.histogram import Histogram
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fewseconds.scenario import Scenario
+    from fewseconds.scenario import Scenario, Slo
 
 UNSEEN: Final = ("faster_than_portal", "biller_time")
 """Measures that no generator can see: of pairs of journeys, of which real time plays only one, and
@@ -46,6 +46,9 @@ class Standing(msgspec.Struct, kw_only=True):
     """Packed histogram a step: intended start of its first attempt → end of its last."""
     measures: dict[str, dict[str, Any]] = {}
     """Packed histogram a measure that an objective bounds by a quantile."""
+    waiting: dict[str, dict[str, Any]] = {}
+    """Packed histogram a measure of what journeys under way are waiting for just now: the measure
+    will be at least that."""
     shares: dict[str, tuple[int, int]] = {}
     """A measure that an objective bounds as a share: how many, and of how many."""
 
@@ -67,9 +70,9 @@ class Objective(msgspec.Struct, frozen=True):
 
 def together(parts: Iterable[Standing]) -> Standing:
     """What several workers have seen; nothing is averaged."""
-    total = Standing(fates={}, failed={}, steps={}, measures={}, shares={})
+    total = Standing(fates={}, failed={}, steps={}, measures={}, waiting={}, shares={})
     lag = Histogram()
-    sums: dict[str, dict[str, Histogram]] = {"steps": {}, "measures": {}}
+    sums: dict[str, dict[str, Histogram]] = {"steps": {}, "measures": {}, "waiting": {}}
     for part in parts:
         for name in ADDED:
             setattr(total, name, getattr(total, name) + getattr(part, name))
@@ -97,12 +100,16 @@ def _add(total: dict[str, int], part: dict[str, int]) -> None:
 
 
 def objectives(scenario: Scenario, standing: Standing) -> list[Objective]:
-    """Every objective that the generator alone can judge, on what has been seen so far."""
+    """Every objective that the generator alone can judge, on what has been seen so far.
+
+    A journey under way that has waited longer than a limit already has broken it: what ended alone
+    would say nothing of a system that answers nobody.
+    """
     found = []
     for one in scenario.slo:
         if "measured" not in one.engines or one.measure in UNSEEN:
             continue
-        observed, count = _observed(one.measure, one.statistic, standing)
+        observed, count = _observed(one, standing)
         word: slo.Word = "inconclusive"
         if observed is not None:
             word = "pass" if slo.met(one, observed) else "fail"
@@ -115,15 +122,18 @@ def objectives(scenario: Scenario, standing: Standing) -> list[Objective]:
     return found
 
 
-def _observed(measure: str, statistic: str, standing: Standing) -> tuple[float | None, int]:
-    if statistic == "share":
-        some, of = standing.shares.get(measure, (0, 0))
+def _observed(one: Slo, standing: Standing) -> tuple[float | None, int]:
+    if one.statistic == "share":
+        some, of = standing.shares.get(one.measure, (0, 0))
         return (some / of if of else None), of
-    packed = standing.measures.get(measure)
+    packed = standing.measures.get(one.measure)
     if packed is None:
         return None, 0
     histogram = Histogram.unpacked(packed)
-    probability, count = slo.QUANTILES[statistic], histogram.total
+    if not one.at_least and one.measure in standing.waiting:
+        waiting = Histogram.unpacked(standing.waiting[one.measure])
+        histogram.merge(waiting.above(round(one.limit * 1e6)))
+    probability, count = slo.QUANTILES[one.statistic], histogram.total
     if not slo.supports(count, probability):
         return None, count
     found_us = histogram.quantile_us(probability)
