@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
-import polars as pl
 
-from fewseconds.plan import Plan
 from fewseconds.slo import Validity, Verdict, Word
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import polars as pl
+
+    from fewseconds.plan import Plan
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -80,7 +86,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Assumptions and remarks that a reader must know, one sentence each."""
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+# No Struct: it is never read from a file, and a generator, which reads the rest, needs no tables.
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
     """What a report is drawn from, beside its record (polars frames; see ``measures``)."""
 
     plan: Plan

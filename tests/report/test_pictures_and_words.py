@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import math
 import re
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,7 +45,7 @@ def test_pictures_travel_inside_the_page(
     shop: Workshop, city: Scenario, seen: Evidence, tmp_path: Path
 ) -> None:
     """The page holds the bytes of every picture that is there, with words for who cannot see it."""
-    with_strip = msgspec.structs.replace(seen, strip=strip_folder(tmp_path))
+    with_strip = dataclasses.replace(seen, strip=strip_folder(tmp_path))
     path = report.write(tmp_path, city, shop.record(with_strip), with_strip)
     page = shop.page(path.read_text(encoding="utf-8"))
     images = [attributes for tag, attributes in page.tags if tag == "img"]
