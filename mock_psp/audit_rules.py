@@ -322,6 +322,17 @@ RULES: Final = (
         "I4",
     ),
     Rule(
+        "every accepted SMS ends once, as delivered, undelivered or scrubbed",
+        "SELECT count(*) FROM messages WHERE entry = 'accepted'",
+        """SELECT reference || ': SMS ended ' || ends || ' times' FROM (
+               SELECT reference, sum(entry = 'accepted') AS accepted,
+                      sum(entry IN ('delivered', 'undelivered', 'scrubbed')) AS ends,
+                      sum(entry = 'stopped') AS stopped
+               FROM messages GROUP BY reference)
+           WHERE accepted > 0 AND ends <> 1 AND NOT (ends = 0 AND stopped > 0)""",
+        "I4",
+    ),
+    Rule(
         "an SMS that is marked as sent was accepted by the gateway",
         "SELECT count(*) FROM outbox WHERE sent_us IS NOT NULL",
         """SELECT reference || ': marked as sent, but never accepted' FROM outbox

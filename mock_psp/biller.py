@@ -94,6 +94,7 @@ class Biller:
         self.outgoing = Outgoing()
         self.relay = Relay(self.world, self.ledger, self.outgoing)
         self.relay.wake()
+        self.relay.walk.start(self.relay.rounds())
         self.merchant = MerchantClient(world, self.ledger)
         self.sweeper = Sweeper(self.merchant, self.ledger, self._post_missed)
 

@@ -4,7 +4,7 @@ A message is taken over when its number can be dialled. Then the operators' DLT 
 (TCCCPR 2018): sender, entity, template and wording must be registered together, and one that does
 not fit is *accepted and never arrives*: no report tells of it, only the gateway's own log does.
 A message that comes again with a reference that is known is the same message: it is answered and
-not sent again.
+not sent again. What was accepted comes to its end, over kills and restarts (``kept_messages``).
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from fewseconds import chance
 from fewseconds import journey as j
-from fewseconds.contracts import InboxMessage, SmsAccepted, SmsReport, SmsRequest
+from fewseconds.contracts import InboxMessage, SmsAccepted, SmsReport, SmsRequest, Trace
 from fewseconds.plan import Traits
 from mock_psp import templates
 from mock_psp.handset import Handsets
-from mock_psp.message_log import Entry, LogEntry, MessageLog, Messages, log_entries
+from mock_psp.kept_messages import Kept, KeptMessages
+from mock_psp.message_log import ENDS, Entry, LogEntry, MessageLog, Messages, log_entries
 from mock_psp.station import Answer, Call, Duty
 from mock_psp.walk import Journey, Walk
 from mock_psp.web import Refusal
 
 if TYPE_CHECKING:
-    from fewseconds.contracts import Trace
     from mock_psp.world import World
 
 STEP: Final = "sms"
@@ -54,29 +54,40 @@ class Gateway:
         self.walk = Walk(world, {"operator": world.station("operator")}, {}, {})
         self._messages = Messages()
         self._noted: Counter[Entry] = Counter()
+        self.listeners: dict[str, Callable[[SmsRequest], Listener]] = {}
+        """Door → who hears there what became of a message; filled before the start."""
         world.counts.append(lambda: {f"sms_{entry}": n for entry, n in self._noted.items()})
 
     async def start(self) -> None:
-        """Remember what was accepted before a restart."""
+        """Remember what was accepted before a restart, and go on with what was on its way."""
         path = self.world.folder.messages
+        left: dict[str, str] = {}
         for entry in log_entries(path):
             if entry.entry == "accepted":
                 self._messages.accept(entry.reference)
+                left[entry.message_id] = entry.reference
             elif entry.entry != "duplicate":
                 self._messages.note(entry.message_id, entry.entry)
+            if entry.entry in ENDS:
+                left.pop(entry.message_id, None)
         self._log = MessageLog(path)
+        self._kept = KeptMessages(self.world.folder.texts, left)
+        for message in self._kept.on_their_way():
+            trace = Trace.read(message.trace)
+            self._send(message, self._call(message.request, trace))
 
     async def stop(self) -> None:
-        """Messages on their way to a handset get lost."""
+        """Break off the way of messages to their handsets; the next start goes on with them."""
         await self.walk.close()
+        for message in self._kept.on_their_way():
+            self._note("stopped", message.message_id, message.request)
         self._log.close()
+        self._kept.close()
 
-    async def take(
-        self, request: SmsRequest, trace: Trace | None, listener: Listener | None = None
-    ) -> Answer:
+    async def take(self, request: SmsRequest, trace: Trace | None, door: str = "") -> Answer:
         """Take a message over, once; its way to the handset goes on by itself.
 
-        ``listener`` hears what became of it, unless DLT scrubbing swallows it.
+        The listener at ``door`` hears what became of it, unless DLT scrubbing swallows it.
         """
         if PHONE.fullmatch(request.to) is None:
             told = Refusal(
@@ -84,9 +95,8 @@ class Gateway:
                 code=UNKNOWN_NUMBER, outcome="declined",
             ).problem  # fmt: skip
             return Answer(j.DECLINED, UNKNOWN_NUMBER, told)
-        call = None if trace is None else self.world.call(trace)
-        call = call or self._stranger(request)
-        accept = Duty(done=lambda: self._accept(request, call, listener))
+        call, header = self._call(request, trace), "" if trace is None else trace.header()
+        accept = Duty(done=lambda: self._accept(request, call, header, door))
         return await self._station.visit(call, accept)
 
     def state(self, message_id: str) -> str | None:
@@ -99,22 +109,28 @@ class Gateway:
             return None
         return {"delivered": "DELIVRD", "undelivered": "UNDELIV"}.get(entry, "ACCEPTD")
 
-    def _accept(self, request: SmsRequest, call: Call, listener: Listener | None) -> Answer:
+    def _accept(self, request: SmsRequest, call: Call, trace: str, door: str) -> Answer:
         known = self._messages.known(request.reference)
-        name = known or self._messages.accept(request.reference)
-        self._note("accepted" if known is None else "duplicate", name, request)
-        if known is None:
-            code = scrubbed(request)
-            if code:
-                self._note("scrubbed", name, request, code)
-            else:
-                self.walk.start(self._carry(request, name, call, listener))
-        return Answer(j.OK, "", SmsAccepted(name))
+        if known is not None:
+            self._note("duplicate", known, request)
+            return Answer(j.OK, "", SmsAccepted(known))
+        message = Kept(self._messages.accept(request.reference), request, trace, door)
+        self._kept.keep(message)
+        self._note("accepted", message.message_id, request)
+        self._send(message, call)
+        return Answer(j.OK, "", SmsAccepted(message.message_id))
 
-    async def _carry(
-        self, request: SmsRequest, name: str, call: Call, listener: Listener | None
-    ) -> None:
+    def _send(self, message: Kept, call: Call) -> None:
+        """Have a message scrubbed, and start it on its way."""
+        code = scrubbed(message.request)
+        if code:
+            self._note("scrubbed", message.message_id, message.request, code)
+        else:
+            self.walk.start(self._carry(message, call))
+
+    async def _carry(self, message: Kept, call: Call) -> None:
         """The operator's part: a message arrives, or it never does."""
+        name, request = message.message_id, message.request
         route = self.world.route(call.kind)
         answer = Answer(j.OK)
         if route is not None:
@@ -124,16 +140,22 @@ class Gateway:
             )
         if answer.outcome == j.OK:
             self._note("delivered", name, request)
-            message = InboxMessage(name, request.reference, request.sender, request.text)
-            self.handsets.deliver(request.to, message)
+            shown = InboxMessage(name, request.reference, request.sender, request.text)
+            self.handsets.deliver(request.to, shown)
         else:
             self._note("undelivered", name, request)
-        if listener is not None:
+        if message.door:
+            listener = self.listeners[message.door](request)
             now_us = self.world.clock.now_us()
             state: Literal["DELIVRD", "UNDELIV"] = "UNDELIV"
             if answer.outcome == j.OK:
                 state = "DELIVRD"
             await listener(SmsReport(name, request.reference, state, answer.code, now_us))
+
+    def _call(self, request: SmsRequest, trace: Trace | None) -> Call:
+        """The visit that a message is, by its trace or by itself."""
+        call = None if trace is None else self.world.call(trace)
+        return call or self._stranger(request)
 
     def _stranger(self, request: SmsRequest) -> Call:
         """The visit of a message that no journey announced: its draws are keyed by its reference.
@@ -154,6 +176,8 @@ class Gateway:
         self._noted[entry] += 1
         if entry != "duplicate":
             self._messages.note(name, entry)
+        if entry in ENDS:
+            self._kept.over(name)
         now_us, to = self.world.clock.now_us(), "•" * 9 + request.to[-4:]
         self._log.write(LogEntry(now_us, entry, name, request.reference, to, code))
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mock_psp.posting import Conflict, Row
 
 BATCH_MAX: Final = 256
+MESSAGES_MAX: Final = 1 << 40
+"""More than any outbox holds."""
 LINGER_S: Final = 0.1
 _INSERT = {
     table: sa.insert(table).inline()
@@ -52,7 +54,10 @@ _UNSENT = (
         t.outbox.c.sequence, t.outbox.c.reference, t.outbox.c.phone, t.outbox.c.template_id,
         t.outbox.c.text, t.outbox.c.trace,
     )
-    .where(t.outbox.c.sent_us.is_(None), t.outbox.c.sequence > sa.bindparam("after"))
+    .where(
+        t.outbox.c.sent_us.is_(None), t.outbox.c.sequence > sa.bindparam("after"),
+        t.outbox.c.sequence <= sa.bindparam("until"),
+    )
     .order_by(t.outbox.c.sequence)
 )  # fmt: skip
 _PAID = sa.select(t.bills.c.transaction_id).where(t.bills.c.bill_number == sa.bindparam("number"))
@@ -153,9 +158,10 @@ class Ledger:
         """What a question finds that is seldom asked."""
         return self._reader.execute(statement).all()
 
-    def unsent(self, after: int) -> list[Message]:
-        """Messages of the outbox, later than number ``after``, that nobody has sent."""
-        return [Message(*row) for row in found(self._reader, _UNSENT, {"after": after})]
+    def unsent(self, after: int, until: int = MESSAGES_MAX) -> list[Message]:
+        """Messages of the outbox that nobody has sent: above number ``after``, up to ``until``."""
+        asked = {"after": after, "until": until}
+        return [Message(*row) for row in found(self._reader, _UNSENT, asked)]
 
     def paid_by(self, bill_number: str) -> str | None:
         """The transaction that paid a bill, None while it is open."""

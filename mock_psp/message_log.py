@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-Entry = Literal["accepted", "duplicate", "scrubbed", "delivered", "undelivered"]
+Entry = Literal["accepted", "duplicate", "scrubbed", "delivered", "undelivered", "stopped"]
+"""``stopped``: the gateway was told to stop while the message was on its way; the next start goes
+on with it."""
+ENDS: Final[frozenset[Entry]] = frozenset({"scrubbed", "delivered", "undelivered"})
 ENTRIES: Final[tuple[Entry, ...]] = get_args(Entry)
 _NAME: Final = re.compile(r"SMS[0-9]{9,12}")
 

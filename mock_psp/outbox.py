@@ -1,12 +1,15 @@
 """From the ledger's outbox to the SMS gateway, as soon as a posting is durable.
 
-Nobody polls: a posting wakes the relay, which reads every unsent message once. After a restart it
-finds what the process before it left unsent. A message may be sent twice (the process died between
-the gateway's answer and the note of it); its reference lets the gateway make one of the two.
+A posting wakes the relay, which reads every unsent message once. What the gateway does not take in
+spite of the journey's retries (it was away, or had too much to do) is sent again every few seconds
+until it does; after a restart the relay finds what the process before it left unsent. A message may
+be sent twice (the process died between the gateway's answer and the note of it); its reference lets
+the gateway make one of the two.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -24,6 +27,16 @@ if TYPE_CHECKING:
     from mock_psp.world import World
 
 STEP: Final = "sms"
+AGAIN_S: Final = 5.0
+"""How often messages that are left are sent again: *assumption*."""
+AGAIN_MAX: Final = 2000
+"""So many at a time, so that a gateway that is back is not drowned at once: *assumption*."""
+OWN_JOURNEYS: Final = 1 << 41
+"""Journey ids from here on belong to messages that no journey waits for any more; the plan's are
+far below, those of the gateway's strangers above."""
+ROUNDS: Final = 256
+ROUND: Final = 1 << 32
+"""Each time that a message is sent again is a journey of its own, so that it has its own luck."""
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +47,8 @@ class _Parcel(NamedTuple):
     message: Message
     posted_us: int
     """When it was known to be durable."""
+    again: int = 0
+    """In which round it is sent again; 0 the first time."""
 
 
 class Relay:
@@ -42,7 +57,11 @@ class Relay:
     def __init__(self, world: World, ledger: Ledger, outgoing: Outgoing) -> None:
         """Nothing is sent before :meth:`wake`."""
         self._world, self._ledger, self._outgoing = world, ledger, outgoing
-        self._last = 0
+        self._last = self._again = 0
+        self._left: int | None = None
+        """No message before this one is left behind."""
+        self._under_way: set[int] = set()
+        self._refused: set[int] = set()
         self._station = world.station("sms_outbox")
         self._url = world.spec.url("sms") + SMS_SEND
         self.walk = Walk(world, {}, {"sms_outbox": self._take, "sms_gateway": self._send}, {})
@@ -56,22 +75,61 @@ class Relay:
             self._last = message.sequence
             self.walk.start(self._deliver(_Parcel(message, posted_us)))
 
+    async def rounds(self) -> None:
+        """Come back to what is left, for as long as the service runs."""
+        while not self._world.spec.sms_paused:
+            await asyncio.sleep(AGAIN_S)
+            try:
+                self._send_left()
+            except Exception:
+                # A database that is away for a moment is no reason to give up the messages.
+                log.exception("messages of the outbox were not looked for")
+
+    def _send_left(self) -> None:
+        if self._left is None:
+            return
+        until = min(self._left + AGAIN_MAX - 1, self._last)
+        found = self._ledger.unsent(self._left - 1, until)
+        left = [one for one in found if one.sequence not in self._refused]
+        self._left = left[0].sequence if left else until + 1 if until < self._last else None
+        self._again += 1
+        now_us = self._world.clock.now_us()
+        for message in left:
+            if message.sequence not in self._under_way:
+                self.walk.start(self._deliver(_Parcel(message, now_us, self._again)))
+
     async def _deliver(self, parcel: _Parcel) -> None:
+        """Send a message, and remember it if the gateway has not taken it."""
+        sequence = parcel.message.sequence
+        self._under_way.add(sequence)
+        try:
+            answer = await self._attempts(parcel)
+            if answer.outcome == j.OK:
+                await self._ledger.sent(sequence, self._world.clock.now_us())
+            elif answer.outcome == j.DECLINED:
+                # It would be refused again; a person has to look.
+                self._refused.add(sequence)
+                log.warning("a message of the outbox is refused", extra={"sequence": sequence})
+            else:
+                self._left = sequence if self._left is None else min(self._left, sequence)
+                log.warning("a message of the outbox is unsent", extra={"sequence": sequence})
+        finally:
+            self._under_way.discard(sequence)
+
+    async def _attempts(self, parcel: _Parcel) -> Answer:
         """Pass the legs of the step, again if need be, as the journey's rules say."""
         message = parcel.message
         trace = Trace.read(message.trace)
         route = self._world.route(trace.kind) if trace is not None else None
         if trace is None or route is None:
             route = self._world.route_through(STEP)
-            trace = Trace(route.kind, (1 << 41) + message.sequence, STEP, 0, 1)
-        journey = Journey(route, trace.journey_id, self._world.traits(trace))
+            trace = Trace(route.kind, OWN_JOURNEYS + message.sequence, STEP, 0, 1)
+        journey_id = trace.journey_id
+        if parcel.again:
+            journey_id = OWN_JOURNEYS + parcel.again % ROUNDS * ROUND + message.sequence
+        journey = Journey(route, journey_id, self._world.traits(trace))
         first = next(branch for branch in route.branches if branch.name == STEP)
-        answer = await self.walk.branch(journey, first, parcel)
-        if answer.outcome == j.OK:
-            await self._ledger.sent(message.sequence, self._world.clock.now_us())
-        else:
-            # It stays in the outbox; the next start of the biller tries again.
-            log.warning("a message of the outbox is unsent", extra={"sequence": message.sequence})
+        return await self.walk.branch(journey, first, parcel)
 
     async def _take(self, call: Call, parcel: _Parcel) -> Answer:
         """The outbox's own part: from the posting until the gateway is called."""

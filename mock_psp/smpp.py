@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     import socket
 
     from fewseconds.contracts import SmsReport
-    from mock_psp.gateway import Gateway
+    from mock_psp.gateway import Gateway, Listener
     from mock_psp.lean_protocol import Network
 
+DOOR: Final = "smpp"
 SYSTEM_ID: Final = "fewseconds"
 BIND_S: Final = 10
 """A connection that has not bound by then is closed."""
@@ -64,6 +65,7 @@ class Smpp:
         """Receipts nobody has answered yet, by number."""
         self.numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
+        gateway.listeners[DOOR] = self._listener
 
     async def start(self, listening: socket.socket) -> None:
         """Answer on a bound socket."""
@@ -97,6 +99,14 @@ class Smpp:
             if session.receives:
                 session.deliver(number, body)
                 return
+
+    def _listener(self, request: SmsRequest) -> Listener:
+        """Whoever hears, at this door, what became of a message."""
+
+        async def listener(report: SmsReport) -> None:
+            await self.report(report, request)
+
+        return listener
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         address, *_ = writer.get_extra_info("peername")
@@ -224,10 +234,7 @@ class Session:
             self._write(pdu.answer(error.status))
             return
 
-        async def listener(report: SmsReport) -> None:
-            await self._door.report(report, request)
-
-        wanted = listener if submit.registered_delivery & 1 else None
+        wanted = DOOR if submit.registered_delivery & 1 else ""
         answer = await self._door.gateway.take(request, None, wanted)
         if answer.outcome == j.OK:
             self._write(pdu.answer(p.ROK, p.c_string(answer.value.message_id)))

@@ -21,10 +21,10 @@ from mock_psp.webhooks import ForbiddenTargetError, check_target
 
 if TYPE_CHECKING:
     from mock_psp.front import Front
-    from mock_psp.gateway import Listener
     from mock_psp.world import World
 
 WAIT_MS_MAX: Final = 30_000
+HTTP_DOOR: Final = "http"
 _NUMBER: Final = re.compile(r"[0-9]{1,6}")
 
 
@@ -33,15 +33,12 @@ async def send(request: HttpRequest) -> SmsAccepted:
     """Take a message over for delivery."""
     gateway: Gateway = request.app.state.gateway
     data = await body_of(request, SmsRequest)
-    listener: Listener | None = None
     if data.report_url:
-        reports: Reports = request.app.state.reports
         try:
             check_target(data.report_url, gateway.world.spec.webhook_hosts)
         except ForbiddenTargetError as error:
             raise Refusal(400, "Malformed", f"report_{error}", outcome="declined") from None
-        listener = reports.listener(data.report_url)
-    answer = await gateway.take(data, trace_of(request), listener)
+    answer = await gateway.take(data, trace_of(request), HTTP_DOOR if data.report_url else "")
     if answer.outcome != j.OK:
         raise refused(answer)
     accepted: SmsAccepted = answer.value
@@ -87,13 +84,14 @@ def _inbox_arguments(phone: str, query: str) -> dict[str, Any] | None:
 def application(world: World) -> Front:
     """The SMS gateway as an ASGI application, with a second door for SMPP if it is wanted."""
     gateway, reports = Gateway(world), Reports()
+    gateway.listeners[HTTP_DOOR] = lambda request: reports.listener(request.report_url)
     smpp = None
     if world.smpp is not None:
         smpp = Smpp(gateway, world.secrets.smpp_password, world.spec.networks("sms"))
 
     async def start() -> None:
-        await gateway.start()
         reports.start()
+        await gateway.start()
         if smpp is not None and world.smpp is not None:
             await smpp.start(world.smpp)
 

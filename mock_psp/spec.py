@@ -117,6 +117,7 @@ class Folder:
         self.journal = self.root / "journal.jsonl"
         self.payers = self.root / "payers.private"
         self.messages = self.root / "messages.jsonl"
+        self.texts = self.root / "messages.private"
         self.merchant = self.root / "merchant.jsonl"
         self.calendar = self.root / "calendar.txt"
         self.bills = self.root / "bills.private"

@@ -174,6 +174,11 @@ FAULTS: Final[dict[str, list[tuple[str, ...]]]] = {
         (accepted("'twice'"), accepted("'twice'")),
     ],
     "no accepted SMS was swallowed by DLT scrubbing": [(accepted(ONE, "scrubbed"),)],
+    "every accepted SMS ends once, as delivered, undelivered or scrubbed": [
+        (f"DELETE FROM messages WHERE entry = 'delivered' AND reference = {ONE}",),
+        (accepted(ONE, "undelivered"),),
+        (accepted(ONE, "stopped"), accepted(ONE, "scrubbed")),
+    ],
     "an SMS that is marked as sent was accepted by the gateway": [
         (
             f"UPDATE outbox SET sent_us = 1 WHERE reference = {ONE}",
