@@ -4,8 +4,9 @@ Tables: those of the ledger (``schema``), and beside them
 
 * ``journal``: what the payer's PSP and the banks did (``debit``, ``credit``, ``reversal``), what
   the screen showed (``shown``) and what the biller acknowledged (``acknowledged``);
-* ``messages``: the SMS gateway's log;
+* ``messages``: the SMS gateway's log, and ``endings``: what became of each SMS, by our gateway's;
 * ``codes``: the QR codes that a merchant has made over the API, and what they say they received;
+* ``untold``: refunds whose webhook was on its way to the biller when the services stopped;
 * ``seen``: journeys whose consumer saw a confirmation (the load generator's rows);
 * ``open``: journeys with something still under way when the services stopped;
 * ``printed``: what the bills that were paid say, made anew from their numbers;
@@ -224,6 +225,18 @@ RULES: Final = (
         "I1",
     ),
     Rule(
+        "every refund at the bank is in the ledger, at its amount",
+        "SELECT count(*) FROM journal WHERE entry = 'refund'",
+        """SELECT j.reference || ': ' || j.amount_paise || ' given back, posted '
+                  || coalesce(r.amount_paise, 'nothing')
+           FROM journal j
+           LEFT JOIN refunds r ON r.psp_refund_id = j.reference AND r.processed_us IS NOT NULL
+           WHERE j.entry = 'refund' AND r.amount_paise IS NOT j.amount_paise
+             AND j.bill_number NOT IN (SELECT reference FROM codes)
+             AND NOT (r.amount_paise IS NULL AND j.reference IN (SELECT reference FROM untold))""",
+        "I11",
+    ),
+    Rule(
         "what was credited at the bank is posted at the biller, rupee for rupee",
         "SELECT count(*) FROM journal WHERE entry = 'credit'",
         f"""SELECT j.transaction_id || ': credited ' || j.amount_paise || ', posted '
@@ -323,12 +336,8 @@ RULES: Final = (
     ),
     Rule(
         "every accepted SMS ends once, as delivered, undelivered or scrubbed",
-        "SELECT count(*) FROM messages WHERE entry = 'accepted'",
-        """SELECT reference || ': SMS ended ' || ends || ' times' FROM (
-               SELECT reference, sum(entry = 'accepted') AS accepted,
-                      sum(entry IN ('delivered', 'undelivered', 'scrubbed')) AS ends,
-                      sum(entry = 'stopped') AS stopped
-               FROM messages GROUP BY reference)
+        "SELECT count(*) FROM endings WHERE accepted > 0",
+        """SELECT reference || ': SMS ended ' || ends || ' times' FROM endings
            WHERE accepted > 0 AND ends <> 1 AND NOT (ends = 0 AND stopped > 0)""",
         "I4",
     ),

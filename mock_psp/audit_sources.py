@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from fewseconds import acknowledgements, outcomes
+from fewseconds.contracts import BILLER_REFUNDS
 from fewseconds.errors import HarnessError, MalformedError, UsageError
 from mock_psp import audit_files
 from mock_psp.audit_leaks import leaks, looked_at
@@ -34,6 +35,7 @@ TABLES: Final = {
     "journal": "at_us, entry, transaction_id, journey_id, attempt, amount_paise, bill_number, "
     "rrn, status, code, created_s, reference, trace, outcome",
     "messages": "at_us, entry, message_id, reference, recipient, code",
+    "untold": "reference PRIMARY KEY",
     "codes": "reference PRIMARY KEY, received_paise, received_count",
     "seen": "journey_id",
     "open": "journey_id PRIMARY KEY",
@@ -45,6 +47,12 @@ TABLES: Final = {
     "leaks": "file, line, what",
     "looked_at": "files",
 }
+ENDINGS: Final = """
+    SELECT reference, sum(entry = 'accepted') AS accepted,
+           sum(entry IN ('delivered', 'undelivered', 'scrubbed')) AS ends,
+           sum(entry = 'stopped') AS stopped
+    FROM messages GROUP BY reference"""
+"""What our gateway's log says became of each SMS; another gateway's may not tell."""
 PIECE_ROWS: Final = 500_000
 READ: Final = ["observer", "outcome", "code", "step", "journey_id"]
 CONFIRMING_STEPS: Final = ("pay", "check_status")
@@ -126,12 +134,15 @@ class Session:
             journal = (msgspec.structs.astuple(one)[:-1] for one in entries(folder.journal))
             self.fill("journal", journal)
             self.fill("codes", _codes(folder.merchant))
+            self.fill("untold", ((name,) for name in _untold(folder.merchant)))
             self.sqlite.execute(
                 "CREATE INDEX main.by_transaction ON journal (transaction_id, entry)"
             )
         if folder.messages.exists():
             log = (msgspec.structs.astuple(one) for one in log_entries(folder.messages))
             self.fill("messages", log)
+            self.sqlite.execute(f"CREATE VIEW main.endings AS {ENDINGS}")
+            self.sources.add("endings")
         if folder.outcomes.exists():
             seen, broken_off = _journeys_of(folder.outcomes)
             self.fill("seen", ((one,) for one in seen))
@@ -227,6 +238,24 @@ def _codes(path: Path) -> Iterable[tuple[str, int, int]]:
     for name, code in last.items():
         reference = name.replace("qr_", "QR")
         yield reference, code["payments_amount_received"], code["payments_count_received"]
+
+
+def _untold(path: Path) -> set[str]:
+    """Refunds whose webhook was still on its way to our biller when the services stopped."""
+    ours: set[str] = set()
+    on_their_way: dict[str, str] = {}
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    for line in lines:
+        found = msgspec.json.decode(line) if line.endswith(b"\n") else {}
+        data = found.get("data", {})
+        if found.get("kind") == "Endpoint" and data["url"].endswith(BILLER_REFUNDS):
+            ours.add(data["id"])
+        elif found.get("kind") == "Delivery" and data["done"]:
+            on_their_way.pop(data["id"], None)
+        elif found.get("kind") == "Delivery" and data["endpoint"] in ours:
+            on_their_way[data["id"]] = data["body"]
+    told = (msgspec.json.decode(body)["payload"] for body in on_their_way.values())
+    return {payload["refund"]["entity"]["id"] for payload in told if "refund" in payload}
 
 
 def _printed(spec: RunSpec, numbers: list[str]) -> Iterable[tuple[str, int]]:

@@ -35,6 +35,7 @@ SOURCES: Final = {
     "ledger": "the biller's ledger: give its database",
     "journal": "the payment service's journal: give the folder of a run with ours",
     "messages": "the SMS gateway's log: give --sms-log",
+    "endings": "what became of each SMS: give the folder of a run with our gateway",
     "seen": "the outcomes of phones: give the folder of a run",
     "printed": "what the bills say: give the folder of a run",
     "told": "what payers were told: give --acks",

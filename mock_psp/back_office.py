@@ -58,15 +58,12 @@ async def refunds(request: HttpRequest) -> Acceptance:
     except (msgspec.DecodeError, KeyError) as error:
         raise Refusal(400, "Malformed", str(error)) from None
     try:
-        news = await biller.ledger.refunded(order)
+        news = await biller.given_back(order)
     except SQLAlchemyError as error:
         log.exception("the ledger did not take a refund")
         raise Refusal(503, "Ledger unavailable", type(error).__name__) from None
     if isinstance(news, Conflict):
-        log.warning("a refund contradicts what is known", extra={"reason": news.reason})
         raise Refusal(409, "Conflict", news.reason)
-    if news:
-        biller.relay.wake()
     return Acceptance(news)
 
 

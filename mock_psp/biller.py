@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from fewseconds.contracts import Trace
     from fewseconds.identity import Bill
     from mock_psp.front import Front
+    from mock_psp.giving_back import Refunded
+    from mock_psp.merchant_client import Made
     from mock_psp.world import World
 
 REMEMBERED: Final = 8192
@@ -95,8 +97,10 @@ class Biller:
         self.relay = Relay(self.world, self.ledger, self.outgoing)
         self.relay.wake()
         self.relay.walk.start(self.relay.rounds())
-        self.merchant = MerchantClient(world, self.ledger)
-        self.sweeper = Sweeper(self.merchant, self.ledger, self._post_missed)
+        self.merchant = MerchantClient(world, self.ledger, self.given_back)
+        self.sweeper = Sweeper(
+            self.merchant, self.ledger, self._post_missed, self._given_back_unheard
+        )
 
     async def stop(self) -> None:
         """Leave nothing half written."""
@@ -246,6 +250,20 @@ class Biller:
         self.relay.wake()
         self.merchant.wake()
         return not isinstance(result, Conflict) and not result.duplicate
+
+    async def given_back(self, order: Refunded) -> bool | Conflict:
+        """Post a refund that has been made; whether it was news. Raises as the ledger does."""
+        news = await self.ledger.refunded(order)
+        if isinstance(news, Conflict):
+            log.warning("a refund contradicts what is known", extra={"reason": news.reason})
+        elif news:
+            self.relay.wake()
+        return news
+
+    async def _given_back_unheard(self, made: Made, transaction_id: str) -> bool:
+        """Post a refund that the sweep has found; whether it was news."""
+        order = made.order("sweep", transaction_id, self.world.clock.now_us())
+        return await self.given_back(order) is True
 
     def _expired(self, bill: Bill) -> bool:
         return (self.world.clock.today() - bill.due_on).days > GRACE_DAYS

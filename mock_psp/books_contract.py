@@ -42,11 +42,13 @@ class Reconciled(msgspec.Struct, frozen=True):
 
 
 class Swept(msgspec.Struct, frozen=True):
-    """What a look at the PSP's payments found."""
+    """What a look at the PSP's payments and refunds found."""
 
     looked_at: int
     posted: tuple[str, ...]
     """Transactions whose callback had never come."""
+    refunded: tuple[str, ...] = ()
+    """Refunds whose webhook had never come."""
 
 
 class CalendarMove(msgspec.Struct, frozen=True):

@@ -75,6 +75,9 @@ class Merchant:
         self.deliveries = Deliveries(self.book, calendar)
         self._key = keys.private_key(world.seed, keys.BILLER_ORGID)
         self._refunded = refunded
+        for refund in self.book.unmade():
+            # A kill came between the order and the money: whoever ordered it may ask again.
+            self._make(refund, self.paid(refund.payment_id))
 
     async def close(self) -> None:
         """Break off deliveries and close the book."""
@@ -274,19 +277,23 @@ class Merchant:
             payment_id=name, notes=asked.notes, receipt=asked.receipt,
             acquirer_data={"rrn": paid.rrn}, created_at=now_s, speed_requested=asked.speed,
         )  # fmt: skip
-        paid.refunded_paise += amount_paise
+        # The order first: a kill may lose neither its key nor, once it is there, the money.
+        self.book.write(refund, key=key, asked=asked.amount)
+        self._make(refund, paid)
+        return refund
+
+    def _make(self, refund: m.Refund, paid: Paid) -> None:
+        """Give the money back, and tell of it."""
+        paid.refunded_paise += refund.amount
         self._journal.write(
             Entry(
-                self._world.clock.now_us(), "refund", paid.transaction_id, -1, 1, amount_paise,
-                paid.reference, paid.rrn, created_s=now_s,
-                reference=refund.id,
+                self._world.clock.now_us(), "refund", paid.transaction_id, -1, 1, refund.amount,
+                paid.reference, paid.rrn, created_s=refund.created_at, reference=refund.id,
             )
         )  # fmt: skip
-        self.book.write(refund, key=key, asked=asked.amount)
         told = {"refund": refund, "payment": self.payment_of(paid)}
         self.deliveries.emit("refund.processed", told, refund.id)
         self._refunded(refund, paid)
-        return refund
 
     def recon(self, year: int, month: int, day: int | None) -> list[m.ReconItem]:
         """The settlement file of a day or a month; reads the whole journal."""

@@ -122,6 +122,13 @@ class Book:
             found = next((one for one in _paid(self._folder) if one.id == name), None)
         return found
 
+    def unmade(self) -> list[Refund]:
+        """Refunds that were ordered, and no money has moved; reads the whole journal."""
+        if not self.refunds:
+            return []
+        made = {one.reference for one in entries(self._folder.journal) if one.entry == "refund"}
+        return [one for name, one in self.refunds.items() if name not in made]
+
     def payments(self) -> Iterator[Paid]:
         """The payments in memory, newest first."""
         return reversed(self._payments.values())

@@ -1,7 +1,7 @@
 """The biller's books against the payment service's: the sweep, and the settlement file.
 
-The sweep looks for payments whose callback never came and posts them through the same rules as a
-callback. The reconciliation only compares: it lists every break and mends none.
+The sweep looks for payments whose callback never came, and refunds whose webhook did not, and posts
+them through the same rules. The reconciliation only compares: it lists every break and mends none.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from mock_psp.ledger import Ledger
-    from mock_psp.merchant_client import MerchantClient
+    from mock_psp.merchant_client import Made, MerchantClient
 
 EVERY_S: Final = 60
 """How often the sweep comes by: *assumption*."""
@@ -40,6 +40,9 @@ OWN_CODE: Final = "QR"
 """How references of codes begin that the merchant made over the API: they have books of their own.
 """
 
+_POSTED: Final = sa.select(t.payments.c.transaction_id).where(t.payments.c.status != "FAILED")
+_GIVEN_BACK: Final = sa.select(t.refunds.c.psp_refund_id)
+
 log = logging.getLogger(__name__)
 
 
@@ -50,14 +53,29 @@ class _Made(msgspec.Struct, frozen=True):
     captured: bool = True
 
 
+class _Named(msgspec.Struct, frozen=True):
+    """Which payment it is that was refunded."""
+
+    acquirer_data: dict[str, str]
+    reference: str = ""
+
+
 class Sweeper:
     """Looks for money that nobody has told of."""
 
     def __init__(
-        self, client: MerchantClient, ledger: Ledger, post: Callable[[Callback], Awaitable[bool]]
+        self,
+        client: MerchantClient,
+        ledger: Ledger,
+        post: Callable[[Callback], Awaitable[bool]],
+        give_back: Callable[[Made, str], Awaitable[bool]],
     ) -> None:
-        """``post`` posts what a callback would have said, and tells whether it was news."""
-        self._client, self._ledger, self._post = client, ledger, post
+        """``post`` posts what a callback would have said, and tells whether it was news.
+
+        ``give_back`` does so with a refund of the transaction that it is told.
+        """
+        self._client, self._ledger = client, ledger
+        self._post, self._give_back = post, give_back
         self._task = asyncio.get_running_loop().create_task(self._rounds())
 
     async def close(self) -> None:
@@ -68,6 +86,7 @@ class Sweeper:
     async def sweep(self, settling_s: int = SETTLING_S) -> Swept:
         """Post every captured payment that is older than ``settling_s`` and has not been posted.
 
+        After that, every refund.
         It looks back to where the last one that succeeded had come, whichever process that was in,
         and the first one to the beginning of the run: a biller may have been away for hours.
         Raises aiohttp.ClientError if the payment service does not answer.
@@ -82,26 +101,38 @@ class Sweeper:
                 continue
             if one.captured and one.created_at <= newest_s - settling_s:
                 found[one.acquirer_data["upi_transaction_id"]] = one
-        held = self._posted(list(found))
+        held = self._held(_POSTED, t.payments.c.transaction_id, list(found))
         missing = [name for name in found if name not in held]
         posted = [name for name in missing if await self._post(_callback(found[name]))]
+        refunded = await self._sweep_refunds(since_s)
         await self._ledger.looked(now_s)
-        if posted:
-            log.warning("the sweep posted what nobody had told", extra={"payments": len(posted)})
-        return Swept(len(found), tuple(posted))
+        if posted or refunded:
+            told = {"payments": len(posted), "refunds": len(refunded)}
+            log.warning("the sweep posted what nobody had told", extra=told)
+        return Swept(len(found), tuple(posted), tuple(refunded))
 
-    def _posted(self, names: list[str]) -> set[str]:
+    async def _sweep_refunds(self, since_s: int) -> list[str]:
+        """Post what has been given back since then and nobody has told of; their ids."""
+        found = {one.id: one async for one in self._client.refunds(since_s)}
+        held = self._held(_GIVEN_BACK, t.refunds.c.psp_refund_id, list(found))
+        news = []
+        for name in reversed([name for name in found if name not in held]):
+            made = found[name]
+            payment = await self._client.get(f"{m.PAYMENTS}/{made.payment_id}", _Named)
+            if payment.reference.startswith(OWN_CODE):
+                continue
+            if await self._give_back(made, payment.acquirer_data["upi_transaction_id"]):
+                news.append(name)
+        return news
+
+    def _held(
+        self, known: sa.Select[tuple[str]], column: sa.Column[str], names: list[str]
+    ) -> set[str]:
+        """Which of these names the ledger has."""
         held: set[str] = set()
         for begin in range(0, len(names), CHUNK):
-            chosen = t.payments.c.transaction_id.in_(names[begin : begin + CHUNK])
-            held.update(
-                row.transaction_id
-                for row in self._ledger.rows(
-                    sa.select(t.payments.c.transaction_id).where(
-                        chosen, t.payments.c.status != "FAILED"
-                    )
-                )
-            )
+            rows = self._ledger.rows(known.where(column.in_(names[begin : begin + CHUNK])))
+            held.update(row[0] for row in rows)
         return held
 
     async def _rounds(self) -> None:

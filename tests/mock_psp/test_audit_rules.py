@@ -146,6 +146,11 @@ FAULTS: Final[dict[str, list[tuple[str, ...]]]] = {
         ),
         (refund(), moved("refund", "5", "'rfnd_X'")),
     ],
+    "every refund at the bank is in the ledger, at its amount": [
+        (moved("refund", "5", "'rfnd_X'"),),
+        (moved("refund", "5", "'rfnd_X'"), refund("4")),
+        (moved("refund", "5", "'rfnd_X'"), refund("5", processed_us="NULL")),
+    ],
     "what was credited at the bank is posted at the biller, rupee for rupee": [
         (f"UPDATE payments SET amount_paise = amount_paise - 1 WHERE transaction_id = {ONE}",),
         (f"DELETE FROM journal WHERE entry = 'credit' AND transaction_id = {ONE}",),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from fewseconds.contracts import Callback
+    from mock_psp.merchant_client import Made
 
 BEGAN_S = 1_790_000_000
 """When the run began, by the wall clock."""
@@ -39,6 +40,12 @@ class Bank:
             if one.created_at >= since_s:
                 yield one
 
+    async def refunds(self, _since_s: int) -> AsyncIterator[Made]:
+        """None were made."""
+        none: list[Made] = []
+        for one in none:
+            yield one
+
 
 def _payment(index: int, created_s: int) -> m.MerchantPayment:
     bill, name = bills.bill(7, index), f"FWS{index:032d}"
@@ -49,6 +56,11 @@ def _payment(index: int, created_s: int) -> m.MerchantPayment:
         error_reason=None, created_at=created_s, upi={}, qr_code_id=None, reference=bill.number,
         acquirer_data={"rrn": f"{index:012d}", "upi_transaction_id": name},
     )  # fmt: skip
+
+
+async def _nothing_back(made: Made, transaction_id: str) -> bool:
+    """There is no refund."""
+    raise AssertionError((made, transaction_id))
 
 
 def _posting(ledger: Ledger) -> Callable[[Callback], Awaitable[bool]]:
@@ -72,7 +84,7 @@ def test_the_sweep_goes_on_where_the_last_one_ended(
     async def swept(bank: Any) -> list[str]:  # noqa: ANN401 - asked as ours is
         """What a biller posts that has just been started."""
         ledger = Ledger(ledger_url, "run")
-        sweeper = reconcile.Sweeper(bank, ledger, _posting(ledger))
+        sweeper = reconcile.Sweeper(bank, ledger, _posting(ledger), _nothing_back)
         try:
             return list((await sweeper.sweep(settling_s=0)).posted)
         finally:
@@ -111,7 +123,7 @@ def test_the_sweep_comes_by_again_whatever_went_wrong(
             posted.set()
             return news
 
-        sweeper = reconcile.Sweeper(bank, ledger, post)
+        sweeper = reconcile.Sweeper(bank, ledger, post, _nothing_back)
         await posted.wait()
         assert ledger.receipt(bank.made[0].acquirer_data["upi_transaction_id"]) is not None
         await sweeper.close()
