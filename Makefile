@@ -7,13 +7,13 @@ SET_UP = @$(PYTHON) tools/set_up.py
 BIN = @.venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check smoke clean
+.PHONY: help setup run test slow check smoke clean
 
 help:
 	@echo "make run     pay by QR for some minutes, really and simulated: results/latest/report.html"
 	@echo "             (another scenario: make run SCENARIO=due_date_evening)"
 	@echo "make smoke   the same in a minute, with gates that hold on any machine"
-	@echo "make test    the tests, within ten minutes"
+	@echo "make test    the tests, in some minutes; make slow: those that take longer"
 	@echo "make check   lint, format, types, who may import whom"
 	@echo "make setup   .venv with the locked dependencies; the others call it when needed"
 	@echo "make clean   remove .venv and the tools' caches; results stay"
@@ -26,9 +26,9 @@ run:
 smoke:
 	$(SET_UP)
 	$(BIN)/fewseconds run smoke
-test:
+test slow:
 	$(SET_UP)
-	$(BIN)/python -m pytest
+	$(BIN)/python tools/run_tests.py $@
 check:
 	$(SET_UP)
 	$(BIN)/ruff check

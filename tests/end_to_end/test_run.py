@@ -29,7 +29,7 @@ from tests.loadtests.collector import Collector, collecting
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(300)]
 
 PATIENCE_S = 240.0
 SHORT = """

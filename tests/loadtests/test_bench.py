@@ -8,6 +8,7 @@ from loadtests.bench import CLIENTS, bench
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_our_client_costs_less_than_the_others_of_its_kind() -> None:
     """In one run, FastHttpUser and geventhttpclient each take more processor time a request."""
     found = bench(3000, 3, lambda *_: None)

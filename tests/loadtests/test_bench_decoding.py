@@ -22,6 +22,7 @@ def test_medians_are_over_turns() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_decoders_keep_to_their_share() -> None:
     """What the kernel charged the decoders is at most their share, a slice and their start."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

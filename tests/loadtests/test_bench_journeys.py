@@ -32,6 +32,7 @@ def test_trivial_services_answer_in_the_words_of_the_contracts() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_core_plays_three_hundred_journeys_a_second() -> None:
     """A full journey takes less than a 300th of a second of processor time, and most finish."""
     found = bench("mumbai", 100, 4, lambda *_: None)

@@ -79,6 +79,7 @@ def test_workers_play_the_plan_without_overlap_or_gap(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_workers_share_the_limit_of_journeys_under_way(orders: Callable[..., Played]) -> None:
     """Three journeys may be open in the whole run, and against silence no fourth one begins."""
     played = orders(2, in_flight_max=3, answer=None)
@@ -89,6 +90,7 @@ def test_workers_share_the_limit_of_journeys_under_way(orders: Callable[..., Pla
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("processes", [1, 2])
 def test_all_workers_stop_when_a_gate_of_the_run_is_broken(
     orders: Callable[..., Played], json_reply: Callable[..., bytes], processes: int

@@ -175,6 +175,7 @@ def test_without_services_it_ends_with_a_message(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
+@pytest.mark.alone
 def test_two_processes_play_the_plan_without_overlap_or_gap(
     tmp_path: Path, serve: Callable[..., Any], json_reply: Callable[..., bytes]
 ) -> None:

@@ -183,12 +183,16 @@ def test_no_limit_means_no_waiting(serve: Callable[..., Any], pool: Callable[...
     assert line.open == 0
 
 
+@pytest.mark.parametrize("connections", [1, 2])
 def test_with_a_limit_requests_wait_in_order(
-    serve: Callable[..., Any], json_reply: Callable[..., bytes], pool: Callable[..., Pool]
+    serve: Callable[..., Any],
+    json_reply: Callable[..., bytes],
+    pool: Callable[..., Pool],
+    connections: int,
 ) -> None:
-    """Two connections serve twenty requests, first come first served."""
+    """One or two connections serve twenty requests, first come first served."""
     server = serve(json_reply(200, 1))
-    line = pool(server.url, 2)
+    line = pool(server.url, connections)
     ended: list[int] = []
 
     def ask(number: int) -> None:
@@ -197,9 +201,10 @@ def test_with_a_limit_requests_wait_in_order(
 
     asking = [gevent.spawn(ask, number) for number in range(20)]
     gevent.joinall(asking, timeout=PATIENT_S, raise_error=True)
-    assert server.accepted == 2
+    assert server.accepted == connections
     assert sorted(int(request.body) for request in server.requests) == list(range(20))
-    assert all(abs(place - number) <= 2 for place, number in enumerate(ended))
+    # Of two, one may be kept waiting for as long as the other takes for many.
+    assert connections > 1 or ended == list(range(20))
 
 
 def test_waiting_for_a_connection_counts_against_the_time_limit(

@@ -33,6 +33,7 @@ def run(url: str, rate: float, duration_s: float, processes: int = 1, **more: An
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("connections", [0, 1])
 def test_a_frozen_server_is_felt_by_everybody_it_keeps_waiting(connections: int) -> None:
     """A server that stands still for 1 s in every 5 has p95 0.75 s and p99 0.95 s, analytically."""
@@ -45,6 +46,7 @@ def test_a_frozen_server_is_felt_by_everybody_it_keeps_waiting(connections: int)
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_two_workers_send_what_one_would() -> None:
     """Master and two workers send every request of the schedule exactly once."""
     with Target(TargetSpec()) as target:
@@ -54,6 +56,7 @@ def test_two_workers_send_what_one_would() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_all_workers_stop_when_a_limit_is_broken() -> None:
     """No answer within the limit, so both workers give up long before the schedule ends."""
     with Target(TargetSpec(servers=8, service_s=0.02, exponential=False)) as target:
@@ -65,6 +68,7 @@ def test_all_workers_stop_when_a_limit_is_broken() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_worker_that_dies_makes_the_probe_inconclusive() -> None:
     """The others go on, the share that is missing is named, and nothing is concluded."""
     killed: list[int] = []

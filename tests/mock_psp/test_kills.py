@@ -1,8 +1,9 @@
-"""A hundred kills under load, and not a rupee lost that anybody was told about."""
+"""Kills at any moment under load, and not a rupee lost that anybody was told about."""
 
 from __future__ import annotations
 
 import http.client
+import os
 import random
 import sqlite3
 import threading
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
     from tests.mock_psp.conftest import World
 
-WORLDS, KILLS = 2, 50
+WORLDS = 2
+KILLS = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "explore" else 20
+"""In each world. A service takes a second to come back, so who explores has a hundred in all."""
 PAYERS = 3
 SERVICES = ("psp", "biller", "sms")
 CONVERGES_S = 60
@@ -93,7 +96,7 @@ def settled(world: World, confirmed: dict[int, str]) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_hundred_kills_lose_no_acknowledged_payment(
+def test_kills_lose_no_acknowledged_payment(
     enter: Callable[[Services], World], tmp_path: Path
 ) -> None:
     """Services are killed at any moment under load, and the auditor finds all in order."""

@@ -23,6 +23,7 @@ def free_port() -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_every_command_of_the_page_does_what_is_printed(tmp_path: Path) -> None:
     """Only port and folder are those of the test; where an ellipsis is, anything may stand."""
