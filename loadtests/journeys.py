@@ -22,7 +22,7 @@ from fewseconds.outcomes import Writer
 from fewseconds.plan import Plan
 from fewseconds.scenario import Scenario
 from fewseconds.schedule import portion
-from loadtests import corpus, crew, series, verdict
+from loadtests import corpus, crew, series
 from loadtests.busyness import Busyness
 from loadtests.client import Client, transport
 from loadtests.dispatcher import Dispatcher
@@ -281,10 +281,14 @@ class Journeys:
             self._say_verdict(summary, facts.lost)
 
     def _say_verdict(self, summary: LoadSummary | None, lost: tuple[str, ...]) -> None:
+        # It brings tables with it, which a generator at work does without.
+        from loadtests import verdict  # noqa: PLC0415
+
         assert self._plan is not None  # noqa: S101 - a run has ended
         work = verdict.found, (self._orders, self._plan, summary, lost)
         said = gevent.get_hub().threadpool.apply(*work)
         verdict.say(said, Path(self._orders.outcomes).parent)
+        self.onlookers.said = said
         self._environment.process_exit_code = said.exit_code
 
 

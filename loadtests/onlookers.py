@@ -15,6 +15,7 @@ from loadtests.standing import Standing, together
 if TYPE_CHECKING:
     from fewseconds.scenario import Scenario
     from loadtests.notes import Notes
+    from loadtests.verdict import Said
 
 KEY: Final = "fewseconds"
 
@@ -31,6 +32,8 @@ class Onlookers:
         self._endpoint: Any = None
         self.scenario: Scenario | None = None
         """What is being played, once that is known."""
+        self.said: Said | None = None
+        """The verdict on the last run, once it is over; until then only objectives are known."""
         if isinstance(environment.runner, WorkerRunner):
             environment.events.report_to_master.add_listener(self._tell)
         else:
@@ -43,7 +46,7 @@ class Onlookers:
 
     def begin(self, scenario: Scenario, metrics: str) -> None:
         """A run begins, led from here; raises OSError if the endpoint's port is taken."""
-        self.scenario = scenario
+        self.scenario, self.said = scenario, None
         self._told, self._over = {}, False
         if metrics and self._endpoint is None:
             # Only whoever asks for the endpoint pays for its library.

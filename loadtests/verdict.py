@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from fewseconds import slo
+from fewseconds import slo, tally
 from fewseconds.record import Generator
+from fewseconds.report import words
 from fewseconds.slo import Validity, Verdict, Word
 from loadtests.spec import notes
 from loadtests.standing import UNSEEN
@@ -50,9 +51,6 @@ def found(
     spec: LoadSpec, window: Plan, summary: LoadSummary | None, troubles: Sequence[str]
 ) -> Said:
     """Judge what the workers wrote; takes a second for half a million rows, so not on the hub."""
-    # Tables are read only when the load is over: a generator at work does without them.
-    from fewseconds import tally  # noqa: PLC0415
-
     visits, told = tally.NO_VISITS, list(notes(summary))
     if spec.services is None:
         told.append(STRANGERS)
@@ -85,12 +83,12 @@ def found(
 
 def say(said: Said, folder: Path) -> None:
     """Say it in the log, and write it down as :data:`FILE`."""
-    from fewseconds.report import words  # noqa: PLC0415 - as above
-
     for one in said.verdicts:
-        observed = words.quantity(one.measure, one.observed)
+        observed = words.quantity(one.measure, one.observed).replace(words.NBSP, " ")
         kind = "gate" if one.gate else "claim"
-        log.info("%s %s: %s, %s", kind, one.name, one.word, observed.replace(words.NBSP, " "))
+        # A spoilt run has its reasons below, once and not a gate.
+        why = f": {one.reason}" if one.reason and said.validity.valid else ""
+        log.info("%s %s: %s, %s%s", kind, one.name, one.word, observed, why)
     for sentence in said.notes:
         log.info("%s", sentence)
     for sentence in said.validity.reasons:

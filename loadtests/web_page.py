@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fewseconds.scenario import Scenario
     from loadtests.onlookers import Onlookers
     from loadtests.standing import Objective, Standing
+    from loadtests.verdict import Said
 
 KEY: Final = "journeys"
 COLUMNS: Final = {
@@ -57,10 +58,13 @@ def extend(web_ui: Any, onlookers: Onlookers) -> None:  # noqa: ANN401 - Locust'
     @web_ui.auth_required_if_enabled
     def journeys() -> Response:
         rows, standing, found = now()
+        said = onlookers.said
         counts = ("intended", "started", "dropped", "late", "in_flight", "elapsed_s", "fates")
         content = {
             **{name: getattr(standing, name) for name in counts},
-            "verdict": slo.overall(found),
+            "verdict": said.word if said else slo.overall(found),
+            "over": said is not None,
+            "reasons": said.validity.reasons if said else (),
             "objectives": found,
             "rows": rows,
         }
@@ -71,7 +75,8 @@ def extend(web_ui: Any, onlookers: Onlookers) -> None:  # noqa: ANN401 - Locust'
         if scenario is None:
             return [], standing, []
         found = objectives(scenario, standing)
-        return table(scenario, standing, found), standing, found
+        rows = table(scenario, standing, found)
+        return (rows if onlookers.said is None else [_said(onlookers.said), *rows]), standing, found
 
     web_ui.app.register_blueprint(pages)
 
@@ -91,6 +96,10 @@ def table(scenario: Scenario, standing: Standing, found: list[Objective]) -> lis
         late = f"{standing.late} late, {standing.dropped} dropped"
         rows.append(_row("lag of the generator", Histogram.unpacked(standing.lag), says=late))
     return [{key: value.replace(words.NBSP, " ") for key, value in row.items()} for row in rows]
+
+
+def _said(said: Said) -> dict[str, str]:
+    return _row(f"verdict: {said.word}", None, says=" ".join(said.validity.reasons))
 
 
 def _plain(measure: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -155,3 +157,10 @@ def test_what_is_to_be_known_of_workers_is_said(
     told = notes(summary)
     assert len(told) == len(words)
     assert all(word in sentence for word, sentence in zip(words, told, strict=True))
+
+
+def test_a_generator_at_work_has_no_tables_in_memory() -> None:
+    """Whatever judges comes in when the load is over; until then a worker stays small."""
+    look = "import loadtests.locustfile, sys; print(*({'polars', 'plotly'} & sys.modules.keys()))"
+    found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []

@@ -11,18 +11,22 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import pytest
+from flask import Flask
 
 from fewseconds import scenario_file
+from fewseconds.slo import Validity
 from loadtests.histogram import Histogram
 from loadtests.launch import LOCUSTFILE, free_port
 from loadtests.spec import SPEC_VARIABLE
 from loadtests.standing import Standing, objectives
-from loadtests.web_page import COLUMNS, table
+from loadtests.verdict import Said
+from loadtests.web_page import COLUMNS, extend, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,6 +77,32 @@ def test_the_table_says_what_was_seen() -> None:
     assert by_name["sms time"]["p95"] == "–"
     assert by_name["error rate"]["says"].startswith("✗")
     assert by_name["lag of the generator"]["says"] == "3 late, 0 dropped"
+
+
+def test_a_spoilt_run_is_no_pass_on_the_page() -> None:
+    """While it goes on the page knows objectives alone, at its end the verdict and why."""
+    standing = Standing(
+        intended=600, started=600, shares={"error_rate": (0, 600)},
+        measures={name: packed([1.0] * 600) for name in ("machine_time", "sms_time")},
+    )  # fmt: skip
+    onlookers = SimpleNamespace(
+        standing=lambda: standing, scenario=scenario_file.load("smoke"), said=None
+    )
+    web_ui = SimpleNamespace(
+        app=Flask("page"), template_args={}, auth_required_if_enabled=lambda view: view
+    )
+    extend(web_ui, onlookers)  # type: ignore[arg-type]
+    client = web_ui.app.test_client()
+    under_way = client.get("/journeys").get_json()
+    assert (under_way["verdict"], under_way["over"]) == ("pass", False)
+    late = "steps began up to 3000 ms late; free a processor"
+    onlookers.said = Said(
+        word="inconclusive", exit_code=3, validity=Validity(valid=False, reasons=(late,)),
+        verdicts=(), generator=None, fates={}, workers=2, notes=(),
+    )  # fmt: skip
+    told = client.get("/journeys").get_json()
+    assert (told["verdict"], told["over"], told["reasons"]) == ("inconclusive", True, [late])
+    assert (told["rows"][0]["what"], told["rows"][0]["says"]) == ("verdict: inconclusive", late)
 
 
 @pytest.fixture(scope="module")
