@@ -66,6 +66,8 @@ class LoadRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Outcome rows of clients and services."""
     fates: dict[str, int]
     journeys_per_s: float
+    retried: int
+    """Requests that went out again after a server had hung up on their kept connection."""
     cpu_ms_per_journey: float | None
     """Of the generator."""
     steps: dict[str, Latency]
@@ -134,6 +136,7 @@ def _found(stage: Stage) -> LoadRecord:
         rows=found.rows,
         fates=dict(sorted(found.fates.items())),
         journeys_per_s=len(stage.window) / window_s,
+        retried=summary.retried if summary else 0,
         cpu_ms_per_journey=_cpu_ms(summary),
         steps=latencies(stage.folder / SEEN),
         growth=stage.resident.growth(),

@@ -43,6 +43,10 @@ class Transport(Protocol):
     def close(self) -> None:
         """Hang up."""
 
+    @property
+    def retried(self) -> int:
+        """Requests that went out a second time, without an attempt of whoever sent them."""
+
 
 def transport(name: str) -> Callable[[str, int], Transport]:
     """The maker of a transport, ``lean`` or ``fasthttp``; raises UsageError for another name."""
@@ -135,6 +139,11 @@ class Client:
         if status in (SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS):
             return Answer("rejected", code)
         return Answer("declined" if status < SERVER_ERROR else "error", code)
+
+    @property
+    def retried(self) -> int:
+        """Requests that its transport has sent a second time."""
+        return self._transport.retried
 
     def close(self) -> None:
         """Close the connections."""

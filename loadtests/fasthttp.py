@@ -31,6 +31,7 @@ class FastHttp:
 
     def __init__(self, base_url: str, connections_max: int = 0) -> None:
         """See :class:`loadtests.pool.Pool`; no limit means a very high one here."""
+        self.retried = 0
         self._base = base_url.rstrip("/")
         self._agent: Any = _Agent(
             max_redirects=0,

@@ -218,6 +218,7 @@ class Journeys:
             misreads=scans.misreads,
             typed=scans.typed,
             aborted=self._aborted,
+            retried=sum(one.retried for one in self._world.clients.values()),
         )
         seen = self._recorder.report()
         standing = None if self._notes is None else self._notes.standing()

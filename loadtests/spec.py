@@ -146,10 +146,12 @@ class LoadSummary(msgspec.Struct, frozen=True):
     """Of the worst worker on another host."""
     refused: int = 0
     """Workers that came when the shares had been given out."""
+    retried: int = 0
+    """Requests that went out again because their kept connection had died before they were seen."""
 
 
 def notes(summary: LoadSummary | None) -> tuple[str, ...]:
-    """What a reader must know of the workers, one sentence each."""
+    """What a reader must know of workers and connections, one sentence each."""
     if summary is None:
         return ()
     told = []
@@ -158,6 +160,12 @@ def notes(summary: LoadSummary | None) -> tuple[str, ...]:
         told.append(
             f"{summary.refused} late {some} refused, because the shares had been given out; the "
             "run is whole all the same. Start workers before the test."
+        )
+    if summary.retried:
+        some = "request was" if summary.retried == 1 else "requests were"
+        told.append(
+            f"{summary.retried} {some} sent again, each once, because the server had hung up on a "
+            "kept connection before it saw them; that is no attempt of a consumer's."
         )
     if summary.clock_uncertainty_us > CLOCK_UNCERTAINTY_US_MAX:
         told.append(
@@ -176,7 +184,7 @@ def together(shares: list[LoadSummary], epoch_us: int) -> LoadSummary:
         name: sum(getattr(share, name) for share in shares)
         for name in (
             "intended", "started", "dropped", "in_flight_integral_s", "in_flight_variance_s2",
-            "in_flight_max", "misreads", "typed",
+            "in_flight_max", "misreads", "typed", "retried",
         )
     }  # fmt: skip
     return msgspec.structs.replace(

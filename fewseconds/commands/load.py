@@ -202,12 +202,15 @@ def show(result: ProbeResult) -> None:
     if set(result.outcomes) - {"ok"}:
         console.show(f"outcomes: {_counted(result.outcomes)}")
     if result.retried:
-        console.show(
-            f"{result.retried} sent again after the server had hung up on a kept connection"
-        )
+        console.show(again(result.retried))
     for line in (*result.broken, *result.reasons):
         console.show(line)
     console.show(result.verdict.upper())
+
+
+def again(count: int) -> str:
+    """That so many requests went out a second time, which no consumer asked for."""
+    return f"{count} sent again, after the server had hung up on a kept connection"
 
 
 def _counted(outcomes: dict[str, int]) -> str:

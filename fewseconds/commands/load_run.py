@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from fewseconds.commands import console
-from fewseconds.commands.load import insisted, seconds, stages
+from fewseconds.commands.load import again, insisted, seconds, stages
 from fewseconds.concealed import recorded
 from fewseconds.errors import EXIT_OK, UsageError
 
@@ -149,6 +149,8 @@ def _show(record: LoadRecord) -> None:
     fates = ", ".join(f"{count} {fate}" for fate, count in record.fates.items())
     console.show(f"{record.journeys} journeys at {record.journeys_per_s:.1f}/s: {fates}")
     console.show(record.decoding)
+    if record.retried:
+        console.show(again(record.retried))
     if record.aborted:
         console.show("stopped: a gate had been broken for as long as --abort-after allows")
     for name, grown in record.growth.items():

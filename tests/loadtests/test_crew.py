@@ -57,15 +57,48 @@ sys.exit(locust.main.main())
 """A worker that does not get ready."""
 
 
+class Tired:
+    """A server that answers one GET a connection, and hangs up on the next before it looks at it.
+
+    It counts how often.
+    """
+
+    def __init__(self, json_reply: Callable[..., bytes]) -> None:
+        """It has not hung up on anybody."""
+        message = {"message_id": "m", "reference": "r", "sender": "BESTMU-S", "text": "Paid"}
+        self._in = json_reply(201, {"token": "t"})
+        self._inbox = json_reply(200, {"messages": [message]})
+        self._kept: set[socket.socket] = set()
+        self.hung_up: list[str] = []
+
+    def __call__(self, request: Any, connection: socket.socket) -> bool:  # noqa: ANN401 - conftest's
+        """Answer, or hang up."""
+        if request.method == "GET" and connection in self._kept:
+            self.hung_up.append(request.path)
+            return False
+        if request.method == "GET":
+            self._kept.add(connection)
+        connection.sendall(self._in if request.path == c.PORTAL_LOG_IN else self._inbox)
+        return True
+
+
+@pytest.fixture
+def tired(json_reply: Callable[..., bytes]) -> Tired:
+    """Such a server's answers."""
+    return Tired(json_reply)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 3])
 def test_workers_play_the_plan_without_overlap_or_gap(
-    orders: Callable[..., Played], processes: int
+    orders: Callable[..., Played], tired: Tired, processes: int
 ) -> None:
-    """However many play, every journey is played once, at its time, by the worker it belongs to."""
-    played = orders(processes)
+    """Every journey is played once, at its time, by its worker; what went out twice is counted."""
+    played = orders(processes, answer=tired)
     with played.generator as generator:
         summary = generator.wait(lambda: None)
+    assert summary.retried == len(tired.hung_up) > COUNT // 4
+    assert any(f"{summary.retried} requests were sent again" in note for note in notes(summary))
     assert (summary.workers, summary.intended, summary.lost) == (processes, COUNT, ())
     rows = played.rows()
     assert rows["journey_id"].to_list() == [100 + number for number in range(COUNT)]
