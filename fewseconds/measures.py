@@ -45,12 +45,20 @@ FATES: Final = {
     "error": "failed",
 }
 """How a journey ended, by the outcome of the last attempt on its main branch."""
+ENDS: Final = tuple(dict.fromkeys((*FATES.values(), "unexplained")))
+"""Every fate; a journey without an end is unexplained."""
 SYSTEM_FATES: Final = ("failed", "dropped", "unfinished", "unexplained")
 """Ends that the system, not the consumer or the bank's rules, must answer for."""
 CUT_OFF: Final = "cut_off"
 """Code of an attempt that was still open when the run ended."""
 UNDELIVERED: Final = "timed_out"
 """Outcome of the SMS step when the message was accepted but never arrived."""
+
+
+def ends(fates: pl.Series) -> NDArray[np.int8]:
+    """Fates as places in :data:`ENDS`; shape ``(journeys,)``."""
+    places: NDArray[np.int8] = fates.cast(pl.Enum(ENDS)).to_physical().to_numpy().astype(np.int8)
+    return places
 
 
 def frame(outcomes: pa.Table) -> pl.DataFrame:

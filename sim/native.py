@@ -120,6 +120,7 @@ def summary(
         samples[name] = Samples(found["journey_id"].to_numpy(), found["seconds"].to_numpy())
     return Summary(
         fates=dict(sorted(walked["fate"].value_counts().iter_rows())),
+        ends=measures.ends(walked["fate"]),
         says=samples,
         stations=stations(machine, plan.scenario),
         journeys=len(plan),

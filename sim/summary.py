@@ -64,6 +64,8 @@ class Summary(msgspec.Struct, frozen=True, eq=False):
 
     fates: dict[str, int]
     """How many journeys ended how; see ``measures.FATES``."""
+    ends: NDArray[np.int8]
+    """How the journey in each row of the plan ended, as its place in ``measures.ENDS``."""
     says: dict[str, Samples]
     """Each of :data:`MEASURES`. A journey has one sample or none, of ``biller_time`` any number."""
     stations: dict[str, StationUse]

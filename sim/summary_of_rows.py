@@ -31,6 +31,7 @@ def summary_of_rows(
     by_station = visits.partition_by("station", as_dict=True)
     return Summary(
         fates=dict(sorted(walked["fate"].value_counts().iter_rows())),
+        ends=_ends(walked, plan),
         says={name: _samples(measures.says(name, walked, rows), plan) for name in MEASURES},
         stations={
             name: _use(table.servers, by_station.get((name,), visits.clear()), hours)
@@ -40,6 +41,13 @@ def summary_of_rows(
         events=events,
         wall_s=wall_s,
     )
+
+
+def _ends(walked: pl.DataFrame, plan: Plan) -> NDArray[np.int8]:
+    order = pl.DataFrame({"journey_id": pl.from_arrow(plan.table["journey_id"])})
+    fates = walked.select("journey_id", "fate")
+    found = order.join(fates, "journey_id", "left", maintain_order="left")
+    return measures.ends(found["fate"].fill_null("unexplained"))
 
 
 def _samples(says: pl.DataFrame, plan: Plan) -> Samples:

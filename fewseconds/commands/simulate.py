@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fewseconds.plan import Plan
     from fewseconds.scenario import Scenario
     from sim.simulated import Simulated
+    from sim.summary import Summary
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -89,7 +90,9 @@ def simulate(name: str, seed: int | None, part: Part, out: Path, *, as_json: boo
         )
         from fewseconds import measures, slo
         from fewseconds.commands.simulation_page import write_page
+        from fewseconds.report import words
         from sim import engines
+        from sim.money import money
         from sim.paired import pairs
 
         summary = done.summarised(walk)
@@ -99,6 +102,7 @@ def simulate(name: str, seed: int | None, part: Part, out: Path, *, as_json: boo
             closely = around(walk, min(scenario.simulate.journeys_max, len(walk)))
             rows = engines.walk(closely, part.engine).outcomes
         both = pairs(closely, part.engine)
+        paise = money(walk, summary.ends)
         say("writing the page", 1.0)
     frame = measures.frame(rows)
     looked_at = (frame, measures.journeys(frame, closely))
@@ -108,31 +112,37 @@ def simulate(name: str, seed: int | None, part: Part, out: Path, *, as_json: boo
     verdicts = slo.judge_all(scenario.slo, "simulated", samples, slo.Validity(valid=True))
     word = slo.overall(verdicts)
     place = (out, part.engine, part.command(name, seed))
-    report = write_page(whole, walk, summary, looked_at, both, (samples, verdicts), place)
+    judged = (samples, verdicts)
+    report = write_page(whole, walk, summary, paise, looked_at, both, judged, place)
     if as_json:
+        counted = _counted(done, summary, startup)
+        judged_as = [msgspec.to_builtins(verdict) for verdict in verdicts]
         console.print_json(
             fields
-            | {
-                "consumers": scenario.consumers,
-                "journeys": done.journeys,
-                "events": done.events,
-                "wall_s": done.wall_s,
-                "compile_s": done.compile_s,
-                **startup.fields(),
-                "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-                "rows": None if part.rows is None else str(part.rows),
-                "fates": summary.fates,
-                "slo": [msgspec.to_builtins(verdict) for verdict in verdicts],
-                "word": word,
-                "report": str(report),
-            }
+            | {"consumers": scenario.consumers, **counted, "paise": paise}
+            | {"rows": None if part.rows is None else str(part.rows)}
+            | {"slo": judged_as, "word": word, "report": str(report)}
         )
     else:
         told = f"{summary.journeys} journeys, {summary.events} events in {summary.wall_s:.1f} s"
         console.show(told)
+        console.show(words.paid(paise).replace(words.NBSP, " "))
         console.show_verdicts(verdicts)
         console.say(f"Report: {report}")
     return slo.exit_code(word)
+
+
+def _counted(done: Simulated, summary: Summary, startup: age.Startup) -> dict[str, Any]:
+    """What the walk counted and took, as fields for JSON."""
+    return {
+        "journeys": done.journeys,
+        "events": done.events,
+        "wall_s": done.wall_s,
+        "compile_s": done.compile_s,
+        **startup.fields(),
+        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "fates": summary.fates,
+    }
 
 
 def _walked(walk: Plan, part: Part, progress: Callable[[int], None]) -> Simulated:

@@ -31,6 +31,7 @@ def write_page(
     whole: Plan,
     walk: Plan,
     summary: Summary,
+    paise: Mapping[str, Mapping[str, int]],
     closely: tuple[pl.DataFrame, pl.DataFrame],
     pairs: Pairs,
     judged: tuple[Mapping[str, NDArray[np.float64]], list[slo.Verdict]],
@@ -38,8 +39,9 @@ def write_page(
 ) -> Path:
     """Write the page into a new folder; returns its path.
 
-    ``closely``: outcome rows and journeys of the part that was looked at row by row. ``judged``:
-    samples by measure and the verdicts on them. ``place``: folder of results, engine, command.
+    ``paise``: see :func:`sim.money.money`. ``closely``: outcome rows and journeys of the part that
+    was looked at row by row. ``judged``: samples by measure and the verdicts on them. ``place``:
+    folder of results, engine, command.
     """
     scenario, (out, engine, command) = whole.scenario, place
     samples, verdicts = judged
@@ -56,6 +58,7 @@ def write_page(
             verdicts=tuple(verdicts),
             samples={name: slo.Values(values) for name, values in samples.items()},
             fates=summary.fates,
+            paise=paise,
             stations=summary.stations,
             rows=closely[0],
             table=closely[1],

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fewseconds import measures, slo
+from fewseconds import slo
 from fewseconds.plan import DAY_US, HOUR_US
 from fewseconds.report import charts, funnel, provenance, words
+from fewseconds.report.channels import paired, ways
 from fewseconds.report.drawing import Rule
 from fewseconds.report.page import (
     Answer,
@@ -20,22 +21,16 @@ from fewseconds.report.page import (
     Figure,
     Page,
     Panels,
-    Range,
-    Ranges,
     Section,
     Table,
 )
 from fewseconds.report.usage import moment, peak, stations
 from fewseconds.scenario import Scenario
 
-if TYPE_CHECKING:
-    from fewseconds.report.drawing import Panel
-
 HOUR_S: Final = HOUR_US / 1e6
 PERCENTILES: Final = (0.5, 0.9, 0.95, 0.99, 0.999)
 DRAWN: Final = ("machine_time", "end_to_end")
 TIMES: Final = ("machine_time", "end_to_end", "sms_time", "portal_time", "biller_time")
-WAYS: Final = {"qr": "QR", "portal": "portal", "other_digital": "inside apps", "counter": "counter"}
 
 
 class Walked(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -54,6 +49,8 @@ class Walked(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     samples: Mapping[str, slo.Sample]
     """Seconds (or 0 and 1) by measure; see ``measures.samples``."""
     fates: Mapping[str, int]
+    paise: Mapping[str, Mapping[str, int]] = {}
+    """The bills to be paid, by kind of journey and by how it ended; empty if they are not known."""
     stations: Mapping[str, Any]
     """A :class:`fewseconds.report.usage.Use` each."""
     rows: pl.DataFrame
@@ -77,7 +74,7 @@ def page(walked: Walked) -> Page:
         figures=_figures(walked),
         sections=(
             _objectives(walked),
-            _ways(walked),
+            ways(walked),
             _arrivals(walked),
             stations(scenario, walked.stations, walked.span_us),
             _times(walked),
@@ -112,7 +109,7 @@ def _answer(walked: Walked) -> Answer:
         )
     else:
         sentence = "This walk cannot say: some gate could not be judged."
-    reasons = [_busiest(walked), _paired(walked)]
+    reasons = [_busiest(walked), paired(walked)]
     claims = [v.name for v in walked.verdicts if not v.gate and v.word == "fail"]
     if claims:
         reasons.append(f"Not met, though it decides nothing: {'; '.join(claims)}.")
@@ -134,18 +131,6 @@ def _busiest(walked: Walked) -> str:
     return (
         f"The busiest station is the {words.label(name, {})}: {words.percent(share)} of its "
         f"servers' time in its busiest hour, {moment(walked.scenario, hour)}."
-    )
-
-
-def _paired(walked: Walked) -> str:
-    qr_s, portal_s = walked.pairs
-    if len(qr_s) == 0:
-        return ""
-    saved = slo.quantile(portal_s - qr_s, 0.5)
-    return (
-        f"Of {words.counted(len(qr_s), 'consumer')} walked both ways, the QR was faster than the "
-        f"portal for {words.percent(float((qr_s < portal_s).mean()))}, by "
-        f"{words.seconds(saved[0])} in the median."
     )
 
 
@@ -182,69 +167,6 @@ def _objectives(walked: Walked) -> Section:
         "Gates decide; claims are judged all the same. Below each value is its 95 % interval.",
         (Table(("objective", "", "found", "wanted", "n"), tuple(rows)),),
     )
-
-
-def _ways(walked: Walked) -> Section:
-    """QR against portal against counter."""
-    ended = walked.table.filter(pl.col("fate") == "confirmed")
-    kinds = {kind: words.label(kind, words.KINDS) for kind in walked.scenario.journeys}
-    samples, ranges = {}, []
-    for way, name in WAYS.items():
-        mine = ended.filter(pl.col("kind").is_in(walked.scenario.kinds(way)))
-        begun = pl.col("aim_us") if way == measures.QR else pl.col("begun_us")
-        samples[name] = mine.select((pl.col("ended_us") - begun) / 1e6).to_series().to_numpy()
-    for name, seconds in samples.items():
-        ranges.append(_range(name, seconds, 0.5, "half"))
-        ranges.append(_range(name, seconds, 0.95, "95 of 100"))
-    shares = walked.scenario.channel_shares()
-    mix = tuple(
-        (kinds[kind], words.percent(share), words.whole(round(share * int(walked.hourly.sum()))))
-        for kind, share in shares.items()
-        if share > 0
-    )
-    return Section(
-        "QR against portal against counter",
-        "From the camera at the QR, from opening the portal or the app, or from joining the line, "
-        "to the confirmation; people included. " + _paired(walked),
-        (
-            charts.distributions("Share of the payments confirmed within …", samples, far=True),
-            Ranges(
-                "Until the confirmation",
-                "s",
-                tuple(one for one in ranges if one is not None),
-                note="Bars are 95 % intervals; n is the number of confirmed payments walked.",
-            ),
-            Table(
-                ("way of paying", "share", "payments a month"),
-                mix,
-                caption=f"The month's mix: {words.percent(walked.scenario.digital_share)} digital",
-            ),
-            _adoption(walked.scenario),
-        ),
-    )
-
-
-def _range(name: str, seconds: NDArray[np.float64], share: float, text: str) -> Range | None:
-    if not slo.supports(len(seconds), share):
-        return None
-    value, low, high = slo.quantile(seconds, share)
-    ends = f"{words.seconds(low)} to {words.seconds(high)}, n = {words.whole(len(seconds))}"
-    return Range(f"{name}, {text} within", value, low, high, words.seconds(value), ends)
-
-
-def _adoption(scenario: Scenario) -> Panel | None:
-    path = scenario.adoption.path
-    if not path:
-        return None
-    points = [(month + 1, 100 * share) for month, share in enumerate(path)]
-    here = min(scenario.month, len(path))
-    series = [
-        charts.Series("digital", points, dots=True),
-        charts.Series("this page", [(here, 100 * path[here - 1])] * 2, dots=True),
-    ]
-    loser = words.label(scenario.adoption.loses, words.KINDS)
-    title = f"Digital payments, % by month; {loser} loses what they gain"
-    return charts.lines(title, series, x="month", y="%", low=10 * int(min(path) * 10))
 
 
 def _arrivals(walked: Walked) -> Section:

@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fewseconds.law import Law
     from fewseconds.slo import Verdict
     from fewseconds.station import Failure
@@ -248,6 +250,22 @@ def counted(number: int, one: str, many: str = "") -> str:
 def whole(number: int) -> str:
     """A whole number with its thousands apart."""
     return f"{number:,}".replace(",", NBSP)
+
+
+def rupees(paise: int) -> str:
+    """A sum of money as India says it: ``₹9,876``, ``₹12.3 lakh``, ``₹352.1 crore``."""
+    for size_paise, name in ((10**9, "crore"), (10**7, "lakh")):
+        if abs(paise) >= size_paise:
+            return f"₹{paise / size_paise:,.1f}{NBSP}{name}"
+    return f"₹{paise / 100:,.0f}"
+
+
+def paid(paise: Mapping[str, Mapping[str, int]]) -> str:
+    """How much of some bills was paid; paise by kind of journey and end."""
+    whole_paise = sum(sum(ends.values()) for ends in paise.values())
+    confirmed_paise = sum(ends.get("confirmed", 0) for ends in paise.values())
+    share = percent(confirmed_paise / whole_paise) if whole_paise else NOTHING
+    return f"{rupees(confirmed_paise)} of {rupees(whole_paise)} paid, {share}"
 
 
 def loss(outcome: str, code: str) -> str:

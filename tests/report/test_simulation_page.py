@@ -105,6 +105,19 @@ def test_the_sentence_says_what_the_gates_say(walked: Walked, shop: Workshop) ->
     assert "This walk cannot say" in words
 
 
+def test_money_is_said_by_way_and_by_end(walked: Walked, shop: Workshop) -> None:
+    """Sums of paise are said in crores and lakhs of rupees, and how much of them was paid."""
+    assert "The bills of these journeys" not in shown(walked, shop)
+    paise = {
+        "qr_ebill": {"confirmed": 3 * 10**9, "declined": 5_000_000_00},
+        "portal": {"left": 9_876_00},
+    }
+    words = shown(msgspec.structs.replace(walked, paise=paise), shop)
+    assert "The bills of these journeys: ₹3.0 crore of ₹3.5 crore paid, 85.7 %" in words
+    assert "QR on the bill ₹3.5 crore ₹3.0 crore ₹50.0 lakh ₹0" in words
+    assert "Portal, known to it ₹9,876 ₹0 ₹0 ₹9,876" in words
+
+
 def test_stations_are_ordered_by_their_busiest_hour(walked: Walked, shop: Workshop) -> None:
     """Two of four billers busy make 50 %, two of sixty clerks 3.3 %; half a second of waiting."""
     words = shown(walked, shop)

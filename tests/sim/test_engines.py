@@ -219,6 +219,8 @@ def difference(made: Plan) -> str:
 
 def summary_difference(left: Summary, right: Summary) -> str:
     """The first place in which two summaries differ; empty if there is none."""
+    if left.ends.tolist() != right.ends.tolist():
+        return "other journeys ended otherwise"
     if left.fates != right.fates:
         return f"fates {left.fates} against {right.fates}"
     for measure, said in left.says.items():
