@@ -30,7 +30,8 @@ app.add_typer(cli_studies.app)
 Database = Annotated[
     str,
     typer.Option(
-        help="PostgreSQL database of the biller's ledger; a file in the folder if not given.",
+        help="PostgreSQL database of the biller's ledger; a file in the folder if not given. "
+        "Its password is best in ~/.pgpass: others see the command line.",
         metavar="URL",
         show_default=False,
     ),
