@@ -166,7 +166,9 @@ def serve(
     ] = 0,
     smpp: Annotated[
         int | None,
-        typer.Option(help="A port for SMPP 3.4 at the SMS gateway; 0 picks a free one."),
+        typer.Option(
+            help="A port for SMPP 3.4 at the SMS gateway; 0 picks a free one.", min=0, max=65535
+        ),
     ] = None,
     slow: Slow = None,
     database: Database = "",

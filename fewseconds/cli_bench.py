@@ -26,8 +26,8 @@ def bench_client(
 @bench_app.command("journeys")
 def bench_journeys(
     scenario: Name = "mumbai",
-    rate: Annotated[float, typer.Option(help="Journeys per second.", min=1)] = 300.0,
-    seconds: Annotated[float, typer.Option(help="How long they start.", min=1)] = 20.0,
+    rate: Annotated[float, typer.Option(help="Journeys per second.", min=1, max=1e6)] = 300.0,
+    seconds: Annotated[float, typer.Option(help="How long they start.", min=1, max=86_400)] = 20.0,
     repeats: Annotated[int, typer.Option(help="Measurements; the median counts.", min=1)] = 3,
     real_people: Annotated[
         bool,
@@ -46,8 +46,12 @@ def bench_journeys(
 
 @bench_app.command("decoding")
 def bench_decoding(
-    turns: Annotated[int, typer.Option(help="Without, with, without; the median counts.")] = 7,
-    seconds: Annotated[float, typer.Option(help="Length of each measurement.", min=2)] = 6.0,
+    turns: Annotated[
+        int, typer.Option(help="Without, with, without; the median counts.", min=1)
+    ] = 7,
+    seconds: Annotated[
+        float, typer.Option(help="Length of each measurement.", min=2, max=86_400)
+    ] = 6.0,
     share: Annotated[float, typer.Option(help="Of a processor.", min=0.05, max=1)] = 0.7,
     as_json: Json = False,
 ) -> None:

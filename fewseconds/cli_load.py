@@ -141,7 +141,7 @@ def load_probe(
 @load_app.command("selfcheck")
 def load_selfcheck(
     duration: Annotated[str, typer.Option(help="Two periods of the server's at least.")] = "40s",
-    rate: Annotated[float, typer.Option(help="Requests per second.", min=10)] = 200.0,
+    rate: Annotated[float, typer.Option(help="Requests per second.", min=10, max=1e6)] = 200.0,
     processes: Processes = 1,
     as_json: Json = False,
 ) -> None:

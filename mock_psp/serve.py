@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from fewseconds.contracts import READY
-from fewseconds.errors import HarnessError
+from fewseconds.errors import HarnessError, UsageError
 from fewseconds.identity import Bill
 from fewseconds.own_bills import encoded
 from mock_psp.clock import monotonic_us
@@ -251,7 +251,7 @@ class Services:
             folder.spec.write_bytes(msgspec.json.encode(self.spec))
         except OSError as error:
             message = f"{folder.root}: cannot be written: {error.strerror}; choose another folder"
-            raise HarnessError(message) from None
+            raise UsageError(message) from None
 
     def _start(self, service: str, listening: socket.socket) -> None:
         self._starts[service] += 1

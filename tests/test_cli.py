@@ -231,6 +231,10 @@ BAD: list[tuple[list[str], list[str]]] = [
         ["--constant-rate 1e-09: the run would take 2.315e+04 days"],
     ),
     (
+        ["serve", "smoke", "--folder", "{folder}/mine.toml"],
+        ["{folder}/mine.toml: cannot be written"],
+    ),
+    (
         ["run", "{folder}/mine.toml", "--results", "{folder}/results"],
         ["mine.toml: consumrs", "mine.toml: stations"],
     ),
@@ -272,6 +276,10 @@ def test_bad_input_is_refused_in_words(
     [
         ["pln"], ["plan"], ["plan", "smoke", "--seed", "-1"], ["plan", "smoke", "--seed", "x"],
         ["simulate", "smoke", "--journeys", "0"], ["scenarios", "smoke"],
+        ["serve", "smoke", "--smpp", "99999"], ["load", "selfcheck", "--rate", "inf"],
+        ["load", "selfcheck", "--rate", "nan"], ["bench", "journeys", "--rate", "inf"],
+        ["bench", "journeys", "--seconds", "inf"], ["bench", "decoding", "--turns", "0"],
+        ["bench", "decoding", "--seconds", "inf"],
     ],
 )  # fmt: skip
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
