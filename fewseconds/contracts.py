@@ -47,6 +47,8 @@ METRICS: Final = "/metrics"
 
 TRACE_HEADER: Final = "fewseconds-journey"
 TOKEN_HEADER: Final = "fewseconds-token"  # noqa: S105 - the name of a header
+IDEMPOTENCY_HEADER: Final = "idempotency-key"
+"""For payers without a trace: the same key is the same payment, whatever became of it."""
 FORCE_HEADER: Final = "fewseconds-force"
 """UPI response code that the payer's bank is to give to a payment; needs the test token."""
 SIGNATURE_HEADERS: Final = ("webhook-id", "webhook-timestamp", "webhook-signature")

@@ -19,6 +19,7 @@ from fewseconds import journey as j
 from fewseconds.contracts import (
     CALENDAR,
     FORCE_HEADER,
+    IDEMPOTENCY_HEADER,
     PAY,
     PAYMENTS,
     RESOLVE,
@@ -99,6 +100,8 @@ class PayerSide:
         self.transactions = KeptPayments(world)
         self.under_way: dict[str, asyncio.Future[None]] = {}
         self.checks: OrderedDict[str, int] = OrderedDict()
+        self.attempts: OrderedDict[int, int] = OrderedDict()
+        """The latest attempt of what was paid without a trace and failed before."""
         self._keys = keys.registry(world.seed)
         # A biller that outlives a run must not meet the transactions of an earlier one.
         salt = chance.stream(world.spec.run_name) if world.spec.biller is not None else 0
@@ -161,14 +164,37 @@ class PayerSide:
         return found
 
     def trace(self, request: HttpRequest, step: str, body: object) -> Trace:
-        """The trace of a request; for a caller without one, a trace that follows from the body."""
+        """The trace of a request; for a caller without one, a trace that follows from the body.
+
+        Who names an idempotency key gets the same payment for the same key. Without one the same
+        body is the same payment, until that has failed: then it is another attempt.
+        """
         found = trace_of(request)
         if found is not None:
             return found
         route = self.world.route_through("resolve", "pay", "check_status")
-        digest = chance.stream(msgspec.json.encode(body).decode())
+        key = request.headers.get(IDEMPOTENCY_HEADER, "")
+        digest = chance.stream("key", key) if key else 0
+        digest = digest or chance.stream(msgspec.json.encode(body).decode())
+        attempt = 1
+        if step == "pay" and not key:
+            attempt = self._next_attempt((1 << 40) + digest)
         # Above every journey of a plan, so that a curious caller never meets one.
-        return Trace(route.kind, (1 << 40) + digest, step, 0, 1)
+        return Trace(route.kind, (1 << 40) + digest, step, 0, attempt)
+
+    def _next_attempt(self, journey_id: int) -> int:
+        """The attempt that a body without a trace is: the first one that has not failed."""
+        attempt = self.attempts.get(journey_id, 1)
+        while True:
+            name = identity.transaction_id(PREFIX, self._seed, journey_id, attempt)
+            known = self.transactions.get(name)
+            if known is None or known.status != "FAILURE":
+                break
+            attempt += 1
+        if attempt > 1:
+            self.attempts[journey_id] = attempt
+            _forget_oldest(self.attempts)
+        return attempt
 
     def _read(self, scan: Scan) -> Answer | None:
         """The payer PSP's work: verify what was scanned, or check what was typed."""

@@ -44,7 +44,9 @@ WRONG_PINS: Final = frozenset({"0000", "000000"})
 """Every PIN is right but these."""
 PIN_TRIES: Final = 3
 """The third wrong PIN in a row locks: Z6 from then on, also for the right one."""
-WRONG_MAX: Final = 10_000
+WRONG_PIN_CODES: Final = ("ZM", "Z6")
+WRONG_MAX: Final = 100_000
+"""Payers whose wrong PINs are counted; beyond them, those of the longest ago are forgotten."""
 NEVER_CREDITED, ANSWER_LOST = "RB", "U68"
 """Forced, these leave the payment deemed at the end of the limit for a credit: the payee's bank
 never credits, or it does and its answer is lost (status classes of Juspay: RB is *deemed*)."""
@@ -169,7 +171,7 @@ class Banks:
         self._calendar = calendar
         self._written: Counter[Kind] = Counter()
         world.counts.append(lambda: {f"payments_{kind}": n for kind, n in self._written.items()})
-        self._wrong: dict[str, int] = {}
+        self.wrong: dict[str, int] = {}
         """Wrong PINs in a row by payer."""
         self.now_us = world.clock.now_us
         self.merchant: Merchant
@@ -232,13 +234,15 @@ class Banks:
             return Answer(j.ERROR if code in TECHNICAL_CODES else j.DECLINED, code)
         if request.funding == WALLET:
             return None  # Nobody is asked for a PIN.
-        wrong = self._wrong.get(request.payer_vpa, 0)
+        wrong = self.wrong.get(request.payer_vpa, 0)
         if request.pin in WRONG_PINS or wrong >= PIN_TRIES:
-            self._wrong[request.payer_vpa] = wrong + 1
-            if len(self._wrong) > WRONG_MAX:
-                del self._wrong[next(iter(self._wrong))]
-            return Answer(j.DECLINED, "ZM" if wrong + 1 < PIN_TRIES else "Z6")
-        self._wrong.pop(request.payer_vpa, None)
+            self.wrong[request.payer_vpa] = wrong + 1
+            # Whoever has locked an account must not get it open by a restart.
+            self._journal.write_payer(transaction.transaction_id, request.payer_vpa)
+            if len(self.wrong) > WRONG_MAX:
+                del self.wrong[next(iter(self.wrong))]
+            return Answer(j.DECLINED, WRONG_PIN_CODES[wrong + 1 >= PIN_TRIES])
+        self.wrong.pop(request.payer_vpa, None)
         return None
 
     def _debit(self, transaction: Transaction) -> None:

@@ -10,7 +10,7 @@ declined.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -18,7 +18,7 @@ import msgspec
 from fewseconds.contracts import PayRequest, Trace
 from fixtures import qr
 from mock_psp.journal import entries, payer_addresses
-from mock_psp.payments import PaymentOutcome, Transaction
+from mock_psp.payments import WRONG_PIN_CODES, PaymentOutcome, Transaction
 from mock_psp.walk import Journey
 
 if TYPE_CHECKING:
@@ -46,9 +46,12 @@ class Recovered(msgspec.Struct):
     """Debited and not credited, and the payer was told to wait."""
     checks: list[tuple[str, int]]
     """About which payment the switch was asked, and when by the calendar."""
+    wrong: dict[str, int]
+    """Wrong PINs in a row by payer."""
 
     def resume(self, walk: Walk, banks: Banks) -> None:
         """Give back what is stuck, wait on for what is deemed, send the callbacks that are due."""
+        banks.wrong.update(self.wrong)
         for asked in self.checks:
             banks.checks.note(*asked)
         for transaction in self.deemed:
@@ -71,11 +74,17 @@ def recovered(world: World) -> Recovered:
     answered: set[str] = set()
     waiting: set[str] = set()
     checks: list[tuple[str, int]] = []
+    wrong: Counter[str] = Counter()
     debits, payers = 0, payer_addresses(world.folder.payers)
     for entry in entries(world.folder.journal):
         debits += entry.entry == "debit"
+        payer = payers.get(entry.transaction_id, "")
+        if entry.entry == "shown" and entry.code in WRONG_PIN_CODES and payer:
+            wrong[payer] += 1
+        elif entry.entry == "debit":
+            del wrong[payer]
         if entry.trace and entry.transaction_id not in found:
-            transaction = _transaction(world, entry, payers.get(entry.transaction_id, ""))
+            transaction = _transaction(world, entry, payer)
             if transaction is not None:
                 found[entry.transaction_id] = transaction
         known = found.get(entry.transaction_id)
@@ -96,7 +105,7 @@ def recovered(world: World) -> Recovered:
     ]
     stuck = [one for one in uncredited if one.transaction_id not in waiting]
     deemed = [one for one in uncredited if one.transaction_id in waiting]
-    return Recovered(found, debits, unanswered, stuck, deemed, checks)
+    return Recovered(found, debits, unanswered, stuck, deemed, checks, wrong)
 
 
 def _wait_on(transaction: Transaction, walk: Walk, banks: Banks) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from fewseconds import contracts as c
 from fewseconds.identity import masked
 from fixtures import consumers, keys, qr
+from mock_psp.serve import Services
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from fewseconds.scenario import Scenario
     from tests.mock_psp.conftest import Eventually, Reply, World
 
 
@@ -242,3 +246,55 @@ def test_a_test_may_force_an_outcome_with_the_token_only(
     token = {"fewseconds_token": world.secrets.token}
     paid = world.ask("POST", "psp", c.PAY, body, **force, **token).body
     assert (paid["status"], paid["code"], paid["outcome"]) == ("FAILURE", code, outcome)
+
+
+def paid_by_hand(world: World, index: int, key: str = "", **changes: object) -> Reply:
+    """A payment as a person sends it, without the header that only our own phones know."""
+    bill = world.bill(index)
+    body = {
+        "app": "bhim", "payer_vpa": f"hand{index}@examplebank", "payer_bank": "SBI",
+        "payee_vpa": qr.PAYEE, "bill_number": bill.number, "amount_paise": bill.amount_paise,
+        "pin": "1234", **changes,
+    }  # fmt: skip
+    headers = {"idempotency_key": key} if key else {}
+    return world.ask("POST", "psp", c.PAY, msgspec.json.encode(body), **headers)
+
+
+def test_who_pays_by_hand_may_try_again(world: World) -> None:
+    """The same body after a failure is another attempt; after a success it is the same payment."""
+    said = [paid_by_hand(world, 140, pin="0000").body for _ in range(4)]
+    assert [one["code"] for one in said] == ["ZM", "ZM", "Z6", "Z6"]
+    assert len({one["transaction_id"] for one in said}) == 4
+    good = [paid_by_hand(world, 141).body for _ in range(3)]
+    assert [one["code"] for one in good] == ["00"] * 3
+    assert len({one["transaction_id"] for one in good}) == 1
+
+
+def test_an_idempotency_key_is_one_payment(world: World) -> None:
+    """For the same key there is one payment, failed or not; another body under it is refused."""
+    said = [paid_by_hand(world, 142, "k1", pin="0000").body for _ in range(3)]
+    assert [one["code"] for one in said] == ["ZM"] * 3
+    assert len({one["transaction_id"] for one in said}) == 1
+    assert paid_by_hand(world, 142, "k1").status == 409
+    assert paid_by_hand(world, 142, "k2").body["code"] == "00"
+
+
+def test_a_locked_payer_stays_locked_over_a_kill(
+    quick: Callable[..., Scenario], enter: Callable[[Services], World], tmp_path: Path
+) -> None:
+    """Killing the payment service opens no account; a right PIN in between counts anew."""
+    with Services(quick(), 7, tmp_path, only=("psp", "biller")) as services:
+        world = enter(services)
+        for pins in (("0000", "0000", "1234", "0000"), ("0000", "0000", "0000")):
+            payer = f"locked{len(pins)}@examplebank"
+            for attempt, pin in enumerate(pins, 1):
+                world.pay(len(pins), attempt=attempt, pin=pin, payer_vpa=payer)
+        # A declined payment is on its way to the disk for an instant.
+        world.until(lambda: services.folder.journal.read_text("utf-8").count('"code":"Z') >= 6)
+        services.kill("psp")
+        services.restart("psp")
+        codes = [
+            world.pay(10 + count, payer_vpa=f"locked{count}@examplebank").body["code"]
+            for count in (4, 3)
+        ]
+        assert codes == ["00", "Z6"]
