@@ -262,21 +262,21 @@ def paid_by_hand(world: World, index: int, key: str = "", **changes: object) -> 
 
 def test_who_pays_by_hand_may_try_again(world: World) -> None:
     """The same body after a failure is another attempt; after a success it is the same payment."""
-    said = [paid_by_hand(world, 140, pin="0000").body for _ in range(4)]
+    said = [paid_by_hand(world, 960, pin="0000").body for _ in range(4)]
     assert [one["code"] for one in said] == ["ZM", "ZM", "Z6", "Z6"]
     assert len({one["transaction_id"] for one in said}) == 4
-    good = [paid_by_hand(world, 141).body for _ in range(3)]
+    good = [paid_by_hand(world, 961).body for _ in range(3)]
     assert [one["code"] for one in good] == ["00"] * 3
     assert len({one["transaction_id"] for one in good}) == 1
 
 
 def test_an_idempotency_key_is_one_payment(world: World) -> None:
     """For the same key there is one payment, failed or not; another body under it is refused."""
-    said = [paid_by_hand(world, 142, "k1", pin="0000").body for _ in range(3)]
+    said = [paid_by_hand(world, 962, "k1", pin="0000").body for _ in range(3)]
     assert [one["code"] for one in said] == ["ZM"] * 3
     assert len({one["transaction_id"] for one in said}) == 1
-    assert paid_by_hand(world, 142, "k1").status == 409
-    assert paid_by_hand(world, 142, "k2").body["code"] == "00"
+    assert paid_by_hand(world, 962, "k1").status == 409
+    assert paid_by_hand(world, 962, "k2").body["code"] == "00"
 
 
 def test_a_locked_payer_stays_locked_over_a_kill(
