@@ -7,7 +7,6 @@ attempt passes, and how long each takes, is the scenario's affair (see ``walk``)
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +18,6 @@ from fewseconds import journey as j
 from fewseconds.contracts import (
     CALENDAR,
     FORCE_HEADER,
-    IDEMPOTENCY_HEADER,
     PAY,
     PAYMENTS,
     RESOLVE,
@@ -32,8 +30,9 @@ from fewseconds.contracts import (
 )  # fmt: skip
 from fewseconds.errors import MalformedError
 from fewseconds.payer_app import WALLET
-from fixtures import consumers, keys, qr
+from fixtures import consumers, keys
 from mock_psp import app_rules, merchant_api
+from mock_psp.attempts import Attempts, check_payment, forget_oldest
 from mock_psp.biller_line import biller_line
 from mock_psp.books_contract import CalendarMove, CalendarTime
 from mock_psp.calendar import Calendar
@@ -49,7 +48,6 @@ from mock_psp.payments import (
     PayeeSide,
     Transaction,
     forced_code,
-    magic_code,
 )
 from mock_psp.recovery import recovered
 from mock_psp.station import Answer, Call, Duty
@@ -70,13 +68,9 @@ if TYPE_CHECKING:
     from mock_psp.walk import DutyOf
     from mock_psp.world import World
 
-KEPT_MAX: Final = 10_000
-"""Journeys that are remembered, those that something happens to last: one that is asked for again
-begins anew. Their payments are remembered for ever (``kept_payments``)."""
 REFUSALS: Final = (404, 409, *PARTIES)
 FIRST_MANUAL: Final = 101
 """Attempts of checks by hand: above those of any scenario, so that none draws the same."""
-PIN: Final = re.compile(r"[0-9]{4}|[0-9]{6}")
 ELSEWHERE: Final = ("biller", "sms_outbox", "sms_gateway", "operator")
 
 
@@ -100,12 +94,11 @@ class PayerSide:
         self.transactions = KeptPayments(world)
         self.under_way: dict[str, asyncio.Future[None]] = {}
         self.checks: OrderedDict[str, int] = OrderedDict()
-        self.attempts: OrderedDict[int, int] = OrderedDict()
-        """The latest attempt of what was paid without a trace and failed before."""
         self._keys = keys.registry(world.seed)
         # A biller that outlives a run must not meet the transactions of an earlier one.
         salt = chance.stream(world.spec.run_name) if world.spec.biller is not None else 0
         self._seed = world.seed ^ salt
+        self.attempts = Attempts(world, self.transactions, self._seed)
 
     async def start(self) -> None:
         """Open the journal and build the walk."""
@@ -158,43 +151,10 @@ class PayerSide:
             found = self.journeys[place] = Journey(
                 route, trace.journey_id, self.world.traits(trace)
             )
-            _forget_oldest(self.journeys)
+            forget_oldest(self.journeys)
         else:
             self.journeys.move_to_end(place)
         return found
-
-    def trace(self, request: HttpRequest, step: str, body: object) -> Trace:
-        """The trace of a request; for a caller without one, a trace that follows from the body.
-
-        Who names an idempotency key gets the same payment for the same key. Without one the same
-        body is the same payment, until that has failed: then it is another attempt.
-        """
-        found = trace_of(request)
-        if found is not None:
-            return found
-        route = self.world.route_through("resolve", "pay", "check_status")
-        key = request.headers.get(IDEMPOTENCY_HEADER, "")
-        digest = chance.stream("key", key) if key else 0
-        digest = digest or chance.stream(msgspec.json.encode(body).decode())
-        attempt = 1
-        if step == "pay" and not key:
-            attempt = self._next_attempt((1 << 40) + digest)
-        # Above every journey of a plan, so that a curious caller never meets one.
-        return Trace(route.kind, (1 << 40) + digest, step, 0, attempt)
-
-    def _next_attempt(self, journey_id: int) -> int:
-        """The attempt that a body without a trace is: the first one that has not failed."""
-        attempt = self.attempts.get(journey_id, 1)
-        while True:
-            name = identity.transaction_id(PREFIX, self._seed, journey_id, attempt)
-            known = self.transactions.get(name)
-            if known is None or known.status != "FAILURE":
-                break
-            attempt += 1
-        if attempt > 1:
-            self.attempts[journey_id] = attempt
-            _forget_oldest(self.attempts)
-        return attempt
 
     def _read(self, scan: Scan) -> Answer | None:
         """The payer PSP's work: verify what was scanned, or check what was typed."""
@@ -242,7 +202,7 @@ class PayerSide:
 
     async def pay(self, data: PayRequest, trace: Trace, forced: str = "") -> Payment:
         """One payment attempt; asked again with the same body, the same payment."""
-        _check(data)
+        check_payment(data)
         journey = self.journey(trace)
         if data.funding == "wallet":
             app_rules.check_funding(self.world.scenario, data)
@@ -282,7 +242,7 @@ class PayerSide:
         else:
             step = journey.route.index("check_status")
             attempt = self.checks[transaction_id] = self.checks.get(transaction_id, 0) + 1
-            _forget_oldest(self.checks)
+            forget_oldest(self.checks)
         answer = await self.walk.attempt(journey, step, attempt, transaction)
         if answer.outcome not in (j.OK, j.UNFINISHED):
             raise refused(answer)
@@ -334,30 +294,12 @@ def _step(journey: Journey, trace: Trace) -> int:
         raise Refusal(400, "Malformed", what) from None
 
 
-def _check(data: PayRequest) -> None:
-    """Refuse what is not a payment before any party hears of it; names the parameter at fault."""
-    if PIN.fullmatch(data.pin) is None and (data.pin or data.funding != "wallet"):
-        raise MalformedError("pin", "is not a PIN; send 4 or 6 digits")
-    if data.amount_paise <= 0:
-        raise MalformedError("amount_paise", f"{data.amount_paise!r} is not above 0")
-    identity.checked_vpa(data.payer_vpa)
-    magic_code(data.payer_vpa)
-    if data.payee_vpa != qr.PAYEE:
-        raise MalformedError("payee_vpa", f"{data.payee_vpa!r} is not an address of this biller")
-
-
-def _forget_oldest(kept: OrderedDict[Any, Any]) -> None:
-    # A plain dict would search for its first key through the gaps that were left at its beginning.
-    if len(kept) > KEPT_MAX:
-        kept.popitem(last=False)
-
-
 @post(RESOLVE, status_code=200, operation_class=described(ResolveRequest, refuses=REFUSALS))
 async def resolve(request: HttpRequest) -> BillDetails:
     """Read a scanned link (or a typed consumer number) and show the bill behind it."""
     payer: PayerSide = request.app.state.payer
     data = await body_of(request, ResolveRequest)
-    return await payer.resolve(data, payer.trace(request, "resolve", data))
+    return await payer.resolve(data, payer.attempts.trace(request, "resolve", data))
 
 
 @post(PAY, status_code=200, operation_class=described(PayRequest, refuses=(401, *REFUSALS)))
@@ -369,7 +311,7 @@ async def pay(request: HttpRequest) -> Payment:
     if forced:
         check_token(request, payer.world.secrets.token)
         forced = forced_code(FORCE_HEADER, forced)
-    return await payer.pay(data, payer.trace(request, "pay", data), forced)
+    return await payer.pay(data, payer.attempts.trace(request, "pay", data), forced)
 
 
 @get(PAYMENTS + "/{transaction_id:str}", operation_class=described(refuses=(400, *REFUSALS)))
