@@ -135,7 +135,8 @@ def exact(count: int, of: int) -> Rate:
 def calibrated(runs: Sequence[Iterable[Verdict]], alpha: float, power: float) -> Gate:
     """Judge the gates of runs of the unchanged system.
 
-    Raises UsageError if too few of them are conclusive.
+    Raises UsageError if too few of them are conclusive, or if a quantile was never reached in one:
+    it has no logarithm, and no limit allows for it.
     """
     words, found = _judged(runs)
     failed = words.count("fail")
@@ -146,6 +147,14 @@ def calibrated(runs: Sequence[Iterable[Verdict]], alpha: float, power: float) ->
             "needed; give --runs more, or free the machine"
         )
         raise UsageError(message)
+    for name, verdicts in found.items():
+        if never := sum(math.isinf(one) for one in _observed(verdicts)):
+            message = (
+                f"load gate: {name!r}: in {never} of {len(verdicts)} runs too many journeys had no "
+                f"answer for a {verdicts[0].statistic}, and no limit allows for that; see to it, "
+                "or name the other runs with --from"
+            )
+            raise UsageError(message)
     return Gate(
         runs=conclusive,
         inconclusive=len(runs) - conclusive,

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import fewseconds.load_run
 from fewseconds import gate, markdown, slo
 from fewseconds.cli import app
+from fewseconds.commands.gate_page import tables
 from fewseconds.errors import UsageError
 
 if TYPE_CHECKING:
@@ -113,6 +114,30 @@ def test_runs_that_say_nothing_are_left_out() -> None:
     assert (found.runs, found.inconclusive) == (4, 1)
     with pytest.raises(UsageError, match="2 of 3 runs are conclusive"):
         gate.calibrated([*runs[:2], runs[-1]], 0.01, 0.8)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("observed", [None, math.inf])
+def test_a_quantile_that_was_never_reached_is_refused_in_words(observed: float | None) -> None:
+    """One run whose p95 is never would make every figure none, so the run is to be left out."""
+    runs = drawn(np.random.default_rng(4), 5)
+    never = [msgspec.structs.replace(verdict(9.0), observed=observed)]
+    with pytest.raises(UsageError, match=r"'machine time': in 1 of 6 runs .* for a p95, .* --from"):
+        gate.calibrated([*runs, never], 0.01, 0.8)
+    assert gate.calibrated(runs, 0.01, 0.8).runs == 5
+
+
+@pytest.mark.filterwarnings("error")
+def test_slowed_runs_whose_quantile_was_never_reached_are_caught() -> None:
+    """A station that is slowed for ever is above every limit, and the table says never."""
+    runs = drawn(np.random.default_rng(4), 5)
+    found = gate.calibrated(runs, 0.01, 0.8)
+    planted = gate.slowed(runs, [[verdict(math.inf)]] * 2, ["biller=9"], found)
+    (one,) = planted.gates
+    assert (one.above_proposed.count, one.above_own.count, one.expected) == (2, 2, 1.0)
+    _, table = tables(found, planted)
+    cells = [cell.text for cell in table.cells[0]]
+    assert cells[1:3] == ["never ends", "never"]
 
 
 def test_recorded_runs_are_enough(tmp_path: Path) -> None:

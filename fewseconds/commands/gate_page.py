@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from fewseconds.report import charts, words
@@ -147,4 +148,6 @@ def _became(one: Caught) -> Cell:
 
 
 def _factor(factor: float | None) -> str:
+    if factor is not None and math.isinf(factor):
+        return "never ends"
     return "never" if factor is None else f"× {factor:.2f}"

@@ -39,10 +39,10 @@ def test_a_frozen_server_is_felt_by_everybody_it_keeps_waiting(connections: int)
     """A server that stands still for 1 s in every 5 has p95 0.75 s and p99 0.95 s, analytically."""
     with Target(TargetSpec(freeze_s=1, period_s=5)) as target:
         found = run(target.url, 100, 10, connections_max=connections)
-    assert found.verdict in {"valid", "inconclusive"}
+    assert found.verdict == "valid", found.reasons
     assert (found.intended, found.completed, found.dropped) == (1000, 1000, 0)
-    assert found.latency_ms.p95 == pytest.approx(750, rel=0.1)
-    assert found.latency_ms.p99 == pytest.approx(950, rel=0.1)
+    assert found.latency_ms.p95 == pytest.approx(750, rel=0.05)
+    assert found.latency_ms.p99 == pytest.approx(950, rel=0.05)
 
 
 @pytest.mark.slow

@@ -47,4 +47,6 @@ def test_every_command_of_the_page_does_what_is_printed(tmp_path: Path) -> None:
             pattern = ".*?".join(
                 re.escape(part) for part in wanted.replace("5000", port).split("…")
             )
-            assert re.fullmatch(pattern, answer, re.DOTALL), (wanted, answer, done.stderr)
+            assert re.fullmatch(pattern, answer, re.DOTALL), (
+                f"{wanted}\n--- is not ---\n{answer}\n{done.stderr}"
+            )
