@@ -16,10 +16,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from fewseconds import contracts as c
 from fixtures import bills, consumers, qr
 from mock_psp.clock import wall_s
+from mock_psp.database import url_of
 from mock_psp.journal import entries
 from mock_psp.serve import Services
 from mock_psp.spec import read_secrets
@@ -155,6 +157,13 @@ class World:
         """What has happened to a payment."""
         path = self.services.folder.journal
         return [one.entry for one in entries(path) if one.transaction_id == transaction_id]
+
+    def rows(self, statement: str, **values: object) -> list[tuple[Any, ...]]:
+        """What a question finds in the biller's database; its values are written ``:name``."""
+        url = url_of(self.secrets.database, self.services.folder)
+        engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+        with engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(sa.text(statement), values)]
 
     def inbox(self, index: int, reference: str, wait_ms: int = 5000) -> list[dict[str, str]]:
         """The messages about a payment on a consumer's handset."""

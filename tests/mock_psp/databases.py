@@ -13,6 +13,8 @@ import sqlalchemy as sa
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+BOTH = ("sqlite", "postgresql")
+
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[sa.URL]:
@@ -41,7 +43,18 @@ def _emptied(postgresql: sa.URL, name: str) -> sa.URL:
     return postgresql.set(database=name)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest, name: str) -> str:
+    """What services are told of their database: an empty one of the kind that a fixture is for.
+
+    SQLite's is nothing: a file in the folder of the run.
+    """
+    if request.param == "sqlite":
+        return ""
+    empty = _emptied(request.getfixturevalue("postgresql"), name)
+    return empty.render_as_string(hide_password=False)
+
+
+@pytest.fixture(params=BOTH)
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> sa.URL:
     """The address of an empty database of either kind."""
     if request.param == "sqlite":

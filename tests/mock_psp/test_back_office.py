@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
-import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,8 @@ from mock_psp import auditor, tariff
 from mock_psp import merchant_contract as m
 from mock_psp.books_contract import CalendarMove, SettlementDay
 from mock_psp.reconcile import broken
-from mock_psp.serve import Services
+from mock_psp.serve import Options, Services
+from tests.mock_psp.databases import BOTH, address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,19 +104,22 @@ def _until_posted(world: World, name: str) -> Reply:
 # --- one world whose callbacks never arrive ------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=BOTH)
 def deaf(
+    request: pytest.FixtureRequest,
     quick: Callable[..., Scenario],
     enter: Callable[[Services], World],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[World]:
-    """Services between which every callback about a customer of KOTAK gets lost."""
+    """Services between which callbacks about customers of KOTAK get lost, on either database."""
     lost = {"failures": [{"outcome": "error", "code": "lost", "share": 1.0, "source": "test"}]}
     network = {"by": ["bank"], "variants": {"KOTAK": lost}}
     folder = tmp_path_factory.mktemp("deaf")
     scenario = quick({"stations": {"callback_network": network}})
-    with Services(scenario, 7, folder) as services:
+    options = Options(database=address(request, "deaf"))
+    with Services(scenario, 7, folder, options=options) as services:
         yield enter(services)
+        assert services.folder.ledger.exists() == (not options.database)
     # Whatever the tests below did, the books agree with the banks in the end.
     found = auditor.audit(folder)
     assert [one.first for one in found.checks if not one.passed] == []
@@ -151,16 +154,13 @@ def test_money_for_a_bill_that_is_paid_goes_back(deaf: World) -> None:
 
     while postings() != {"credited", "refunded"}:
         time.sleep(0.02)
-    ledger = sqlite3.connect(f"file:{deaf.services.folder.ledger}?mode=ro", uri=True)
-    (refund,) = ledger.execute(
-        "SELECT reason, amount_paise FROM refunds WHERE transaction_id IN (?, ?)", names
-    ).fetchall()
-    (left,) = ledger.execute(
-        "SELECT coalesce(sum(amount_paise), 0) FROM lines WHERE account = 'refunds_payable'"
-    ).fetchone()
-    ledger.close()
-    assert refund == ("already_paid", deaf.bill(11).amount_paise)
-    assert left == 0
+    refunds = deaf.rows(
+        "SELECT reason, amount_paise FROM refunds WHERE transaction_id IN (:a, :b)",
+        a=names[0], b=names[1],
+    )  # fmt: skip
+    assert refunds == [("already_paid", deaf.bill(11).amount_paise)]
+    left = "SELECT coalesce(sum(amount_paise), 0) FROM lines WHERE account = 'refunds_payable'"
+    assert deaf.rows(left) == [(0,)]
 
 
 def test_a_merchants_refund_opens_the_bill_again(deaf: World) -> None:
@@ -305,12 +305,11 @@ def test_a_second_payment_of_the_same_journey_is_called_back_and_refunded(world:
         return [world.ask("GET", "biller", path).body.get("posting", "") for path in paths]
 
     world.until(lambda: sorted(postings()) == ["credited", "refunded"])
-    ledger = sqlite3.connect(f"file:{world.services.folder.ledger}?mode=ro", uri=True)
     query = "SELECT reason, transaction_id, event_id FROM refunds JOIN callbacks USING "
-    rows = ledger.execute(
-        query + "(transaction_id) WHERE transaction_id IN (?, ?) AND status = 'SUCCESS'", names
-    ).fetchall()
-    ledger.close()
+    rows = world.rows(
+        query + "(transaction_id) WHERE transaction_id IN (:a, :b) AND status = 'SUCCESS'",
+        a=names[0], b=names[1],
+    )  # fmt: skip
     refunded = names[postings().index("refunded")]
     # The event is a callback's, not the sweep's.
     assert rows == [("already_paid", refunded, f"evt_{refunded}")]

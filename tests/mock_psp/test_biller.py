@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +23,9 @@ def name(index: int) -> str:
     return transaction_id("ABC", 1, index, 1)
 
 
-def counted(world: World, statement: str, *values: str) -> int:
+def counted(world: World, statement: str, **values: str) -> int:
     """A number out of the ledger."""
-    database = sqlite3.connect(f"file:{world.services.folder.ledger}?mode=ro", uri=True)
-    (found,) = database.execute(statement, values).fetchone()
-    database.close()
+    ((found,),) = world.rows(statement, **values)
     return int(found)
 
 
@@ -47,8 +44,8 @@ def test_eight_copies_at_once_are_posted_once(world: World) -> None:
     assert sum(not reply.body["duplicate"] for reply in replies) == 1
     assert len({reply.body["receipt_number"] for reply in replies}) == 1
     for table, rows in (("lines", 2), ("receipts", 1), ("outbox", 1), ("payments", 1)):
-        statement = f"SELECT count(*) FROM {table} WHERE transaction_id = ?"
-        assert counted(world, statement, name(200)) == rows
+        statement = f"SELECT count(*) FROM {table} WHERE transaction_id = :name"
+        assert counted(world, statement, name=name(200)) == rows
     assert len(world.inbox(200, name(200))) == 1
 
 
@@ -82,8 +79,8 @@ def test_a_known_event_with_another_body_is_a_conflict(world: World) -> None:
     assert world.call_back(changed).status == 409
     other_event = msgspec.structs.replace(callback, event_id="evt_2", amount_paise=1)
     assert world.call_back(other_event).status == 409
-    alarms = "SELECT count(*) FROM alarms WHERE transaction_id = ?"
-    assert counted(world, alarms, name(202)) == 2
+    alarms = "SELECT count(*) FROM alarms WHERE transaction_id = :name"
+    assert counted(world, alarms, name=name(202)) == 2
 
 
 def test_a_failure_that_comes_late_does_not_unpay(world: World) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,9 +13,27 @@ from fewseconds import contracts as c
 from fewseconds.identity import transaction_id
 from mock_psp import auditor
 from mock_psp import merchant_contract as m
+from mock_psp.serve import Options, Services
+from tests.mock_psp.conftest import SEED, World
+from tests.mock_psp.databases import BOTH, address
+from tests.mock_psp.scenarios import quick_scenario
 
 if TYPE_CHECKING:
-    from tests.mock_psp.conftest import Reply, World
+    from collections.abc import Iterator
+
+    from tests.mock_psp.conftest import Reply
+
+
+@pytest.fixture(scope="module", params=BOTH)
+def world(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """Services whose ledger is in either database."""
+    options = Options(database=address(request, "hostile"))
+    folder = tmp_path_factory.mktemp("hostile")
+    chosen = ("psp", "biller")
+    with Services(quick_scenario(), SEED, folder, only=chosen, options=options) as services:
+        yield World(services)
 
 
 def called_back(world: World, index: int, **changes: object) -> Reply:
@@ -151,5 +168,7 @@ def give_back(world: World, name: str, event: str, refund: str, amount: int) -> 
 
 def alarms(world: World) -> list[tuple[str, str]]:
     """The alarms of the ledger so far."""
-    with sqlite3.connect(world.services.folder.ledger) as ledger:
-        return ledger.execute("SELECT kind, event_id FROM alarms ORDER BY sequence").fetchall()
+    return [
+        (kind, event_id)
+        for kind, event_id in world.rows("SELECT kind, event_id FROM alarms ORDER BY sequence")
+    ]
