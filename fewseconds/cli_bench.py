@@ -33,13 +33,18 @@ def bench_journeys(
         bool,
         typer.Option("--real-people", help="People take the scenario's times, not half a second."),
     ] = False,
+    scans: Annotated[
+        str, typer.Option(metavar="FILE", help="Scans of these journeys that load corpus has made.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """CPU of the generator a journey, against services that cost next to nothing."""
     from fewseconds.commands.bench import bench_journeys as command
 
     carry_out(
-        lambda: command(scenario, rate, seconds, repeats, quick=not real_people, as_json=as_json),
+        lambda: command(
+            scenario, rate, seconds, repeats, quick=not real_people, scans=scans, as_json=as_json
+        ),
         as_json=as_json,
     )
 

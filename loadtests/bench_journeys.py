@@ -1,8 +1,8 @@
 """What a journey costs the generator: whole journeys against services that cost next to nothing.
 
 The consumers are those of a scenario, with all their waits; the services are one trivial process,
-on the last processor if there is more than one. Scans are the printed text, after frames drawn from
-the camera's law: nothing is decoded where the generator is timed.
+on the last processor if there is more than one. Nothing is decoded where the generator is timed:
+scans are those of a corpus, or the printed text, after frames drawn from the camera's law.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fewseconds import measures, outcomes, scenario_file, validity
 from fewseconds.errors import HarnessError
 from fewseconds.plan import plan
 from fewseconds.shapes import Shape
+from loadtests import corpus
 from loadtests.launch import Generator
 from loadtests.spec import Targets
 from loadtests.target import Target, TargetSpec
@@ -74,12 +75,13 @@ class JourneyBench(msgspec.Struct, frozen=True, kw_only=True):
 
 def bench(
     name: str, rate: float, seconds: float, say: Callable[[str, float], None],
-    *, quick: bool = True, stage: str = "playing",
+    *, quick: bool = True, stage: str = "playing", scans: str = "",
 ) -> JourneyBench:  # fmt: skip
     """Play ``rate`` journeys a second of scenario ``name`` for so long, and then to their ends.
 
     Unless people are ``quick``, they take the scenario's own times, minutes for the longest.
-    Raises HarnessError if the generator fails, and UsageError for an unknown scenario.
+    ``scans`` names a corpus of them. Raises HarnessError if the generator fails, UsageError for an
+    unknown scenario or a corpus of something else.
     """
     count = round(rate * seconds)
     overrides: dict[str, Any] = {
@@ -96,6 +98,8 @@ def bench(
     if len(rows) < count:
         message = f"bench journeys: {name!r} has only {len(rows)} of {count} journeys; lower --rate"
         raise HarnessError(message)
+    if scans:
+        corpus.fitting(Path(scans), rows, whole.digest, ())
     processors = sorted(os.sched_getaffinity(0))
     with (
         tempfile.TemporaryDirectory(prefix="fewseconds-bench-") as folder,
@@ -105,7 +109,10 @@ def bench(
             os.sched_setaffinity(target.pid, processors[-1:])
         url = target.url.rstrip("/")
         targets = Targets(psp=url, sms=url, portal=url)
-        with Generator(Path(folder), rows, window_us, targets, "t", decoding="printed") as load:
+        with Generator(
+            Path(folder), rows, window_us, targets, "t", decoding="printed",
+            corpus=scans and str(Path(scans).resolve()),
+        ) as load:  # fmt: skip
             summary = load.wait(lambda: say(stage, min(load.age_s / (seconds + 60.0), 0.99)))
         played = measures.frame(outcomes.read(load.folder / "outcomes"))
     return _found(rate, scenario, summary, played)

@@ -50,8 +50,9 @@ def bench_client(requests: int, repeats: int, *, as_json: bool) -> int:
 
 
 def bench_journeys(
-    name: str, rate: float, seconds: float, repeats: int, *, quick: bool, as_json: bool
-) -> int:
+    name: str, rate: float, seconds: float, repeats: int, *, quick: bool, scans: str,
+    as_json: bool,
+) -> int:  # fmt: skip
     """Measure what a journey costs the generator, and print."""
     from loadtests.bench_journeys import bench
 
@@ -59,13 +60,22 @@ def bench_journeys(
     console.say(f"scenario={name} rate={rate:g} repeats={repeats} engine=locust commit={state}")
     with console.progress() as say:
         found = [
-            bench(name, rate, seconds, say, quick=quick, stage=f"{number + 1} of {repeats}")
+            bench(
+                name,
+                rate,
+                seconds,
+                say,
+                quick=quick,
+                scans=scans,
+                stage=f"{number + 1} of {repeats}",
+            )
             for number in range(repeats)
         ]
     costs = sorted(one.cpu_ms_per_journey for one in found)
     middle = statistics.median(costs)
     if as_json:
         fields = {"engine": "locust", "commit": state, "scenario": name, "quick_people": quick}
+        fields["scans"] = scans
         figures = {"cpu_ms_per_journey": middle, "journeys_per_core_second": 1e3 / middle}
         console.print_json({**fields, **figures, "repeats": msgspec.to_builtins(found)})
         return EXIT_OK
