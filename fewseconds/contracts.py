@@ -230,7 +230,8 @@ class SmsRequest(msgspec.Struct, frozen=True):
     template_id: str
     text: str
     reference: str
-    """The biller's own id of the message: the transaction id. Sent twice, it is one message."""
+    """The biller's own id of the message: the transaction id. Sent twice, it is one message;
+    another message with it is a conflict (409)."""
     report_url: str = ""
     """Where to tell what became of the message (:class:`SmsReport`); nowhere if empty."""
 

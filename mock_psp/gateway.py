@@ -4,7 +4,8 @@ A message is taken over when its number can be dialled. Then the operators' DLT 
 (TCCCPR 2018): sender, entity, template and wording must be registered together, and one that does
 not fit is *accepted and never arrives*: no report tells of it, only the gateway's own log does.
 A message that comes again with a reference that is known is the same message: it is answered and
-not sent again. What was accepted comes to its end, over kills and restarts (``kept_messages``).
+not sent again. Another message with that reference is an error, and not sent either. What was
+accepted comes to its end, over kills and restarts (``kept_messages``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ from fewseconds.plan import Traits
 from mock_psp import templates
 from mock_psp.handset import Handsets
 from mock_psp.kept_messages import Kept, KeptMessages
-from mock_psp.message_log import ENDS, Entry, LogEntry, MessageLog, Messages, log_entries
+from mock_psp.message_log import (
+    ENDS,
+    REPEATS,
+    Entry,
+    LogEntry,
+    MessageLog,
+    Messages,
+    digest_of,
+    log_entries,
+)
 from mock_psp.station import Answer, Call, Duty
 from mock_psp.walk import Journey, Walk
 from mock_psp.web import Refusal
@@ -64,9 +74,9 @@ class Gateway:
         left: dict[str, str] = {}
         for entry in log_entries(path):
             if entry.entry == "accepted":
-                self._messages.accept(entry.reference)
+                self._messages.accept(entry.reference, entry.digest)
                 left[entry.message_id] = entry.reference
-            elif entry.entry != "duplicate":
+            elif entry.entry not in REPEATS:
                 self._messages.note(entry.message_id, entry.entry)
             if entry.entry in ENDS:
                 left.pop(entry.message_id, None)
@@ -110,13 +120,17 @@ class Gateway:
         return {"delivered": "DELIVRD", "undelivered": "UNDELIV"}.get(entry, "ACCEPTD")
 
     def _accept(self, request: SmsRequest, call: Call, trace: str, door: str) -> Answer:
-        known = self._messages.known(request.reference)
+        known, digest = self._messages.known(request.reference), digest_of(request)
+        if known is not None and not self._messages.is_same(known, digest):
+            self._note("conflict", known, request)
+            what = f"{request.reference!r} is the reference of another message, {known}"
+            return Answer(j.DECLINED, "http_409", Refusal(409, "Conflict", what).problem)
         if known is not None:
             self._note("duplicate", known, request)
             return Answer(j.OK, "", SmsAccepted(known))
-        message = Kept(self._messages.accept(request.reference), request, trace, door)
+        message = Kept(self._messages.accept(request.reference, digest), request, trace, door)
         self._kept.keep(message)
-        self._note("accepted", message.message_id, request)
+        self._note("accepted", message.message_id, request, digest=digest)
         self._send(message, call)
         return Answer(j.OK, "", SmsAccepted(message.message_id))
 
@@ -172,14 +186,16 @@ class Gateway:
         traits = Traits("", "", "", "", operator)
         return Call(route.kind, journey_id, STEP, STEP, leg, 1, traits)
 
-    def _note(self, entry: Entry, name: str, request: SmsRequest, code: str = "") -> None:
+    def _note(
+        self, entry: Entry, name: str, request: SmsRequest, code: str = "", digest: str = ""
+    ) -> None:
         self._noted[entry] += 1
-        if entry != "duplicate":
+        if entry not in REPEATS:
             self._messages.note(name, entry)
         if entry in ENDS:
             self._kept.over(name)
         now_us, to = self.world.clock.now_us(), "•" * 9 + request.to[-4:]
-        self._log.write(LogEntry(now_us, entry, name, request.reference, to, code))
+        self._log.write(LogEntry(now_us, entry, name, request.reference, to, code, digest))
 
 
 def scrubbed(request: SmsRequest) -> str:

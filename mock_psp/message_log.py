@@ -5,8 +5,10 @@ Written without a buffer, so a killed gateway remembers after its restart what i
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from array import array
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import msgspec
@@ -17,10 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from fewseconds.contracts import SmsRequest
 
-Entry = Literal["accepted", "duplicate", "scrubbed", "delivered", "undelivered", "stopped"]
+Entry = Literal[
+    "accepted", "duplicate", "scrubbed", "delivered", "undelivered", "stopped", "conflict"
+]
 """``stopped``: the gateway was told to stop while the message was on its way; the next start goes
-on with it."""
+on with it. ``duplicate`` and ``conflict``: its reference came again, with the same message or with
+another one; neither is taken."""
+REPEATS: Final[frozenset[Entry]] = frozenset({"duplicate", "conflict"})
 ENDS: Final[frozenset[Entry]] = frozenset({"scrubbed", "delivered", "undelivered"})
 ENTRIES: Final[tuple[Entry, ...]] = get_args(Entry)
 _NAME: Final = re.compile(r"SMS[0-9]{9,12}")
@@ -36,27 +43,43 @@ class LogEntry(msgspec.Struct, frozen=True):
     to: str
     code: str = ""
     """Why it was scrubbed."""
+    digest: str = ""
+    """Of one that was accepted: :func:`digest_of` it."""
+
+
+def digest_of(request: SmsRequest) -> str:
+    """What tells a message from another one with its reference: 64 bits in hexadecimal (BLAKE2b).
+
+    Where its report goes is no part of the message.
+    """
+    parts = (request.to, request.sender, request.entity_id, request.template_id, request.text)
+    return hashlib.blake2b(msgspec.json.encode(parts), digest_size=8).hexdigest()
 
 
 class Messages:
-    """Every message that was accepted and what became of it: some twenty bytes each."""
+    """Every message that was accepted and what became of it: some thirty bytes each."""
 
     def __init__(self) -> None:
         """None yet."""
         self._numbers = Index()
-        self._latest = bytearray(1)
+        self._latest, self._digests = bytearray(1), array("Q", (0,))
 
     def known(self, reference: str) -> str | None:
         """The message with the sender's reference, if it has been accepted."""
         number = self._numbers.get(reference)
         return None if number is None else f"SMS{number:09d}"
 
-    def accept(self, reference: str) -> str:
+    def accept(self, reference: str, digest: str) -> str:
         """The name of a new message."""
         number = len(self._latest)
         self._numbers.add(reference, number)
         self._latest.append(ENTRIES.index("accepted"))
+        self._digests.append(int(digest, 16))
         return f"SMS{number:09d}"
+
+    def is_same(self, message_id: str, digest: str) -> bool:
+        """Whether a message is the one that was accepted by this name."""
+        return self._digests[int(message_id[3:])] == int(digest, 16)
 
     def note(self, message_id: str, entry: Entry) -> None:
         """Something has become of a message."""

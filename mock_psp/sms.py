@@ -28,7 +28,7 @@ HTTP_DOOR: Final = "http"
 _NUMBER: Final = re.compile(r"[0-9]{1,6}")
 
 
-@post(SMS_SEND, status_code=202, operation_class=described(SmsRequest, refuses=PARTIES))
+@post(SMS_SEND, status_code=202, operation_class=described(SmsRequest, refuses=(409, *PARTIES)))
 async def send(request: HttpRequest) -> SmsAccepted:
     """Take a message over for delivery."""
     gateway: Gateway = request.app.state.gateway

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from fewseconds import contracts as c
@@ -61,6 +62,33 @@ def test_a_killed_gateway_goes_on_with_what_it_had_accepted(
     assert {text for _, first in broken(tmp_path) for text in first} == {
         "alone: SMS for no posted payment", "late: SMS for no posted payment",
     }  # fmt: skip
+
+
+def test_a_reference_stays_the_one_of_its_message_over_a_kill(
+    enter: Callable[[Services], World], tmp_path: Path
+) -> None:
+    """A copy is answered as before; another text, number or header with it is a conflict (I8)."""
+    with Services(quick_scenario(), 7, tmp_path, only=("sms",)) as services:
+        world = enter(services)
+        first = send(world, reference="mine")
+        assert first[0] == 202
+        wording = message()["text"]
+        others = [
+            {"text": wording.replace("Rs.10.00", "Rs.11.00")}, {"to": "+910512345679"},
+            {"sender": "BESTMU"}, {"entity_id": "0"}, {"template_id": "0"},
+        ]  # fmt: skip
+        for _ in range(2):
+            assert send(world, reference="mine") == first
+            # Where its report goes is not a part of it.
+            assert send(world, reference="mine", report_url="http://127.0.0.1:9/") == first
+            for changes in others:
+                status, told = send(world, reference="mine", **changes)
+                assert (changes, status, told["title"]) == (changes, 409, "Conflict")
+            services.kill("sms")
+            services.restart("sms")
+        world.until(lambda: "delivered" in services.folder.messages.read_text("utf-8"))
+    entries = Counter(one.entry for one in log_entries(tmp_path / "messages.jsonl"))
+    assert entries == {"accepted": 1, "delivered": 1, "duplicate": 4, "conflict": 10}
 
 
 def test_an_sms_is_sent_when_the_gateway_is_back_however_long_it_was_away(

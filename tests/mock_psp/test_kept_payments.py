@@ -56,7 +56,7 @@ def test_a_reference_names_one_message_for_ever(references: list[str]) -> None:
         assert known == plain.get(reference)
         if known is None:
             plain[reference] = f"SMS{len(plain) + 1:09d}"
-            assert messages.accept(reference) == plain[reference]
+            assert messages.accept(reference, "ab") == plain[reference]
         else:
             messages.note(known, "delivered")
     for reference, name in plain.items():
