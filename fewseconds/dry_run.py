@@ -15,6 +15,7 @@ from fewseconds import credentials
 from fewseconds.journey import STEP_ROW
 from fewseconds.plan import traits
 from fixtures import bills, qr
+from loadtests import codes
 from mock_psp.adapter import with_rupees
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _requests(window: Plan, row: Row, real: RealTarget) -> Iterator[Planned]:
         shown = credentials.masked(sent | real.headers.get(party, {}))
         return shown | {c.TRACE_HEADER: trace.header()}
 
-    scanned = qr.bill_uri(window.seed, bill, counter=row.kind == "qr_counter")
+    scanned, owed = codes.code(window, row, own)
     resolve = c.ResolveRequest(row.app, scanned, "")
     yield Planned(
         "phone", "POST", psp + c.RESOLVE, headers("psp", "resolve"), msgspec.to_builtins(resolve),
@@ -98,7 +99,7 @@ def _requests(window: Plan, row: Row, real: RealTarget) -> Iterator[Planned]:
     )  # fmt: skip
     pay = c.PayRequest(
         app=row.app, payer_vpa=f"payer{row.consumer}@{row.bank.lower()}", payer_bank=row.bank,
-        payee_vpa=qr.PAYEE, bill_number=bill.number, amount_paise=bill.amount_paise, pin="****",
+        payee_vpa=qr.PAYEE, bill_number=bill.number, amount_paise=owed.amount_paise, pin="****",
         scanned=scanned,
     )  # fmt: skip
     yield Planned(
@@ -116,7 +117,7 @@ def _requests(window: Plan, row: Row, real: RealTarget) -> Iterator[Planned]:
             "phone", "GET", sms + path, headers("sms", "sms"), None, "a long poll a paid journey"
         )
     if real.biller is not None and real.adapter is not None:
-        yield from _to_biller(real, bill.number, bill.consumer, bill.amount_paise)
+        yield from _to_biller(real, bill.number, bill.consumer, owed.amount_paise)
 
 
 def _to_biller(

@@ -16,9 +16,8 @@ from gevent.event import AsyncResult
 from fewseconds.draws import Draws
 from fewseconds.errors import HarnessError
 from fewseconds.plan import traits
-from fixtures import bills, qr
 from fixtures.scanning import Scan
-from loadtests import decoders
+from loadtests import codes, decoders
 
 if TYPE_CHECKING:
     import subprocess
@@ -68,9 +67,7 @@ class Printed:
                 unread = visit.failure(row.journey_id, attempt) is not None
             if not unread:
                 break
-        issue = bills.Issue.of(self._plan.scenario, self._plan.seed)
-        bill = self._own[row.bill] if self._own else issue.bill(row.bill)
-        text = qr.bill_uri(self._plan.seed, bill, counter=row.kind == "qr_counter")
+        text, _ = codes.code(self._plan, row, self._own)
         self.typed += unread
         return Scan(
             journey_id=row.journey_id,

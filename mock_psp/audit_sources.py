@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from fewseconds import acknowledgements, outcomes
 from fewseconds.contracts import BILLER_REFUNDS
 from fewseconds.errors import HarnessError, MalformedError, UsageError
+from fixtures.tariff import amounts
 from mock_psp import audit_files
 from mock_psp.audit_leaks import leaks, looked_at
 from mock_psp.bill_book import BillBook
@@ -24,7 +25,6 @@ from mock_psp.journal import entries
 from mock_psp.message_log import log_entries
 from mock_psp.settlement import settled_at
 from mock_psp.spec import read_spec
-from mock_psp.tariff import amounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

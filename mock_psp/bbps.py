@@ -24,9 +24,9 @@ from fewseconds import journey as j
 from fewseconds.contracts import BillQuery, Callback, Paise
 from fewseconds.errors import MalformedError
 from fewseconds.identity import IST
+from fixtures.tariff import payable
 from mock_psp.described import JSON, PLATFORM_TOKEN, described
 from mock_psp.posting import Conflict, Notice
-from mock_psp.tariff import payable
 from mock_psp.web import HttpRequest, body_of
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from fewseconds.contracts import (
 )  # fmt: skip
 from fewseconds.errors import MalformedError
 from fewseconds.identity import TRANSACTION_ID_LENGTH, masked
-from fixtures import consumers, qr
+from fixtures import consumers, qr, tariff
 from mock_psp import back_office, bbps, database
 from mock_psp.bill_book import BillBook
 from mock_psp.clock import wall_s
@@ -44,7 +44,6 @@ from mock_psp.outgoing import Outgoing
 from mock_psp.posting import Conflict, Notice
 from mock_psp.reconcile import Sweeper
 from mock_psp.station import Answer, Duty
-from mock_psp.tariff import Payable, payable, payable_lately
 from mock_psp.web import HttpRequest, Refusal, body_of, refuse_nul, refused, trace_of
 from mock_psp.web import application as service
 from mock_psp.webhook import NotAuthenticError, checked_id
@@ -217,15 +216,15 @@ class Biller:
         if bill is not None:
             phone = bill.phone or consumers.phone_number(self.world.seed, bill.index)
         billing = self.world.scenario.billing
-        amounts = frozenset() if bill is None else payable_lately(bill, today, billing)
+        amounts = frozenset() if bill is None else tariff.payable_lately(bill, today, billing)
         return Notice(
             callback, body_sha256, bill, phone, trace, self.world.clock.now_us(), amounts,
             bill is not None and self._expired(bill), channel,
         )  # fmt: skip
 
-    def payable(self, bill: Bill) -> Payable:
+    def payable(self, bill: Bill) -> tariff.Payable:
         """What is owed on a bill today."""
-        return payable(bill, self.world.clock.today(), self.world.scenario.billing)
+        return tariff.payable(bill, self.world.clock.today(), self.world.scenario.billing)
 
     def code(self, query: BillQuery) -> BillCode:
         """The QR code of a bill as it has to be shown now."""
@@ -233,9 +232,8 @@ class Biller:
         bill = self.bill(answer.value.bill_number) if answer.outcome == j.OK else None
         if bill is None:
             raise refused(answer)
-        owed = self.payable(bill)
-        dated = msgspec.structs.replace(bill, amount_paise=owed.amount_paise)
-        link = qr.bill_uri(self.world.seed, dated, expires_on=owed.valid_until)
+        today, billing = self.world.clock.today(), self.world.scenario.billing
+        link, owed = tariff.code(self.world.seed, bill, today, billing)
         return BillCode(bill.number, link, owed.amount_paise, owed.valid_until, owed.terms)
 
     async def _post_missed(self, callback: Callback) -> bool:

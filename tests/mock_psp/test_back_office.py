@@ -16,8 +16,8 @@ from fewseconds import contracts as c
 from fewseconds.errors import MalformedError
 from fewseconds.identity import IST, Bill, rupees
 from fewseconds.scenario import Billing
-from fixtures import bills, consumers, keys, qr
-from mock_psp import auditor, tariff
+from fixtures import bills, consumers, keys, qr, tariff
+from mock_psp import auditor
 from mock_psp import merchant_contract as m
 from mock_psp.books_contract import CalendarMove, SettlementDay
 from mock_psp.reconcile import broken
