@@ -180,6 +180,7 @@ def serve(
     ] = "",
     adapter: target.AdapterFile = None,
     secret_file: target.SecretFile = None,
+    dlt: target.DltFile = None,
     allow_host: target.AllowHost = None,
     listen: Annotated[
         str, typer.Option(help="ADDRESS:PORT for payment service and SMS gateway; port as --port.")
@@ -209,7 +210,7 @@ def serve(
         database=database, only=tuple(only or ()), biller_url=biller_url, adapter=adapter,
         secret_file=secret_file, allow_host=tuple(allow_host or ()), listen=listen,
         allow_from=tuple(allow_from or ()), public_url=public_url, faults=faults,
-        bills=bills,
+        bills=bills, dlt=dlt,
     )  # fmt: skip
     _carry_out(lambda: command(wanted, as_json=as_json), as_json=as_json)
 

@@ -39,6 +39,10 @@ ResetHook = Annotated[
 AdapterFile = Annotated[
     Path | None, typer.Option("--adapter", help="How that biller is spoken to: TOML or Python.")
 ]
+DltFile = Annotated[
+    Path | None,
+    typer.Option("--dlt", help="TOML: entity, headers and templates that SMS may be sent with."),
+]
 SecretFile = Annotated[
     Path | None, typer.Option("--secret-file", help="Secret that signs the callbacks to it.")
 ]

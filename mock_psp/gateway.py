@@ -19,7 +19,7 @@ from fewseconds import chance
 from fewseconds import journey as j
 from fewseconds.contracts import InboxMessage, SmsAccepted, SmsReport, SmsRequest, Trace
 from fewseconds.plan import Traits
-from mock_psp import templates
+from mock_psp.dlt import Platform
 from mock_psp.handset import Handsets
 from mock_psp.kept_messages import Kept, KeptMessages
 from mock_psp.message_log import (
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 STEP: Final = "sms"
 STATION: Final = "sms_gateway"
-TEXT_LENGTH_MAX: Final = 160
-"""Characters of one short message in the GSM alphabet; ours are never cut in parts."""
 PHONE: Final = re.compile(r"\+91[0-9]{10}")
 UNKNOWN_NUMBER: Final = "23010"
 """Code of a number that cannot be dialled (Exotel's list)."""
@@ -63,6 +61,7 @@ class Gateway:
         self._station = world.station(STATION)
         self.walk = Walk(world, {"operator": world.station("operator")}, {}, {})
         self._messages = Messages()
+        self._platform = Platform(world.spec.registrations)
         self._noted: Counter[Entry] = Counter()
         self.listeners: dict[str, Callable[[SmsRequest], Listener]] = {}
         """Door → who hears there what became of a message; filled before the start."""
@@ -136,7 +135,7 @@ class Gateway:
 
     def _send(self, message: Kept, call: Call) -> None:
         """Have a message scrubbed, and start it on its way."""
-        code = scrubbed(message.request)
+        code = self._platform.refusal(message.request)
         if code:
             self._note("scrubbed", message.message_id, message.request, code)
         else:
@@ -196,15 +195,3 @@ class Gateway:
             self._kept.over(name)
         now_us, to = self.world.clock.now_us(), "•" * 9 + request.to[-4:]
         self._log.write(LogEntry(now_us, entry, name, request.reference, to, code, digest))
-
-
-def scrubbed(request: SmsRequest) -> str:
-    """Code of why DLT scrubbing swallows a message (as Exotel lists them), or nothing."""
-    if request.entity_id != templates.ENTITY_ID:
-        return "600"  # ENTITY_NOT_FOUND
-    if request.sender != templates.SENDER:
-        return "620"  # HEADER_NOT_FOUND; the suffix (-S) is a part of the header
-    if request.template_id not in templates.TEXTS:
-        return "630"  # TEMPLATE_NOT_FOUND
-    fits = templates.fits(request.template_id, request.text)
-    return "" if fits and len(request.text) <= TEXT_LENGTH_MAX else "23082"

@@ -19,6 +19,7 @@ from fewseconds.errors import HarnessError, UsageError
 from fewseconds.identity import Bill
 from fewseconds.own_bills import encoded
 from mock_psp.clock import monotonic_us
+from mock_psp.dlt import Registration
 from mock_psp.spec import (
     EXPOSABLE,
     HOST,
@@ -55,6 +56,8 @@ class Died(msgspec.Struct, frozen=True):
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What services may have and need not."""
 
+    registrations: tuple[Registration, ...] = ()
+    """Who may send SMS beside our own biller, and what."""
     smpp_port: int | None = None
     """The SMS gateway speaks SMPP as well, on this port; 0 means a free one."""
     database: str = ""
@@ -236,6 +239,7 @@ class Services:
                 epoch_monotonic_us=self._epoch_us,
                 plan_origin_us=self._origin_us,
                 secrets_file=str(secrets_file),
+                registrations=self._options.registrations,
                 smpp_port=self._smpp_port,
                 biller=self._options.biller,
                 listen=self._options.listen,

@@ -12,6 +12,7 @@ import msgspec
 
 from fewseconds.errors import HarnessError
 from fewseconds.scenario import Scenario
+from mock_psp.dlt import Registration
 
 SERVICES: Final = ("psp", "biller", "sms", "portal")
 """Callers before those they call."""
@@ -52,6 +53,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Whoever has the token may put faults in force while the services run."""
     own_bills: bool = False
     """The mock biller's bills are those of ``bills.private``, not made from the seed."""
+    registrations: tuple[Registration, ...] = ()
+    """Who may send SMS beside our own biller, and what."""
     smpp_port: int | None = None
     """Port of the SMS gateway's SMPP door, if it has one."""
     biller: Foreign | None = None

@@ -7,7 +7,6 @@ invented; the header ends in ``-S``, the mark of a service message since May 202
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 SENDER: Final = "BESTMU-S"
@@ -30,21 +29,9 @@ TEXTS: Final = {
 }
 """The registered wording by template id; ``₹`` is not in the GSM alphabet, so it reads ``Rs.``."""
 VARIABLE: Final = "{#var#}"
-VARIABLE_LENGTH_MAX: Final = 40
-"""Of what stands in for one variable (MSG91, *SMS not matched with DLT template*)."""
-
-_PATTERNS: Final = {
-    name: re.compile(re.escape(text).replace(re.escape(VARIABLE), f".{{1,{VARIABLE_LENGTH_MAX}}}"))
-    for name, text in TEXTS.items()
-}
 
 
 def filled(template: str, *values: str) -> str:
     """The text of a message: the template with its variables replaced, in order."""
     parts = TEXTS[template].split(VARIABLE)
     return "".join(part + value for part, value in zip(parts, (*values, ""), strict=True))
-
-
-def fits(template: str, text: str) -> bool:
-    """Whether a text is what a template allows."""
-    return _PATTERNS[template].fullmatch(text) is not None

@@ -45,6 +45,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str = ""
     faults: bool = False
     bills: Path | None = None
+    dlt: Path | None = None
+    """What a biller that is not ours has registered with the operators."""
 
 
 def serve(wanted: Wanted, *, as_json: bool) -> int:
@@ -97,6 +99,7 @@ def _only(wanted: Wanted) -> tuple[str, ...]:
 def _options(wanted: Wanted) -> tuple[Options, int]:
     """What the services are told, and the first port."""
     from fixtures import bill_file
+    from mock_psp import dlt
     from mock_psp.adapter import load
     from mock_psp.secret_file import secret
     from mock_psp.serve import Options
@@ -119,6 +122,7 @@ def _options(wanted: Wanted) -> tuple[Options, int]:
         raise UsageError("--bills: are the mock biller's; that of --biller-url has its own")
     options = Options(
         bills=tuple(bill_file.read(wanted.bills)) if wanted.bills is not None else (),
+        registrations=() if wanted.dlt is None else (dlt.load(wanted.dlt),),
         smpp_port=wanted.smpp,
         database=wanted.database,
         biller=foreign,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fewseconds.contracts import Acknowledged, Callback
 from fixtures import bills
-from mock_psp import database, templates
+from mock_psp import database, dlt
 from mock_psp import schema as t
 from mock_psp.ledger import write
 from mock_psp.posting import Conflict, Notice, message
@@ -220,6 +220,7 @@ def test_a_message_is_one_sms() -> None:
     largest = callback(1, amount_paise=99_999_999_99)
     for credited in (True, False):
         template, text = message(largest, BILLS[0], "R000000000001", credited=credited)
-        assert templates.fits(template, text)
+        (registered,) = (one for one in dlt.OWN.templates if one.id == template)
+        assert registered.fits(text)
         assert len(text) <= 160
         assert set(text) <= GSM_7
