@@ -246,7 +246,7 @@ def test_a_calibration_leaves_a_page_and_a_summary_for_ci(
     assert folder.resolve() == Path(found["folder"]).resolve()
     assert Path(found["markdown"]).name == markdown.FILE_NAME
     summary = Path(found["markdown"]).read_text(encoding="utf-8")
-    proposed = f"{found['gates'][0]['proposed_limit'] * 1000:.0f} ms"
+    proposed = f"{found['gates'][0]['proposed_limit'] * 1000:.4g} ms"
     table = [line for line in summary.splitlines() if line.startswith("| biller \\| median |")]
     assert len(table) == 2
     assert f"| {proposed} |" in table[0]

@@ -120,20 +120,29 @@ def _power(found: Gate) -> Panel | None:
 def _row(one: Calibration) -> tuple[str | Cell, ...]:
     return (
         one.name,
-        words.quantity(one.measure, one.limit),
+        _exact(one.measure, one.limit),
         _span(one.measure, one.observed),
         _counted(one.false_alarms),
         words.percent(one.false_alarm_rate, 2),
-        words.quantity(one.measure, one.proposed_limit),
+        _exact(one.measure, one.proposed_limit),
         _factor(one.detectable),
         _factor(one.detectable_at_own_limit),
     )
 
 
+def _exact(measure: str, value: float) -> str:
+    """Four digits: runs of one build differ by less than a page's usual words show."""
+    if measure in words.SHARES:
+        return words.percent(value, 2)
+    if math.isinf(value):
+        return words.seconds(value)
+    return f"{1000 * value:.4g}{words.NBSP}ms" if value < 1 else f"{value:.4g}{words.NBSP}s"
+
+
 def _span(measure: str, observed: Sequence[float]) -> str:
     if not observed:
         return words.NOTHING
-    low, high = (words.quantity(measure, end(observed)) for end in (min, max))
+    low, high = (_exact(measure, end(observed)) for end in (min, max))
     return low if low == high else f"{low} … {high}"
 
 
