@@ -12,11 +12,13 @@ import msgspec
 import numpy as np
 import pytest
 import scipy.stats
+from rich.console import Console
 from typer.testing import CliRunner
 
 import fewseconds.load_run
 from fewseconds import gate, markdown, slo
 from fewseconds.cli import app
+from fewseconds.commands import console
 from fewseconds.commands.gate_page import tables
 from fewseconds.errors import UsageError
 
@@ -259,12 +261,13 @@ def test_a_calibration_leaves_a_page_and_a_summary_for_ci(
 
 
 def test_a_calibration_is_told_at_the_keyboard(
-    worlds: Callable[..., World], tmp_path: Path
+    worlds: Callable[..., World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without --json the same tables and the sentence stand on stdout."""
     worlds()
     options = ["--runs", "4", "--slow", "biller=2", "--results", str(tmp_path)]
-    result = CliRunner().invoke(app, ["load", "gate", "smoke", *options], env={"COLUMNS": "200"})
+    monkeypatch.setattr(console, "out", Console(highlight=False, width=200))
+    result = CliRunner().invoke(app, ["load", "gate", "smoke", *options])
     assert result.exit_code == 0, result.output
     assert "With biller=2: fail, fail, fail, fail" in result.stdout
     assert "Of 4 runs of the unchanged system, 0 would have failed" in result.stdout

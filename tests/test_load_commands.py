@@ -65,7 +65,7 @@ class Loads:
             "aborted": False, "notes": [], "verdicts": [one], "validity": {"valid": True},
             "checks": [], "unchecked": [], "generator": None, "workers": 1, "journeys": 300,
             "rows": 0, "fates": {}, "journeys_per_s": 10.0, "cpu_ms_per_journey": None, "steps": {},
-            "growth": {}, "memory": [], "folder": str(self.folder),
+            "growth": {}, "memory": [], "folder": str(self.folder), "retried": 0,
         }  # fmt: skip
         return msgspec.convert(record, fewseconds.load_run.LoadRecord)
 
