@@ -119,12 +119,16 @@ def test_a_file_that_is_not_there_is_bad_usage(tmp_path: Path) -> None:
 
 
 def test_the_page_s_example_answers_as_printed(tmp_path: Path) -> None:
-    """A biller's own message reaches the handset, and one for another header never does."""
-    (written, _), *calls = examples("own_biller.md")
-    subprocess.run(["bash", "-c", written], cwd=tmp_path, check=True)
+    """Sent through an account with a limit: one message arrives, one for another header never."""
+    (dlt_file, _), *calls, (account_file, _) = examples("own_biller.md")
+    subprocess.run(["bash", "-c", dlt_file + account_file], cwd=tmp_path, check=True)
     options, _ = serve_options(Wanted(scenario="smoke", dlt=tmp_path / "dlt.toml"))
-    smoke, folder = scenario_file.load("smoke"), tmp_path / "world"
-    with Services(smoke, smoke.seed, folder, only=("sms",), options=options) as services:
+    account = scenario_file.load(str(tmp_path / "account.toml"))
+    limit = account.stations["sms_gateway"].rate_limit
+    assert limit is not None
+    assert (limit.per_s, limit.excess, limit.code) == (30, "reject", "429")
+    folder = tmp_path / "world"
+    with Services(account, account.seed, folder, only=("sms",), options=options) as services:
         script = "set -e\n" + f"\necho '{END}'\n".join(text for text, _ in calls)
         script = script.replace(":8702", f":{services.spec.ports['sms']}")
         told = subprocess.run(
