@@ -155,6 +155,8 @@ class BillQuery(msgspec.Struct, frozen=True):
     consumer_number: str = ""
     amount_paise: Paise = 0
     """What the scanned code asks for; 0 when nothing was scanned."""
+    unpaid: bool = False
+    """Only a bill that nobody has paid yet will do: a page that lists what is open asks so."""
 
 
 class BillCode(msgspec.Struct, frozen=True):

@@ -8,6 +8,8 @@ from fewseconds.own_bills import read_private
 from fixtures import bills, consumers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fewseconds.identity import Bill
     from mock_psp.spec import RunSpec
 
@@ -20,12 +22,12 @@ class BillBook:
         self._issue = bills.Issue.of(spec.scenario, spec.seed)
         self._consumers = spec.scenario.consumers
         self._own: dict[str, Bill] | None = None
-        self._by_consumer: dict[str, Bill] = {}
+        self._by_consumer: dict[str, list[Bill]] = {}
         if spec.own_bills:
             own = read_private(spec.folder.bills)
             self._own = {bill.number: bill for bill in own}
-            # Who has several is shown the first of them.
-            self._by_consumer = {bill.consumer: bill for bill in reversed(own)}
+            for bill in own:
+                self._by_consumer.setdefault(bill.consumer, []).append(bill)
 
     def numbered(self, number: str) -> Bill | None:
         """The bill with that number; raises MalformedError if it cannot be one."""
@@ -34,11 +36,12 @@ class BillBook:
         known = bills.index_of(number) < self._consumers
         return self._issue.numbered(number) if known else None
 
-    def of_consumer(self, number: str) -> Bill | None:
-        """The bill of a consumer; raises MalformedError if nobody can have that number."""
+    def of_consumer(self, number: str) -> Sequence[Bill]:
+        """The bills of a consumer, the first to be shown first; none if nobody has that number.
+
+        Raises MalformedError if nobody can have it.
+        """
         if self._own is not None:
-            return self._by_consumer.get(number)
+            return self._by_consumer.get(number, ())
         index = consumers.index_of(number)
-        if index >= self._consumers:
-            return None
-        return self.numbered(bills.bill_number(index, self._issue.month))
+        return (self._issue.bill(index),) if index < self._consumers else ()

@@ -49,7 +49,7 @@ from mock_psp.web import application as service
 from mock_psp.webhook import NotAuthenticError, checked_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from fewseconds.contracts import Trace
     from fewseconds.identity import Bill
@@ -128,17 +128,19 @@ class Biller:
 
     def details(self, query: BillQuery) -> Answer:
         """What the payer is shown before paying."""
-        bill = None
-        if query.bill_number:
-            bill = self.bill(query.bill_number)
-        elif query.consumer_number:
-            try:
-                bill = self.book.of_consumer(query.consumer_number)
-            except MalformedError as error:
-                return _declined(Refusal(400, "Malformed", str(error)))
-        if bill is None:
+        try:
+            found = self._asked_for(query)
+        except MalformedError as error:
+            return _declined(Refusal(400, "Malformed", str(error)))
+        if not found:
             problem = Refusal(404, "No such bill", "check the number on the bill", code="ZD")
             return Answer(j.DECLINED, "ZD", problem.problem)
+        if query.unpaid:
+            found = [one for one in found if self.ledger.paid_by(one.number) is None]
+        if not found:
+            problem = Refusal(409, "Already paid", "nothing is owed on this bill", code="YG")
+            return Answer(j.DECLINED, "YG", problem.problem)
+        bill = found[0]
         owed = self.payable(bill).amount_paise
         if query.amount_paise not in (0, owed):
             detail = "the amount on the bill has changed; scan its new code"
@@ -150,6 +152,13 @@ class Biller:
             qr.PAYEE_NAME,
         )  # fmt: skip
         return Answer(j.OK, "", shown)
+
+    def _asked_for(self, query: BillQuery) -> Sequence[Bill]:
+        """The bills that a question is about; raises MalformedError for what is no number."""
+        if query.bill_number:
+            bill = self.bill(query.bill_number)
+            return () if bill is None else (bill,)
+        return self.book.of_consumer(query.consumer_number) if query.consumer_number else ()
 
     def authorisation(self, asked: Authorisation) -> Answer:
         """May this payment go ahead? The codes are those of UPI's response-code lists."""

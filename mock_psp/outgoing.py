@@ -40,7 +40,7 @@ class Outgoing:
     async def post(
         self,
         url: str,
-        call: Call,
+        call: Call | None,
         body: bytes,
         answer_type: type[msgspec.Struct],
         headers: Mapping[str, str] = {},
@@ -48,9 +48,11 @@ class Outgoing:
         """Post ``body``; a 2xx answer is read as ``answer_type`` and becomes the answer's value.
 
         A problem with an ``outcome`` has that outcome; else 503 is ``rejected``, 504 ``timed_out``,
-        other 4xx are ``declined`` (asking again would not help), the rest is an ``error``.
+        other 4xx are ``declined`` (asking again would not help), the rest is an ``error``. Without
+        ``call`` the other side keeps no row of the visit.
         """
-        sent = {**headers, TRACE_HEADER: trace_of(call).header()}
+        trace = {} if call is None else {TRACE_HEADER: trace_of(call).header()}
+        sent = {**headers, **trace}
         got = await self._posted(url, body, sent)
         if isinstance(got, Answer):
             return got

@@ -3,6 +3,9 @@
 Passwords are hashed with argon2id at the parameters that RFC 9106 recommends where memory is
 scarce (64 MiB, three passes, four lanes), in as many threads as the scenario gives the station
 servers: the cost is real, and so is the queue in front of it.
+
+Which bill is open and what is owed on it is the biller's to say: the portal asks it, like any
+party, so that a paid bill is not offered again and the amount is that of the day.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 from argon2.profiles import RFC_9106_LOW_MEMORY
@@ -21,12 +25,14 @@ from litestar import get, post
 
 from fewseconds import journey as j
 from fewseconds.contracts import (
+    BILLER_RESOLVE,
     PORTAL_BILL,
     PORTAL_FORGOTTEN,
     PORTAL_LOG_IN,
     PORTAL_REGISTER,
     PORTAL_RESET,
     BillDetails,
+    BillQuery,
     PortalAccount,
     PortalForgotten,
     PortalLogIn,
@@ -36,8 +42,8 @@ from fewseconds.contracts import (
     portal_password,
 )  # fmt: skip
 from fewseconds.errors import MalformedError
-from fewseconds.identity import masked
-from fixtures import bills, consumers, qr
+from fixtures import consumers
+from mock_psp.bill_book import BillBook
 from mock_psp.described import PARTIES, PORTAL_SESSION, described
 from mock_psp.outgoing import Outgoing
 from mock_psp.portal_reset import Resets
@@ -49,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from fewseconds.contracts import Trace
+    from fewseconds.identity import Bill
     from mock_psp.front import Front
     from mock_psp.station import Station
     from mock_psp.world import World
@@ -60,11 +67,11 @@ SESSIONS_MAX: Final = 200_000
 class Account:
     """Somebody who has registered."""
 
-    __slots__ = ("consumer", "password_hash")
+    __slots__ = ("owner", "password_hash")
 
-    def __init__(self, consumer: int, password_hash: str) -> None:
-        """``consumer`` is the index of the consumer whose bills may be seen."""
-        self.consumer, self.password_hash = consumer, password_hash
+    def __init__(self, owner: Bill, password_hash: str) -> None:
+        """``owner``: a bill of the consumer whose bills may be seen."""
+        self.owner, self.password_hash = owner, password_hash
 
 
 class Portal:
@@ -79,7 +86,9 @@ class Portal:
         self.password = world.station("portal_password", pooled=True)
         self.page = world.station("portal_page")
         self._accounts: dict[str, Account] = {}
-        self._sessions: OrderedDict[str, int] = OrderedDict()
+        self._sessions: OrderedDict[str, str] = OrderedDict()
+        """Tokens and the numbers of the consumers who have them."""
+        self._book = BillBook(world.spec)
 
     async def start(self) -> None:
         """Fill the pools of names, which takes half a second."""
@@ -111,32 +120,32 @@ class Portal:
         if len(account.password) not in PASSWORD_LENGTHS:
             return _declined(Refusal(400, "Malformed", "password: is not 8 to 128 characters"))
         try:
-            consumer = consumers.index_of(account.consumer_number)
+            theirs = self._book.of_consumer(account.consumer_number)
         except MalformedError as error:
             return _declined(Refusal(400, "Malformed", str(error)))
+        if not theirs:
+            return _declined(Refusal(400, "Malformed", "consumer_number: nobody has this one"))
         known = self._accounts.get(account.login)
         if known is not None:
             if not await self._verified(known.password_hash, account.password):
                 return _declined(Refusal(409, "Login taken", "choose another login"))
         else:
             made = await self._hashed(account.password)
-            self._accounts[account.login] = Account(consumer, made)
+            self._accounts[account.login] = Account(theirs[0], made)
         return Answer(j.OK, "", PortalRegistered(account.login))
 
     async def log_in(self, given: PortalLogIn) -> Answer:
         """Open a session. One hash is computed whoever asks, also for a login that nobody has."""
         known = self._accounts.get(given.login)
         if known is not None:
-            right, consumer = (
-                await self._verified(known.password_hash, given.password),
-                known.consumer,
-            )
+            right = await self._verified(known.password_hash, given.password)
+            owner = known.owner if right else None
         else:
-            right, consumer = await self._first_log_in(given)
-        if not right:
+            owner = await self._first_log_in(given)
+        if owner is None:
             return _declined(Refusal(401, "Not logged in", "login or password is wrong"))
         token = secrets.token_urlsafe(32)
-        self._sessions[token] = consumer
+        self._sessions[token] = owner.consumer
         if len(self._sessions) > SESSIONS_MAX:
             self._sessions.popitem(last=False)
         return Answer(j.OK, "", PortalSession(token))
@@ -145,7 +154,7 @@ class Portal:
         """Send a code to whoever the login belongs to, if it belongs to anybody."""
         owner = self._owner(login)
         if owner is not None:
-            phone = consumers.consumer(self.world.seed, owner).phone
+            phone = owner.phone or consumers.phone_number(self.world.seed, owner.index)
             await self._resets.send(login, phone)
 
     async def reset(self, asked: PortalReset) -> Answer:
@@ -156,47 +165,47 @@ class Portal:
         if owner is None or not self._resets.used(asked.login, asked.code):
             return _declined(Refusal(401, "Not authentic", "the code is wrong, used or too old"))
         self._accounts[asked.login] = Account(owner, await self._hashed(asked.password))
-        for token in [token for token, whose in self._sessions.items() if whose == owner]:
+        for token in [token for token, whose in self._sessions.items() if whose == owner.consumer]:
             del self._sessions[token]
         return Answer(j.OK, "", PortalRegistered(asked.login))
 
-    def _owner(self, login: str) -> int | None:
+    def _owner(self, login: str) -> Bill | None:
         """Whose login it is: an account's, or a consumer's who registered before this run."""
         account = self._accounts.get(login)
         if account is not None:
-            return account.consumer
+            return account.owner
         try:
-            index = consumers.index_of(login)
+            theirs = self._book.of_consumer(login)
         except MalformedError:
             return None
-        return index if index < self.world.scenario.consumers else None
+        return theirs[0] if theirs else None
 
-    async def _first_log_in(self, given: PortalLogIn) -> tuple[bool, int]:
+    async def _first_log_in(self, given: PortalLogIn) -> Bill | None:
         """Who registered before this run: the account is made when it is first seen.
 
         Its hash is computed now from what was typed, at the price of verifying one.
         """
         owner = self._owner(given.login)
         made = await self._hashed(given.password)
-        wanted = portal_password(self.world.seed, owner or 0)
+        wanted = portal_password(self.world.seed, 0 if owner is None else owner.index)
         right = hmac.compare_digest(given.password.encode(), wanted.encode())
         if owner is None or not right:
-            return False, -1
+            return None
         self._accounts[given.login] = Account(owner, made)
-        return True, owner
+        return owner
 
-    def bill(self, token: str) -> Answer:
-        """The current bill of whoever is logged in."""
-        consumer = self._sessions.get(token)
-        if consumer is None:
+    async def bill(self, token: str) -> Answer:
+        """The open bill of whoever is logged in, as the biller says; its refusals are passed on."""
+        number, world = self._sessions.get(token), self.world
+        if number is None:
             return _declined(Refusal(401, "Not logged in", "send Authorization: Bearer <token>"))
-        bill = bills.Issue.of(self.world.scenario, self.world.seed).bill(consumer)
-        name = masked(consumers.name(self.world.seed, consumer))
-        shown = BillDetails(
-            bill.number, bill.consumer, name, bill.amount_paise, bill.due_on, qr.PAYEE,
-            qr.PAYEE_NAME,
-        )  # fmt: skip
-        return Answer(j.OK, "", shown)
+        if world.spec.biller is not None:
+            refusal = Refusal(503, "No bills", "the portal shows those of the mock biller only")
+            return Answer(j.REJECTED, "http_503", refusal.problem)
+        asked = msgspec.json.encode(BillQuery(consumer_number=number, unpaid=True))
+        # No visit of the biller's station: the model of this page has only the page.
+        url = world.spec.url("biller") + BILLER_RESOLVE
+        return await self._outgoing.post(url, None, asked, BillDetails)
 
     async def _hashed(self, password: str) -> str:
         loop = asyncio.get_running_loop()
@@ -262,9 +271,9 @@ async def reset(request: HttpRequest) -> PortalRegistered:
     return registered
 
 
-@get(PORTAL_BILL, operation_class=described(refuses=(404, *PARTIES), needs=PORTAL_SESSION))
+@get(PORTAL_BILL, operation_class=described(refuses=(404, 409, *PARTIES), needs=PORTAL_SESSION))
 async def current_bill(request: HttpRequest) -> BillDetails:
-    """The current bill of whoever is logged in."""
+    """The open bill of whoever is logged in, with what is owed on it today; 409 if it is paid."""
     portal: Portal = request.app.state.portal
     token = request.headers.get("authorization", "").removeprefix("Bearer ")
     answer = await portal.visit(portal.page, trace_of(request), lambda: portal.bill(token))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fewseconds import contracts as c
+from fewseconds.identity import IST, Bill
 from fixtures import consumers
+from mock_psp import auditor
+from mock_psp.serve import Options, Services
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fewseconds.scenario import Scenario
     from tests.mock_psp.conftest import Reply, World
 
 
@@ -24,6 +32,11 @@ def shown(world: World, token: str) -> Reply:
     return world.ask("GET", "portal", c.PORTAL_BILL, authorization=f"Bearer {token}")
 
 
+def until_posted(world: World, name: str) -> None:
+    """Wait for the receipt of a payment."""
+    world.until(lambda: world.ask("GET", "biller", f"{c.BILLER_RECEIPTS}/{name}").status == 200)
+
+
 def test_who_registered_long_ago_logs_in_and_sees_the_bill(world: World) -> None:
     """A consumer's own password opens a session, which shows that consumer's bill."""
     bill = world.bill(500)
@@ -34,6 +47,45 @@ def test_who_registered_long_ago_logs_in_and_sees_the_bill(world: World) -> None
     assert found.body["amount_paise"] == bill.amount_paise
     again = log_in(world, bill.consumer, c.portal_password(world.seed, 500))
     assert again.body["token"] != opened.body["token"]
+
+
+def test_a_paid_bill_is_not_offered_again(world: World) -> None:
+    """Whoever paid it, and wherever: the portal learns from the biller that nothing is owed."""
+    bill = world.bill(507)
+    token = log_in(world, bill.consumer, c.portal_password(world.seed, 507)).body["token"]
+    assert shown(world, token).status == 200
+    name = world.pay(507).body["transaction_id"]
+    until_posted(world, name)
+    found = shown(world, token)
+    assert (found.status, found.body["code"]) == (409, "YG")
+
+
+def test_the_bills_of_a_file_are_shown_one_after_the_other_at_what_is_owed(
+    quick: Callable[..., Scenario], enter: Callable[[Services], World], tmp_path: Path
+) -> None:
+    """The late one comes first, with its eightieth more; what is shown is what the biller takes."""
+    today = dt.datetime.now(IST).date()
+    late, due = today - dt.timedelta(days=2), today + dt.timedelta(days=10)
+    own = (
+        Bill(0, "INV-1", "A-1", 80_000, 0, late, late, "+910500000001"),
+        Bill(1, "INV-2", "A-1", 999, 0, due, due),
+    )
+    billing = {"billing": {"source": "test", "early_days": 7, "early_discount": 0.01,
+                           "late_charge": 0.0125}}  # fmt: skip
+    with Services(quick(billing), 7, tmp_path, options=Options(bills=own)) as services:
+        world, paid = enter(services), []
+        token = log_in(world, "A-1", c.portal_password(7, 0)).body["token"]
+        while (found := shown(world, token)).status == 200:
+            owed = {key: found.body[key] for key in ("bill_number", "amount_paise")}
+            paid.append((*owed.values(),))
+            name = world.pay(3, attempt=len(paid), **owed).body["transaction_id"]
+            until_posted(world, name)
+        assert paid == [("INV-1", 81_000), ("INV-2", 999)]
+        assert found.status == 409
+        assert log_in(world, world.bill(3).consumer, c.portal_password(7, 3)).status == 401
+        account = c.PortalAccount("ravi", "correct horse", world.bill(3).consumer)
+        assert world.ask("POST", "portal", c.PORTAL_REGISTER, account).status == 400
+    assert [one.first for one in auditor.audit(tmp_path).checks if not one.passed] == []
 
 
 def test_a_new_account_works_with_its_own_password_only(world: World) -> None:
