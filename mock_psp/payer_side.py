@@ -108,7 +108,7 @@ class PayerSide:
         self.journal = Journal(world.folder.journal, world.folder.payers)
         self.outgoing = Outgoing()
         self.calendar = Calendar(kept=world.folder.calendar)
-        self.banks = Banks(world, self.journal, self.calendar, before.debits)
+        self.banks = Banks(world, self.journal, self.calendar, before.last_rrn)
         self.merchant = Merchant(world, self.calendar, self.journal, lambda *_: None)
         self.banks.merchant = self.merchant
         self.line = biller_line(world, self.outgoing)

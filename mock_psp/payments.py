@@ -20,6 +20,7 @@ from fewseconds.errors import MalformedError
 from fewseconds.payer_app import WALLET
 from mock_psp.journal import Entry, Kind
 from mock_psp.messages import SENDING, Passed
+from mock_psp.references import SIZE, References
 from mock_psp.station import Answer, Call, Duty
 from mock_psp.switch_checks import STEP, TOO_MANY_CHECKS, SwitchChecks
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "FWS"
 """First letters of a transaction id: whose it is."""
-REFERENCES: Final = 1_000_000
-"""Reference numbers that one hour has room for."""
 MESSAGES: Final = {
     "SUCCESS": "Payment successful", "FAILURE": "Payment failed", "PENDING": "Payment processing",
 }  # fmt: skip
@@ -163,11 +162,12 @@ class Transaction:
 class Banks:
     """The remitter bank and the beneficiary bank: they move the money and keep the journal."""
 
-    def __init__(self, world: World, journal: Journal, calendar: Calendar, debits: int) -> None:
-        """``debits`` is how many the journal already holds: reference numbers go on from there."""
+    def __init__(self, world: World, journal: Journal, calendar: Calendar, last: str) -> None:
+        """``last`` is the last reference number in the journal: the next ones go on from there."""
         self._clock, self._journal = world.clock, journal
         # A biller that outlives a run must not meet the reference numbers of an earlier one.
-        self._debits = debits + chance.stream(world.spec.run_name) % REFERENCES
+        first = chance.stream(world.spec.run_name) % SIZE
+        self._references = References(first, last, world.clock.moment())
         self._calendar = calendar
         self._written: Counter[Kind] = Counter()
         world.counts.append(lambda: {f"payments_{kind}": n for kind, n in self._written.items()})
@@ -248,11 +248,7 @@ class Banks:
     def _debit(self, transaction: Transaction) -> None:
         # A reversal that overtook its debit in the queue has cancelled it.
         if not transaction.reversed:
-            self._debits += 1
-            moment = self._clock.moment()
-            # Twelve digits: year, day of the year and hour, then a running number.
-            hour = f"{moment:%y}"[-1] + f"{moment:%j%H}"
-            transaction.rrn = f"{hour}{self._debits % REFERENCES:06d}"
+            transaction.rrn = self._references.next(self._clock.moment())
             transaction.debited = True
             self.write("debit", transaction)
 
@@ -273,6 +269,12 @@ class Banks:
         if transaction.reversed:
             # The calendar has overtaken a bank that was slow: the payer has the money back.
             return Answer(j.ERROR, CREDIT_FAILED)
+        request = transaction.request
+        if self.merchant.owns(request.bill_number):
+            # The code may have been paid or closed since this payment was allowed.
+            own = self.merchant.authorisation(request.bill_number, request.amount_paise)
+            if not own.approved:
+                return Answer(j.DECLINED, own.code, own.reason)
         transaction.credited = True
         self.write("credit", transaction)
         self.merchant.credited(transaction)

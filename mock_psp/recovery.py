@@ -37,7 +37,8 @@ class Recovered(msgspec.Struct):
     """What a journal holds."""
 
     transactions: OrderedDict[str, Transaction]
-    debits: int
+    last_rrn: str
+    """Reference number of the last debit; empty if there was none."""
     unanswered: list[Transaction]
     """Credited, but the biller has not acknowledged it."""
     stuck: list[Transaction]
@@ -75,13 +76,13 @@ def recovered(world: World) -> Recovered:
     waiting: set[str] = set()
     checks: list[tuple[str, int]] = []
     wrong: Counter[str] = Counter()
-    debits, payers = 0, payer_addresses(world.folder.payers)
+    last_rrn, payers = "", payer_addresses(world.folder.payers)
     for entry in entries(world.folder.journal):
-        debits += entry.entry == "debit"
         payer = payers.get(entry.transaction_id, "")
         if entry.entry == "shown" and entry.code in WRONG_PIN_CODES and payer:
             wrong[payer] += 1
         elif entry.entry == "debit":
+            last_rrn = entry.rrn
             del wrong[payer]
         if entry.trace and entry.transaction_id not in found:
             transaction = _transaction(world, entry, payer)
@@ -105,7 +106,7 @@ def recovered(world: World) -> Recovered:
     ]
     stuck = [one for one in uncredited if one.transaction_id not in waiting]
     deemed = [one for one in uncredited if one.transaction_id in waiting]
-    return Recovered(found, debits, unanswered, stuck, deemed, checks, wrong)
+    return Recovered(found, last_rrn, unanswered, stuck, deemed, checks, wrong)
 
 
 def _wait_on(transaction: Transaction, walk: Walk, banks: Banks) -> None:

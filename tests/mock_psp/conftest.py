@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import http.client
 import json
 import os
@@ -20,6 +21,7 @@ import sqlalchemy as sa
 
 from fewseconds import contracts as c
 from fixtures import bills, consumers, qr
+from mock_psp import merchant_contract as m
 from mock_psp.clock import wall_s
 from mock_psp.database import url_of
 from mock_psp.journal import entries
@@ -99,6 +101,17 @@ class World:
         """Ask a service; header names are written with underscores."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         return ask(method, self.url(service, path), body, sent)
+
+    def merchant(self, method: str, path: str, body: object = None) -> Reply:
+        """Ask the payment service with the merchant's key."""
+        pair = f"{self.secrets.merchant_key_id}:{self.secrets.merchant_key_secret}"
+        basic = "Basic " + base64.b64encode(pair.encode()).decode()
+        return self.ask(method, "psp", path, body, authorization=basic)
+
+    def code(self, **wanted: object) -> str:
+        """Make a code over the merchant's API; the reference that payers pay to."""
+        made = self.merchant("POST", m.QR_CODES, {"type": "upi_qr", **wanted}).body
+        return str(qr.parse(made["image_content"]).reference)
 
     @staticmethod
     def bill(index: int) -> Bill:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import json
 import time
@@ -169,10 +168,10 @@ def test_a_merchants_refund_opens_the_bill_again(deaf: World) -> None:
     _until_posted(deaf, paid["transaction_id"])
     payment = next(
         one
-        for one in _merchant(deaf, "GET", "/v1/payments?count=100").body["items"]
+        for one in deaf.merchant("GET", "/v1/payments?count=100").body["items"]
         if one["acquirer_data"]["upi_transaction_id"] == paid["transaction_id"]
     )
-    assert _merchant(deaf, "POST", f"/v1/payments/{payment['id']}/refund", b"{}").status == 200
+    assert deaf.merchant("POST", f"/v1/payments/{payment['id']}/refund", b"{}").status == 200
     path = f"{c.BILLER_RECEIPTS}/{paid['transaction_id']}"
     while deaf.ask("GET", "biller", path).body["posting"] != "refunded":
         time.sleep(0.02)
@@ -183,21 +182,13 @@ def test_a_merchants_refund_opens_the_bill_again(deaf: World) -> None:
 
 def test_magic_amounts_force_an_outcome_on_codes_made_over_the_api(deaf: World) -> None:
     """The amounts of Razorpay's test mode, one response code each; any other amount is paid."""
-    made = json.dumps({"type": "upi_qr", "usage": "multiple_use"}).encode()
-    code = _merchant(deaf, "POST", "/v1/payments/qr_codes", made).body
-    number = qr.parse(code["image_content"]).reference
+    number = deaf.code(usage="multiple_use")
     said = {
         rupees: deaf.pay(30, journey=140 + place, bill_number=number, amount_paise=rupees * 100)
         for place, rupees in enumerate((201, 204, 302, 402, 203))
     }
     codes = {rupees: reply.body["code"] for rupees, reply in said.items()}
     assert codes == {201: "Z9", 204: "ZM", 302: "ZA", 402: "YC", 203: "00"}
-
-
-def _merchant(world: World, method: str, path: str, body: bytes | None = None) -> Reply:
-    pair = f"{world.secrets.merchant_key_id}:{world.secrets.merchant_key_secret}"
-    header = "Basic " + base64.b64encode(pair.encode()).decode()
-    return world.ask(method, "psp", path, body, authorization=header)
 
 
 def edited(line: str, **changes: object) -> str:
@@ -272,7 +263,7 @@ def test_money_that_is_settled_on_a_wrong_day_is_a_break() -> None:
 def _give_back(world: World, name: str) -> str:
     """Refund a payment over the merchant's API and wait until it is posted; the refund's id."""
     path = f"/v1/payments/{m.payment_id(name)}/refund"
-    refund = _merchant(world, "POST", path, b"{}").body["id"]
+    refund = world.merchant("POST", path, b"{}").body["id"]
     receipt = f"{c.BILLER_RECEIPTS}/{name}"
     world.until(lambda: world.ask("GET", "biller", receipt).body["posting"] == "refunded")
     return str(refund)

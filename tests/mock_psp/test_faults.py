@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import pytest
 from scipy import stats
 
 from fewseconds import contracts as c
+from mock_psp import merchant_contract as m
 from mock_psp.auditor import audit
 from mock_psp.faults import DOUBLED, LOST, Faults
 from mock_psp.serve import Options, Services
@@ -112,6 +114,35 @@ def test_an_outage_of_one_bank_is_one_of_its_customers_only(town: World) -> None
     assert "debit" not in town.journal(theirs["transaction_id"])
     assert told(town, "DELETE", "psp").status == 200
     assert town.pay(33, bank="PNB", attempt=2).body["status"] == "SUCCESS"
+
+
+def test_a_single_use_code_is_paid_once_however_many_pay_at_once(town: World) -> None:
+    """All were allowed and debited before the first credit: the others get their money back."""
+    number = town.code(usage="single_use", fixed_amount=True, payment_amount=12_300)
+    hold = {"kind": "outage", "station": "beneficiary_bank", "visits": "hold"}
+    assert told(town, "PUT", "psp", hold).status == 200
+    waiting = 'fewseconds_station_waiting{station="beneficiary_bank"} 3.0'
+    with ThreadPoolExecutor(3) as pool:
+        payments = [
+            pool.submit(town.pay, index, bill_number=number, amount_paise=12_300)
+            for index in range(40, 43)
+        ]
+        town.until(lambda: waiting in town.ask("GET", "psp", c.METRICS).body)
+        assert told(town, "DELETE", "psp").status == 200
+        bodies = [one.result().body for one in payments]
+    assert sorted((one["status"], one["code"]) for one in bodies) == [
+        ("FAILURE", "YG"), ("FAILURE", "YG"), ("SUCCESS", "00"),
+    ]  # fmt: skip
+    for one in bodies:
+        went = [entry for entry in town.journal(one["transaction_id"]) if entry != "shown"]
+        kept = one["status"] == "SUCCESS"
+        assert went == ["debit", "credit" if kept else "reversal"] or (kept and len(went) == 3)
+    (code,) = (
+        one
+        for one in town.merchant("GET", f"{m.QR_CODES}?count=100").body["items"]
+        if one["close_reason"] == "paid"
+    )
+    assert (code["payments_count_received"], code["payments_amount_received"]) == (1, 12_300)
 
 
 @pytest.mark.parametrize(
