@@ -28,11 +28,7 @@ SECRET_BYTES_MIN: Final = 8
 def leaks(root: Path) -> Iterator[tuple[str, int, str]]:
     """File, line and what is there; the thing itself is not repeated."""
     secrets = list(_secrets(root / "secrets.json"))
-    for path in sorted(root.rglob("*")):
-        if path.suffix not in READ or not path.is_file():
-            continue
-        if path.suffix != ".log" and not path.stat().st_mode & PRIVATE:
-            continue
+    for path in sorted(_public(root)):
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 for what in _found(line, secrets):
@@ -41,7 +37,16 @@ def leaks(root: Path) -> Iterator[tuple[str, int, str]]:
 
 def looked_at(root: Path) -> int:
     """How many files are looked at."""
-    return sum(path.suffix in READ and path.is_file() for path in root.rglob("*"))
+    return sum(1 for _ in _public(root))
+
+
+def _public(root: Path) -> Iterator[Path]:
+    """The files that are for others to read."""
+    for path in root.rglob("*"):
+        if path.suffix not in READ or not path.is_file():
+            continue
+        if path.suffix == ".log" or path.stat().st_mode & PRIVATE:
+            yield path
 
 
 def _found(line: bytes, secrets: list[tuple[str, bytes]]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from fewseconds.errors import HarnessError
 from fewseconds.outcomes import STEP_ROW, Outcome, Writer
 from mock_psp import auditor
 from mock_psp import schema as t
+from mock_psp.audit_leaks import leaks, looked_at
 from mock_psp.audit_outside import FILE, SETTLED, TOLD
 from mock_psp.audit_rules import RULES
 from mock_psp.audit_sources import NO_FILES, TABLES, Files, Session
@@ -360,3 +361,15 @@ def rescans(sqlite: sqlite3.Connection, statement: str) -> bool:
         return detail.startswith("CORRELATED") or inside(parent)
 
     return len(scanned) != len(set(scanned)) or any(map(inside, scanned))
+
+
+def test_only_what_others_may_read_is_looked_at(tmp_path: Path) -> None:
+    """Private files hold what they hold on purpose, so nobody looks, and nobody says they did."""
+    told = "called +919876543210 back\n"
+    for name, mode in (
+        ("run.json", 0o644), ("payers.jsonl", 0o600), ("psp.log", 0o600), ("ledger.db", 0o644),
+    ):  # fmt: skip
+        (tmp_path / name).write_text(told, "utf-8")
+        (tmp_path / name).chmod(mode)
+    assert [place for place, _, _ in leaks(tmp_path)] == ["psp.log", "run.json"]
+    assert looked_at(tmp_path) == 2
