@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
 PASSWORD_LENGTHS: Final = range(8, 129)
 SESSIONS_MAX: Final = 200_000
+HASHER: Final = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
 
 
 class Account:
@@ -80,7 +81,6 @@ class Portal:
     def __init__(self, world: World) -> None:
         """Nobody has registered or logged in in this run yet."""
         self.world = world
-        self._hasher = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
         servers = world.scenario.stations["portal_password"].servers
         self._threads = ThreadPoolExecutor(max(servers, 1), "password")
         self.password = world.station("portal_password", pooled=True)
@@ -209,14 +209,12 @@ class Portal:
 
     async def _hashed(self, password: str) -> str:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._hasher.hash, password)
+        return await loop.run_in_executor(self._threads, HASHER.hash, password)
 
     async def _verified(self, password_hash: str, password: str) -> bool:
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(
-                self._threads, self._hasher.verify, password_hash, password
-            )
+            return await loop.run_in_executor(self._threads, HASHER.verify, password_hash, password)
         except VerifyMismatchError:
             return False
 

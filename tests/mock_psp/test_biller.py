@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,13 @@ def test_eight_copies_at_once_are_posted_once(world: World) -> None:
     assert len(world.inbox(200, name(200))) == 1
 
 
+def refusals(world: World) -> list[dict[str, Any]]:
+    """What the biller's log says of callbacks that it refused."""
+    text = (world.services.folder.logs / "biller.log").read_text("utf-8")
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == "a callback was refused"]
+
+
 def test_a_callback_without_the_key_changes_nothing(world: World) -> None:
     """Forged, unsigned, old and altered callbacks get 401, and nothing is written."""
     callback = world.callback(201, name(201))
@@ -65,8 +73,12 @@ def test_a_callback_without_the_key_changes_nothing(world: World) -> None:
         (body, good | {"webhook-id": "evt_other"}),
     ]
     for content, headers in attempts:
+        known = refusals(world)
         reply = sent(world, content, headers)
         assert (reply.status, reply.content_type) == (401, "application/problem+json")
+        # One line for whoever looks after it, and it says why.
+        (line,) = refusals(world)[len(known) :]
+        assert (line["level"], line["reason"]) == ("warning", reply.body["detail"])
     assert counted(world, rows) == before
     assert sent(world, body, good).status == 200
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from fewseconds import contracts as c
 from fewseconds.identity import masked
 from fixtures import consumers, keys, qr
+from mock_psp.journal import entries
 from mock_psp.serve import Services
 
 if TYPE_CHECKING:
@@ -268,6 +270,50 @@ def test_who_pays_by_hand_may_try_again(world: World) -> None:
     good = [paid_by_hand(world, 961).body for _ in range(3)]
     assert [one["code"] for one in good] == ["00"] * 3
     assert len({one["transaction_id"] for one in good}) == 1
+
+
+def test_eight_requests_at_once_are_one_payment(world: World, eventually: Eventually) -> None:
+    """An app that asks again while it waits gets the same answer: one debit and one credit."""
+    index = 137
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda _: world.pay(index), range(8)))
+    assert {reply.status for reply in replies} == {200}
+    assert len({str(reply.body) for reply in replies}) == 1
+    paid = replies[0].body
+    assert paid["status"] == "SUCCESS"
+    eventually(lambda: "acknowledged" in world.journal(paid["transaction_id"]))
+    went = sorted(world.journal(paid["transaction_id"]))
+    assert went == ["acknowledged", "credit", "debit", "shown"]
+    path = world.services.folder.journal
+    bill = world.bill(index).number
+    assert sum(one.entry == "debit" and one.bill_number == bill for one in entries(path)) == 1
+
+
+def test_a_code_out_of_the_gallery_is_worth_two_thousand_rupees(
+    quick: Callable[..., Scenario], enter: Callable[[Services], World], tmp_path: Path
+) -> None:
+    """To a payee who is not verified: a paisa more is U02 before anything is debited."""
+    unverified = quick({"payee": {"verified": False, "source": "test"}})
+    with Services(unverified, 7, tmp_path, only=("psp",)) as services:
+        world = enter(services)
+        number = world.code(usage="multiple_use")
+
+        def paid(journey: int, amount_paise: int, *, from_gallery: bool) -> Any:  # noqa: ANN401
+            whole: dict[str, Any] = {"bill_number": number, "amount_paise": amount_paise}
+            return world.pay(journey, from_gallery=from_gallery, **whole).body
+
+        # NPCI's circular of 8 April 2025: Rs 2,000.
+        assert paid(1, 200_000, from_gallery=True)["status"] == "SUCCESS"
+        over = paid(2, 200_001, from_gallery=True)
+        assert (over["status"], over["code"], over["outcome"]) == ("FAILURE", "U02", "declined")
+        assert "debit" not in world.journal(over["transaction_id"])
+        assert paid(3, 200_001, from_gallery=False)["status"] == "SUCCESS"
+
+
+def test_a_verified_payee_takes_any_amount_out_of_the_gallery(world: World) -> None:
+    """The cap is for payees whom nobody has verified."""
+    dear = next(index for index in range(600, 700) if world.bill(index).amount_paise > 200_000)
+    assert world.pay(dear, from_gallery=True).body["status"] == "SUCCESS"
 
 
 def test_an_idempotency_key_is_one_payment(world: World) -> None:

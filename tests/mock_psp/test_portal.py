@@ -11,7 +11,7 @@ import pytest
 from fewseconds import contracts as c
 from fewseconds.identity import IST, Bill
 from fixtures import consumers
-from mock_psp import auditor
+from mock_psp import auditor, portal
 from mock_psp.serve import Options, Services
 
 if TYPE_CHECKING:
@@ -184,3 +184,16 @@ def test_an_account_that_makes_no_sense_is_refused(
     """Passwords have 8 to 128 characters, and consumer numbers their check digit."""
     account = c.PortalAccount("new", password, number)
     assert world.ask("POST", "portal", c.PORTAL_REGISTER, account).status == 400
+
+
+def test_passwords_cost_what_the_standards_recommend() -> None:
+    """A hash says so itself: RFC 9106's second recommendation, which is above OWASP's minimum."""
+    _, kind, version, costs, salt, tag = portal.HASHER.hash("a password of some length").split("$")
+    assert (kind, version) == ("argon2id", "v=19")
+    said = {name: int(value) for name, value in (one.split("=") for one in costs.split(","))}
+    # RFC 9106, section 4: 3 passes, 4 lanes, 2^16 KiB, a salt of 128 bits, a tag of 256.
+    assert said == {"m": 65_536, "t": 3, "p": 4}
+    assert (len(salt) * 6 // 8, len(tag) * 6 // 8) == (16, 32)
+    # OWASP's password storage sheet: 19 MiB and two passes at least, or 46 MiB and one.
+    assert said["m"] >= 19 * 1024
+    assert said["t"] >= 2

@@ -44,10 +44,7 @@ def place(number: str) -> int:
 @example(2, [(0, True)] * 3 * SMALL)
 @example(0, [(0, False)] * SMALL + [(90, True)] + [(0, False)] * SMALL)
 def test_a_number_is_never_given_twice(first: int, debits: list[tuple[int, bool]]) -> None:
-    """Over used-up hours, a new decade and kills; and its hour is the clock's while there is room.
-
-    Each debit comes so many minutes after the one before, and after a kill or not.
-    """
+    """Debits have numbers of their own over full hours, kills and the end of a decade."""
     moment, last, said = NEW_YEAR, "", list[str]()
     known = References(first, last, moment)
     for minutes, killed in debits:

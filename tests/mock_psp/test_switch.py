@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewseconds import contracts as c
+from fewseconds import scenario_file
 from fixtures import qr
 from mock_psp.auditor import audit
 from mock_psp.serve import Services
@@ -312,3 +313,22 @@ def test_a_deemed_payment_keeps_its_day_over_a_kill(
         receipt = f"{c.BILLER_RECEIPTS}/{late['transaction_id']}"
         eventually(lambda: world.ask("GET", "biller", receipt).status == 200)
     assert [check.first for check in audit(tmp_path).checks if not check.passed] == []
+
+
+def test_the_shipped_limits_are_those_of_npci() -> None:
+    """15 s for debit and credit, 10 s for address validation, checks and reversals."""
+    # NPCI's circular of 26 April 2025, in force since 16 June 2025.
+    steps = scenario_file.load("mumbai").steps
+    limits = {
+        (step, leg.station): leg.timeout_ms
+        for step in ("resolve", "pay", "pay_bill", "ask_switch", "reversal")
+        for leg in steps[step].legs
+        if leg.station not in ("mobile_network", "payer_psp")
+    }
+    switched = {"switch": 15_000, "remitter_bank": 15_000, "beneficiary_bank": 15_000}
+    assert limits == {
+        ("resolve", "switch"): 10_000, ("resolve", "payee_psp"): 10_000,
+        ("resolve", "biller"): 10_000, ("pay", "biller"): 10_000,
+        ("ask_switch", "switch"): 10_000, ("reversal", "remitter_bank"): 10_000,
+        **{(step, name): ms for step in ("pay", "pay_bill") for name, ms in switched.items()},
+    }  # fmt: skip
