@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import msgspec
 from litestar import post
-from sqlalchemy.exc import SQLAlchemyError
 
 from fewseconds.contracts import (
     BILLER_CODES,
@@ -29,9 +27,6 @@ from mock_psp.webhook import NotAuthenticError, checked_id
 
 if TYPE_CHECKING:
     from mock_psp.biller import Biller
-
-
-log = logging.getLogger(__name__)
 
 
 class Acceptance(msgspec.Struct, frozen=True):
@@ -57,11 +52,7 @@ async def refunds(request: HttpRequest) -> Acceptance:
         raise Refusal(401, "Not authentic", str(error)) from None
     except (msgspec.DecodeError, KeyError) as error:
         raise Refusal(400, "Malformed", str(error)) from None
-    try:
-        news = await biller.given_back(order)
-    except SQLAlchemyError as error:
-        log.exception("the ledger did not take a refund")
-        raise Refusal(503, "Ledger unavailable", type(error).__name__) from None
+    news = await biller.given_back(order)
     if isinstance(news, Conflict):
         raise Refusal(409, "Conflict", news.reason)
     return Acceptance(news)
@@ -77,7 +68,7 @@ async def bill_code(request: HttpRequest) -> BillCode:
 @post(
     BILLER_RECONCILE,
     status_code=200,
-    operation_class=described(SettlementDay, refuses=(502,), needs=RUN_TOKEN),
+    operation_class=described(SettlementDay, refuses=(502, 503), needs=RUN_TOKEN),
 )
 async def reconciliation(request: HttpRequest) -> Reconciled:
     """Compare the settlement file with the ledger: every break is listed, none is mended."""
@@ -90,7 +81,7 @@ async def reconciliation(request: HttpRequest) -> Reconciled:
         raise Refusal(502, "A party failed", type(error).__name__) from None
 
 
-@post(BILLER_SWEEP, status_code=200, operation_class=described(refuses=(502,), needs=RUN_TOKEN))
+@post(BILLER_SWEEP, status_code=200, operation_class=described(refuses=(502, 503), needs=RUN_TOKEN))
 async def sweep(request: HttpRequest) -> Swept:
     """Look now for payments whose callback never came, however young, and post them."""
     biller: Biller = request.app.state.biller

@@ -109,7 +109,7 @@ def _allowed(request: HttpRequest, biller: Biller) -> bool:
     return scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), wanted.encode())
 
 
-@post("/bills/fetch", status_code=200, operation_class=_described(FetchRequest))
+@post("/bills/fetch", status_code=200, operation_class=_described(FetchRequest, refuses=(503,)))
 async def fetch(request: HttpRequest) -> Response[dict[str, Any]]:
     """What a customer owes, by consumer number."""
     biller: Biller = request.app.state.biller
@@ -125,7 +125,12 @@ async def fetch(request: HttpRequest) -> Response[dict[str, Any]]:
         return _refused(400, "customer-not-found", "no customer has that number")
     bill = biller.bill(answer.value.bill_number)
     customer = {"name": answer.value.customer_name}
-    if bill is None or biller.ledger.paid_by(bill.number) is not None:
+    try:
+        paid = bill is not None and biller.ledger.paid_by(bill.number) is not None
+    except SQLAlchemyError:
+        log.exception("the ledger did not answer")
+        return _refused(503, "biller-unavailable", "the ledger does not answer; ask again")
+    if bill is None or paid:
         details: dict[str, Any] = {"billFetchStatus": "NO_OUTSTANDING", "bills": []}
     else:
         details = {"billFetchStatus": "AVAILABLE", "bills": [_shown(biller, bill)]}

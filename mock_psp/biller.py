@@ -331,7 +331,7 @@ async def callback(request: HttpRequest) -> Acknowledged:
     return acknowledged
 
 
-@get(BILLER_RECEIPTS + "/{transaction_id:str}", operation_class=described(refuses=(404,)))
+@get(BILLER_RECEIPTS + "/{transaction_id:str}", operation_class=described(refuses=(404, 503)))
 async def receipt(request: HttpRequest, transaction_id: str) -> Receipt:
     """The receipt of a payment."""
     biller: Biller = request.app.state.biller
@@ -356,4 +356,5 @@ def application(world: World) -> Front:
         biller.start,
         biller.stop,
         hot=(resolve, authorise, callback),
+        absent=(SQLAlchemyError,),
     )

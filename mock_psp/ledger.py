@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -24,7 +25,7 @@ from mock_psp.posting import Decided, Known, Notice, decide, receipt_number
 from mock_psp.statements import done, found
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from fewseconds.contracts import Acknowledged
     from mock_psp.posting import Conflict, Row
@@ -117,7 +118,7 @@ class Ledger:
         """
         self._engine = database.engine(url)
         database.prepare(self._engine, run)
-        self._reader = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._reader: sa.Connection | None = None
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self.batches = self.orders = 0
@@ -148,29 +149,35 @@ class Ledger:
 
     def looked_until_s(self) -> int:
         """How far the last sweep has looked, in seconds since 1970; 0 before the first."""
-        return int(self._reader.execute(_LOOKED).scalar_one_or_none() or 0)
+        with self._reading() as reader:
+            return int(reader.execute(_LOOKED).scalar_one_or_none() or 0)
 
     def due_refunds(self, after: int) -> Sequence[sa.Row[Any]]:
         """Refunds, later than number ``after``, that the PSP has not made yet."""
-        return self._reader.execute(_DUE, {"after": after}).all()
+        with self._reading() as reader:
+            return reader.execute(_DUE, {"after": after}).all()
 
     def rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         """What a question finds that is seldom asked."""
-        return self._reader.execute(statement).all()
+        with self._reading() as reader:
+            return reader.execute(statement).all()
 
     def unsent(self, after: int, until: int = MESSAGES_MAX) -> list[Message]:
         """Messages of the outbox that nobody has sent: above number ``after``, up to ``until``."""
         asked = {"after": after, "until": until}
-        return [Message(*row) for row in found(self._reader, _UNSENT, asked)]
+        with self._reading() as reader:
+            return [Message(*row) for row in found(reader, _UNSENT, asked)]
 
     def paid_by(self, bill_number: str) -> str | None:
         """The transaction that paid a bill, None while it is open."""
-        rows = found(self._reader, _PAID, {"number": bill_number})
+        with self._reading() as reader:
+            rows = found(reader, _PAID, {"number": bill_number})
         return str(rows[0][0]) if rows else None
 
     def receipt(self, transaction_id: str) -> Receipt | None:
         """The receipt of a payment; None if no money has been posted under that name."""
-        row = self._reader.execute(_PAYMENT, {"name": transaction_id}).one_or_none()
+        with self._reading() as reader:
+            row = reader.execute(_PAYMENT, {"name": transaction_id}).one_or_none()
         if row is None:
             return None
         posting: Any = row.status.lower()
@@ -181,7 +188,8 @@ class Ledger:
 
     def close(self) -> None:
         """Write what is queued, fold the log into the database, and close it."""
-        self._reader.close()
+        if self._reader is not None:
+            self._reader.close()
         self._queue.put(None)
         self._writer.join()
         self._engine.dispose()
@@ -189,6 +197,24 @@ class Ledger:
     def unable(self) -> str:
         """Why nothing can be written any more; empty as long as it can."""
         return "" if self._writer.is_alive() else "the writer of the ledger has ended"
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        """The connection that questions are asked on.
+
+        Raises SQLAlchemyError while the database is away. What broke then is thrown away: the next
+        question finds a database that has come back.
+        """
+        if self._reader is None:
+            opened = self._engine.connect()
+            self._reader = opened.execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            yield self._reader
+        except sa.exc.SQLAlchemyError:
+            broken, self._reader = self._reader, None
+            with suppress(sa.exc.SQLAlchemyError):
+                broken.close()
+            raise
 
     def _ordered(self, order: Order) -> asyncio.Future[Any]:
         answered = self._loop.create_future()

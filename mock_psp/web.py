@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import logging
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -147,13 +148,16 @@ def application(
     start: Callable[[], Awaitable[None]],
     stop: Callable[[], Awaitable[None]],
     hot: Sequence[HTTPRouteHandler | tuple[HTTPRouteHandler, Arguments]] = (),
+    absent: tuple[type[Exception], ...] = (),
 ) -> Front:
     """A service: its handlers find their parts in ``request.app.state``.
 
     Those in ``hot``, which must be among the others, are answered without the framework; one whose
     path ends in a parameter comes with its arguments (see ``front.Hot``). ``start`` runs before the
-    service is ready, ``stop`` when no request is open any more.
+    service is ready, ``stop`` when no request is open any more. Errors in ``absent`` say that
+    something the service stands on is away: a 503, and no fault of its own.
     """
+    told_of = partial(problem, absent=absent)
     meter = Meter()
     told = Metrics(meter, world.stations, world.counts)
 
@@ -172,7 +176,7 @@ def application(
         [*handlers, *world.faults.doors(), health, ready, metrics],
         state=State({**state, "world": world, "ready": False, "metrics": told}),
         lifespan=[running],
-        exception_handlers={Exception: problem},
+        exception_handlers={Exception: told_of},
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,
         openapi_config=OpenAPIConfig(
@@ -183,7 +187,7 @@ def application(
             components=SCHEMES,
         ),
     )
-    return Front(inner, SimpleNamespace(**state), _routes(hot), problem, BODY_BYTES_MAX, meter)
+    return Front(inner, SimpleNamespace(**state), _routes(hot), told_of, BODY_BYTES_MAX, meter)
 
 
 def _routes(
@@ -238,7 +242,9 @@ def metrics(request: HttpRequest) -> bytes:
     return told.text()
 
 
-def problem(_: HttpRequest, error: Exception) -> Response[bytes]:
+def problem(
+    _: HttpRequest, error: Exception, absent: tuple[type[Exception], ...] = ()
+) -> Response[bytes]:
     """Every error as a problem; what went wrong inside is for the log, not for the caller."""
     if isinstance(error, Refusal):
         told = error.problem
@@ -251,6 +257,9 @@ def problem(_: HttpRequest, error: Exception) -> Response[bytes]:
         told = Refusal(413, "Request entity too large").problem
     elif isinstance(error, HTTPException):
         told = Refusal(error.status_code, _title(error), _detail(error)).problem
+    elif isinstance(error, absent):
+        log.error("a request met a database that is away", exc_info=error)
+        told = Refusal(503, "Unavailable", type(error).__name__, outcome="error").problem
     else:
         log.error("a request failed", exc_info=error)
         told = Refusal(500, "Internal error").problem
