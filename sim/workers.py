@@ -88,10 +88,14 @@ def _client(cluster: str) -> Iterator[Any]:
         if not rest.isdigit() or int(rest) < 1:
             message = f"--cluster {cluster!r}: no number of processes; write local:2"
             raise UsageError(message)
-        # Processes, because a walk holds the interpreter; no page of its own to watch.
+        # Processes, because a walk holds the interpreter. A free port, because Dask's own (8787) is
+        # busy as soon as two of these run side by side.
         with (
             distributed.LocalCluster(
-                n_workers=int(rest), threads_per_worker=1, processes=True, dashboard_address=None
+                n_workers=int(rest),
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",
             ) as local,
             distributed.Client(local) as client,
         ):
