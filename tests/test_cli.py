@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -17,17 +16,6 @@ from fewseconds.cli import app
 from fewseconds.commands import load
 from fewseconds.plan import plan
 from loadtests.probe import Latency, ProbeResult
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
-    """A command takes over SIGTERM for its process, which here is that of the tests."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 def said(*arguments: str) -> Result:

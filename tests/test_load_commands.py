@@ -5,7 +5,6 @@ What the load itself finds is stubbed here; that has tests, and oracles, of its 
 
 from __future__ import annotations
 
-import signal
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +17,9 @@ from loadtests.recorder import Limit, Recorder
 from tests.stub_probes import CODES, HEADER, HERE, INSISTED, result, said, told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from loadtests.probe import ProbeSpec
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
-    """A command takes over SIGTERM for its process, which here is that of the tests."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 # --- run and gate ------------------------------------------------------------------------------

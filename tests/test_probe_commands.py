@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from typing import TYPE_CHECKING
-
 import pytest
 
 from fewseconds.commands import load
@@ -24,17 +21,6 @@ from tests.stub_probes import (
     said,
     told,
 )  # fmt: skip
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
-    """A command takes over SIGTERM for its process, which here is that of the tests."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -13,18 +11,7 @@ from typer.testing import CliRunner, Result
 from fewseconds.cli import app
 from fewseconds.errors import EXIT_USAGE
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 SMALL = ("--engine", "simpy", "--processes", "1", "--replications", "3")
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
-    """A command takes over SIGTERM for its process, which here is that of the tests."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
