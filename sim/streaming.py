@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from fewseconds import chance, columns
+from fewseconds import chance, columns, measures
 from fewseconds.outcomes import SCHEMA
 from fewseconds.plan import HOUR_US, Plan, chunks
 from fewseconds.plan import SCHEMA as PLAN
@@ -23,6 +23,7 @@ from sim import native
 from sim.flat import Flat
 from sim.histogram import Histogram, Tally
 from sim.machine import Machine
+from sim.money import Paise, Sums
 from sim.summary import HOURS_A_DAY, MEASURES, StationUse
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ class Streamed(msgspec.Struct, frozen=True, eq=False):
     wall_s: float
     """In the engine; the plan and the histograms come on top."""
     fates: dict[str, int]
+    paise: Paise
+    """What its journeys set out to pay; see :mod:`sim.money`."""
     compile_s: float
     cpu_s: float
     """Processor time of everything: plan, tables, walk and histograms; without compilation."""
@@ -148,12 +151,14 @@ def stream(
     flat = Flat(scenario, seed)
     histograms, errors = {name: Histogram() for name in MEASURES if name != "error_rate"}, Tally()
     fates: Counter[str] = Counter()
+    sums = Sums(scenario, seed)
     kept = Pile(SCHEMA)
     nothing = np.zeros((0, at.STAY_WIDTH), np.int64)
 
     def on_ended(ended: NDArray[np.int64]) -> None:
         walked = native.journeys(ended, flat)
         fates.update(dict(walked["fate"].value_counts().iter_rows()))
+        sums.end(walked["journey_id"].to_numpy(), measures.ends(walked["fate"]))
         for name, said in native.says(walked, nothing):
             kept_in = errors if name == "error_rate" else histograms[name]
             kept_in.add(said["seconds"].to_numpy())
@@ -161,17 +166,22 @@ def stream(
     def on_stays(stays: NDArray[np.int64]) -> None:
         histograms["biller_time"].add(stays[:, at.STAY_US] / 1e6)
 
+    def on_part(part: Plan) -> NDArray[np.int64]:
+        sums.begin(part)
+        return seen.keep(part)
+
     machine = Machine(flat, on_ended, on_stays, lambda rows: kept.add(native.outcomes(rows, flat)))
     seen = Seen(scenario, seed, sample)
     until_s = time.process_time()
     compile_s = machine.prepare()
     compiled_s = time.process_time() - until_s
-    machine.walk(chunks(scenario, seed) if parts is None else parts, seen.keep, progress)
+    machine.walk(chunks(scenario, seed) if parts is None else parts, on_part, progress)
     return Streamed(
         machine.begun,
         machine.events,
         machine.wall_s,
         dict(sorted(fates.items())),
+        sums.paise(),
         compile_s,
         time.process_time() - began_s - compiled_s,
         histograms,

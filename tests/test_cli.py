@@ -113,6 +113,7 @@ def test_a_stream_leaves_a_page_and_the_rows_of_a_sample(tmp_path: Path) -> None
     command = ("simulate", "smoke", "--consumers", "3000", "--out", str(tmp_path), "--json")
     whole, streamed = (json.loads(said(*command, *option).stdout) for option in ((), ("--stream",)))
     assert streamed["fates"] == whole["fates"]
+    assert streamed["paise"] == whole["paise"]
     words = [[(one["name"], one["word"]) for one in found["slo"]] for found in (whole, streamed)]
     assert words[0] == words[1]
     assert 0 < streamed["startup_s"] <= streamed["total_s"]

@@ -97,6 +97,7 @@ def write_streamed(
             verdicts=tuple(verdicts),
             samples=samples,
             fates=done.fates,
+            paise=done.paise,
             stations=done.stations,
             rows=closely[0],
             table=closely[1],

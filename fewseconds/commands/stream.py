@@ -45,6 +45,7 @@ def stream(name: str, seed: int | None, part: Part, out: Path, *, as_json: bool)
         )
         ended_s = age.process_s()
         from fewseconds import slo
+        from fewseconds.report import words
 
         say("walking a part both ways, writing the page", 1.0)
         command = f"{part.command(name, seed)} --stream"
@@ -54,18 +55,10 @@ def stream(name: str, seed: int | None, part: Part, out: Path, *, as_json: bool)
     if as_json:
         console.print_json(
             fields
+            | _counted(scenario, done)
             | {
-                "consumers": scenario.consumers,
-                "journeys": done.journeys,
-                "events": done.events,
-                "wall_s": done.wall_s,
-                "compile_s": done.compile_s,
                 "startup_s": startup.seconds,
                 "total_s": ended_s,
-                "cpu_s": done.cpu_s,
-                "us_per_consumer": done.cpu_s / scenario.consumers * 1e6,
-                "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-                "fates": done.fates,
                 "measures": measures,
                 "sampled_rows": done.sample.num_rows,
                 "slo": [msgspec.to_builtins(verdict) for verdict in verdicts],
@@ -75,12 +68,29 @@ def stream(name: str, seed: int | None, part: Part, out: Path, *, as_json: bool)
         )
         return slo.exit_code(word)
     console.show(f"{done.journeys} journeys, {done.events} events in {done.wall_s:.1f} s")
+    console.show(words.paid(done.paise).replace(words.NBSP, " "))
     for measure, told in measures.items():
         values = ", ".join(f"{key} {told[key]}" for key in QUANTILES)
         console.show(f"{measure:14} {told['count']:>11}  {values}")
     console.show_verdicts(verdicts)
     console.say(f"Report: {report}")
     return slo.exit_code(word)
+
+
+def _counted(scenario: Scenario, done: Streamed) -> dict[str, Any]:
+    """What the walk counted and took, as fields for JSON."""
+    return {
+        "consumers": scenario.consumers,
+        "journeys": done.journeys,
+        "events": done.events,
+        "wall_s": done.wall_s,
+        "compile_s": done.compile_s,
+        "cpu_s": done.cpu_s,
+        "us_per_consumer": done.cpu_s / scenario.consumers * 1e6,
+        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "fates": done.fates,
+        "paise": done.paise,
+    }
 
 
 def _reported(

@@ -93,8 +93,9 @@ def _money(walked: Walked) -> Table | None:
         ("way of paying", "to be paid", *(words.label(end, words.FATES) for end in ends)),
         tuple(rows),
         caption=f"The bills of these journeys: {words.paid(walked.paise)}",
-        note="Amounts as on the bills: discounts, late charges and what the biller gives back are "
-        "not walked in virtual time. What is pending at the end may still arrive. A crore is ten "
+        note="Amounts as owed on the day that a journey begins, with the discount of an early bill "
+        "and the charge of a late one if the scenario has them; what the biller gives back is not "
+        "walked in virtual time. What is pending at the end may still arrive. A crore is ten "
         "million, a lakh a hundred thousand.",
     )
 

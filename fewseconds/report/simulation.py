@@ -50,7 +50,7 @@ class Walked(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Seconds (or 0 and 1) by measure; see ``measures.samples``."""
     fates: Mapping[str, int]
     paise: Mapping[str, Mapping[str, int]] = {}
-    """The bills to be paid, by kind of journey and by how it ended; empty if they are not known."""
+    """What was owed, by kind of journey and by how it ended; empty if it is not known."""
     stations: Mapping[str, Any]
     """A :class:`fewseconds.report.usage.Use` each."""
     rows: pl.DataFrame
