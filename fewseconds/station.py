@@ -200,5 +200,6 @@ class Fault(_Table, frozen=True, kw_only=True):
             what += f" by {self.factor:g}"
         for word, moment in (("from", self.start), ("until", self.until)):
             if moment is not None:
-                what += f" {word} {moment:%d %B %H:%M}"
+                seconds = f":{moment:%S}" if moment.second else ""
+                what += f" {word} {moment:%d %B %H:%M}{seconds}"
         return what

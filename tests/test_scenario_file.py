@@ -32,6 +32,7 @@ def test_all_shipped_scenarios_load_under_their_names() -> None:
         "due_date_evening",
         "adoption_70",
         "adoption_80",
+        "discount_day",
     } <= set(scenario_file.shipped())
     for name in scenario_file.shipped():
         assert scenario_file.load(name).name == name

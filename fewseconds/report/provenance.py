@@ -58,6 +58,10 @@ def _station(scenario: Scenario, name: str) -> Iterator[Assumption]:
     yield Assumption(subject, detail, words.law(law, factor), law.source or table.source)
     for failure in table.failures:
         yield Assumption(subject, "fails", words.failure(failure), failure.source)
+    if (limit := table.rate_limit) is not None:
+        excess = f"the others get {limit.code}" if limit.excess == "reject" else "the others wait"
+        value = f"{limit.per_s:g} a second, {words.whole(limit.burst)} at once; {excess}"
+        yield Assumption(subject, "limit", value, limit.source)
     if table.persistence:
         value = f"{words.percent(table.persistence, 0)} of the attempts share the luck of the last"
         yield Assumption(subject, "persistence", value, table.source)
@@ -163,6 +167,12 @@ def general(scenario: Scenario) -> tuple[Assumption, ...]:
             f"{scenario.payments_factor:g}, amounts times {scenario.amount_factor:g}"
         )
         rows.append(Assumption("season", "", value, scenario.season.source))
+    if (billing := scenario.billing) is not None:
+        value = (
+            f"{billing.early_discount:.2%} off until {words.counted(billing.early_days, 'day')} "
+            f"after the issue, {billing.late_charge:.2%} on once a bill is overdue"
+        )
+        rows.append(Assumption("amounts", "", value, billing.source))
     for kind, share in scenario.channel_shares().items():
         if share > 0:
             channel = scenario.channels[kind]

@@ -1,16 +1,17 @@
-"""A load run where what is owed changes with the day: every way of paying pays what is right."""
+"""A load run on the shipped day of discounts: every way of paying pays what is right, in time."""
 
 from __future__ import annotations
 
-import datetime as dt
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 
-from fewseconds.plan import DAY_US, HOUR_US, SCHEMA, Plan
+from fewseconds.plan import HOUR_US, SCHEMA, Plan
 from fixtures import bills
 from loadtests.launch import Generator
 from loadtests.spec import Targets
@@ -18,6 +19,7 @@ from mock_psp import auditor, serve
 from tests.mock_psp.scenarios import constant, quick_scenario
 
 if TYPE_CHECKING:
+    import datetime as dt
     from pathlib import Path
 
     from fewseconds.identity import Bill
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 SEED = 7
-DAY = 24
-"""The 25th: bills of the month's first days are late, those of its last days are early."""
-FACTORS = {"early": 0.99, "due": 1.0, "late": 1.0125}
+FACTORS = {"early": 0.98, "due": 1.0, "late": 1.0125}
+"""Those of the scenario, and what they make of its day: the 22nd of the month."""
+PER_S, BURST = 3, 2
 WAYS = {"qr_ebill": "laptop_screen", "qr_counter": "placard", "portal": ""}
 PEOPLE = (
     "person_opens_app", "person_types_number", "person_reviews", "person_enters_pin",
@@ -45,7 +47,7 @@ def terms(bill: Bill, day: dt.date) -> str:
 
 def chosen(scenario: Scenario) -> dict[int, tuple[str, str]]:
     """Consumers with the kind of their journey and the terms of their bill: each pair twice."""
-    day = scenario.first_day + dt.timedelta(days=DAY)
+    day = scenario.first_day
     wanted = [(kind, one) for kind in WAYS for one in FACTORS for _ in range(2)]
     found: dict[int, tuple[str, str]] = {}
     for index in range(scenario.consumers):
@@ -59,16 +61,13 @@ def chosen(scenario: Scenario) -> dict[int, tuple[str, str]]:
 
 
 def test_early_due_and_late_bills_are_paid_at_their_amounts(tmp_path: Path) -> None:
-    """With a camera before the code of the day, or at the portal: as written, not as computed."""
+    """Each bill is paid as written, and no message that a small account refuses is lost."""
     people: dict[str, Any] = {
         name: {"service_time": constant(50), "failures": []} for name in PEOPLE
     }
-    scenario = quick_scenario({
-        "billing": {"source": "test", "early_days": 7, "early_discount": 0.01,
-                    "late_charge": 0.0125},
-        "stations": people, "load": {"drain_s": 25},
-    })  # fmt: skip
-    who, begin_us = chosen(scenario), DAY * DAY_US + 12 * HOUR_US
+    small = {"sms_gateway": {"rate_limit": {"per_s": PER_S, "burst": BURST}}}
+    scenario = quick_scenario({"stations": people | small}, "discount_day")
+    who, begin_us = chosen(scenario), 12 * HOUR_US
     rows = [
         {"journey_id": place, "consumer": index, "bill": index, "kind": kind, "app": "phonepe",
          "bank": "SBI", "medium": WAYS[kind], "intended_start_us": begin_us + place * 100_000}
@@ -94,3 +93,15 @@ def test_early_due_and_late_bills_are_paid_at_their_amounts(tmp_path: Path) -> N
         exact = FACTORS[one] * bill.amount_paise
         assert abs(paid[bill.number] - exact) <= 0.5 + 1e-6, (kind, one)
     assert [one.first for one in auditor.audit(tmp_path).checks if not one.passed] == []
+    gateway = pl.concat(
+        pl.read_parquet(file).filter(pl.col("station").cast(pl.String) == "sms_gateway")
+        for file in (tmp_path / "outcomes").glob("sms*.parquet")
+    )
+    told = gateway.select("outcome", "code").cast(pl.String).rows()
+    assert set(told) == {("ok", ""), ("rejected", "429")}
+    taken = gateway.filter(pl.col("outcome").cast(pl.String) == "ok")
+    assert sorted(taken["journey_id"]) == list(range(len(rows)))
+    moments_s = np.sort(taken["start_us"].to_numpy()) / 1e6
+    for first in range(len(moments_s)):
+        most = BURST + PER_S * (moments_s[first:] - moments_s[first])
+        assert (np.arange(1, len(most) + 1) <= most + 1e-6).all()

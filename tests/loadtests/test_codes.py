@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from fewseconds import scenario_file
 from fewseconds.identity import IST, Bill
@@ -43,6 +45,16 @@ def test_a_code_of_the_day_asks_for_what_is_owed_on_it(day: int) -> None:
         asks = qr.verify(link, keys.registry(SEED)).amount_paise
         assert asks == owed.amount_paise
         assert abs(owed.amount_paise - factor * bill.amount_paise) <= 0.5 + 1e-6
+
+
+def test_on_the_shipped_day_bills_are_early_due_and_late() -> None:
+    """On the 22nd those of six of twenty days are early, those of three are late; SciPy agrees."""
+    whole = plan(scenario_file.load("discount_day"))
+    window = whole.window(*whole.busiest_window())
+    terms = Counter[str](codes.code(window, row)[1].terms for row in window.rows())
+    for one, share in (("early", 6 / 20), ("due", 11 / 20), ("late", 3 / 20)):
+        low, high = stats.binom.ppf([0.0005, 0.9995], len(window), share)
+        assert low <= terms[one] <= high
 
 
 def test_a_camera_sees_what_is_read_without_one() -> None:

@@ -22,8 +22,8 @@ def constant(milliseconds: float) -> dict[str, Any]:
     return {"law": "constant", "value_ms": milliseconds, "source": "quick for a test"}
 
 
-def quick_scenario(overrides: dict[str, Any] | None = None) -> Scenario:
-    """The smoke scenario with parties that take a millisecond and never fail."""
+def quick_scenario(overrides: dict[str, Any] | None = None, name: str = "smoke") -> Scenario:
+    """The smoke scenario, or one like it, with parties that take a millisecond and never fail."""
     stations: dict[str, Any] = {
         name: {"service_time": constant(1), "failures": []} for name in MOCKED
     }
@@ -35,7 +35,7 @@ def quick_scenario(overrides: dict[str, Any] | None = None) -> Scenario:
         "service_time": constant(1), "failures": [], "variants": operators,
     }  # fmt: skip
     base = {"stations": stations}
-    return scenario_file.load("smoke", scenario_file.merged(base, overrides or {}))
+    return scenario_file.load(name, scenario_file.merged(base, overrides or {}))
 
 
 def _impatient_legs() -> list[dict[str, Any]]:

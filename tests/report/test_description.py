@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from fewseconds import scenario_file
-from fewseconds.report import description, words
+from fewseconds.report import description, provenance, words
 from fewseconds.report.page import html
 from fewseconds.report.page_markdown import markdown
 
@@ -100,3 +100,16 @@ def test_every_shipped_scenario_can_be_described(name: str, shop: Workshop) -> N
     """The page of every scenario is well-formed."""
     page = description.page(scenario_file.load(name), "fewseconds describe", ())
     assert shop.page(html(page)).faults == []
+
+
+def test_amounts_by_the_day_and_limits_stand_among_the_inputs() -> None:
+    """What the day does to a bill and how many messages an account takes are said with sources."""
+    scenario = scenario_file.load("discount_day")
+    found = [*provenance.general(scenario), *provenance.stations(scenario)]
+    told = {(one.subject, one.detail): (one.value, one.source) for one in found}
+    value, source = told["amounts", ""]
+    assert value == "2.00% off until 7 days after the issue, 1.25% on once a bill is overdue"
+    assert "Free Press Journal" in source
+    value, source = told["sms gateway", "limit"]
+    assert value == "30 a second, 30 at once; the others get 429"
+    assert "docs.smsfire.com.br" in source
