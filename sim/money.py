@@ -1,7 +1,8 @@
 """What a walk in virtual time comes to in money: what its journeys set out to pay.
 
 That is what is owed on the day on which a journey begins, as a load run pays it: with ``[billing]``
-less the discount of an early bill, plus the charge of a late one.
+less the discount of an early bill, plus the charge of a late one. Who is overtaken by the midnight
+that changes the amount is declined by a real biller, and pays in virtual time.
 """
 
 from __future__ import annotations
