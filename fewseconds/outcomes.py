@@ -51,6 +51,10 @@ SCHEMA: Final = pa.schema(
         ("overrun_us", pa.int64()),
     ]
 )
+_FEW_VALUES: Final = [field.name for field in SCHEMA if field.type == _CODE] + [
+    "leg", "attempt", "queue_length"
+]  # fmt: skip
+"""Columns that a dictionary makes small; to look up every moment in one only costs."""
 PART_ROWS: Final = 50_000
 JOIN_EVERY: Final = 64
 """Parts; at one flush in two seconds, a file of rows every two minutes."""
@@ -104,12 +108,13 @@ def _numbers(column: Sequence[int], kind: pa.DataType) -> pa.Array:
 def _codes(column: Sequence[str]) -> pa.DictionaryArray:
     """Strings, each kept once."""
     places = {text: place for place, text in enumerate(dict.fromkeys(column))}
-    return columns.words(np.array([places[text] for text in column], np.int32), list(places))
+    codes = np.fromiter(map(places.__getitem__, column), np.int32, len(column))
+    return columns.words(codes, list(places))
 
 
 def write(rows: pa.Table, path: Path) -> None:
     """Write a table of outcomes as one file."""
-    pq.write_table(rows, path, compression="zstd")
+    pq.write_table(rows, path, compression="zstd", use_dictionary=_FEW_VALUES)
 
 
 class Writer:
@@ -158,7 +163,7 @@ class Writer:
     def _put(self, rows: pa.Table, first: int, last: int) -> None:
         part = self.folder / f"{self.process}.part{first:07d}-{last:07d}.parquet"
         half = part.with_suffix(".writing")
-        pq.write_table(rows, half, compression="zstd")
+        write(rows, half)
         half.rename(part)
         self._parts.append(part)
 
@@ -172,7 +177,9 @@ class Writer:
         if self._closed and not self._parts:
             return whole
         half = whole.with_suffix(".writing")
-        with pq.ParquetWriter(half, SCHEMA, compression="zstd") as writer:
+        with pq.ParquetWriter(
+            half, SCHEMA, compression="zstd", use_dictionary=_FEW_VALUES
+        ) as writer:
             for part in [whole] * self._closed + self._parts:
                 writer.write_table(_part(part))
         half.rename(whole)

@@ -19,6 +19,7 @@ from fewseconds.outcomes import Outcome
 from fewseconds.pace import scaled
 from fewseconds.station import PRIORITIES
 from fewseconds.timeline import FOR_EVER_US, OPEN, REFUSING
+from mock_psp.alarms import EARLY_US, Alarms
 from mock_psp.hours import Hours
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from fewseconds.timeline import Phase
     from mock_psp.clock import PlanClock
 
-EARLY_US: Final = 500
 QUEUE_FULL: Final = "queue_full"
 
 
@@ -95,10 +95,15 @@ class Station:
         writer: Writer,
         *,
         pooled: bool = False,
+        alarms: Alarms | None = None,
     ) -> None:
-        """``pooled`` measured stations have real servers (threads), so their queue is real too."""
+        """``pooled`` measured stations have real servers (threads), so their queue is real too.
+
+        ``alarms`` are those of the service, if others share them.
+        """
         self.name, self.table = name, table
         self._draws, self._clock, self._writer = draws, clock, writer
+        self._alarms = alarms or Alarms(clock)
         self.slowed = draws.scenario.slowdown(name) != 1
         self.sleeps = table.role == "mocked" or self.slowed
         """Whether visits last as long as the draw says."""
@@ -340,12 +345,7 @@ class Station:
             if result is not None:
                 answer = result if isinstance(result, Answer) else (await result or DONE)
         if planned_us is not None:
-            rest_us, early_us = planned_us - self._clock.now_us(), 0
-            while rest_us > early_us:
-                await asyncio.sleep(rest_us / 1e6)
-                # The loop's timers count whole milliseconds from a moment a little before now, so
-                # one of them may go off early.
-                rest_us, early_us = planned_us - self._clock.now_us(), EARLY_US
+            await self._alarms.at(planned_us)
         if answer.outcome == OK and duty.done is not None:
             result = duty.done()
             if result is not None:

@@ -189,24 +189,19 @@ class Walk:
         self, journey: Journey, leg: j.Leg, call: Call, parcel: object, work: Work
     ) -> Answer:
         """The answer of one leg, or what its absence means."""
-        limit_s = (leg.timeout_ms or 0) / 1000
+        alarms = self.world.alarms
+        deadline_us = self.world.clock.now_us() + (leg.timeout_ms or 0) * 1000
         task = self.start(work)
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + limit_s
         # What asyncio.wait does for any number of tasks, at a third of its cost.
-        over: asyncio.Future[None] = loop.create_future()
-        alarm = loop.call_later(limit_s, _set, over)
+        over = alarms.at(deadline_us)
         task.add_done_callback(lambda _: _set(over))
-        try:
-            await over
-        finally:
-            alarm.cancel()
+        await over
         if task.done():
             answer: Answer = task.result()
             if answer.outcome != j.TIMED_OUT:
                 return answer
             # The work was done, the answer is lost: the caller does not know, and waits.
-            await asyncio.sleep(max(deadline_s - loop.time(), 0))
+            await alarms.at(deadline_us)
         self.happen(journey, f"{call.step}.{leg.on_timeout}", parcel)
         return Answer(*j.TIMED_OUT_AS[leg.on_timeout])
 

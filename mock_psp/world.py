@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fewseconds.draws import Draws
 from fewseconds.outcomes import Writer
 from fewseconds.plan import traits_of
+from mock_psp.alarms import Alarms
 from mock_psp.clock import PlanClock
 from mock_psp.faults import Faults
 from mock_psp.station import Call, Station
@@ -34,6 +35,7 @@ class World:
             spec.epoch_monotonic_us, spec.plan_origin_us, spec.scenario.first_day,
             real_dates=spec.real_dates,
         )  # fmt: skip
+        self.alarms = Alarms(self.clock)
         self.draws = Draws(spec.scenario, spec.seed)
         self.writer = Writer(self.folder.outcomes, process)
         self.closing = asyncio.Event()
@@ -91,6 +93,8 @@ class World:
     def station(self, name: str, *, pooled: bool = False) -> Station:
         """A station of the scenario, idle."""
         table = self.scenario.stations[name]
-        made = Station(name, table, self.draws, self.clock, self.writer, pooled=pooled)
+        made = Station(
+            name, table, self.draws, self.clock, self.writer, pooled=pooled, alarms=self.alarms
+        )
         self.stations.append(made)
         return made

@@ -12,6 +12,7 @@ from fewseconds import plan as p
 from fewseconds.draws import Draws
 from fewseconds.outcomes import table
 from fixtures.funding import traits
+from mock_psp.alarms import Alarms
 from mock_psp.station import Station
 from mock_psp.walk import Journey, Walk
 from sim.reference import simulate
@@ -61,10 +62,10 @@ class World:
     def __init__(self, scenario: Scenario, clock: PlanClock) -> None:
         """All stations of the scenario are here."""
         self.scenario, self.clock, self.writer = scenario, clock, Rows()
-        self.draws = Draws(scenario, SEED)
+        self.draws, self.alarms = Draws(scenario, SEED), Alarms(clock)
         made: Any = self
         self.stations = {
-            name: Station(name, one, self.draws, clock, made.writer)
+            name: Station(name, one, self.draws, clock, made.writer, alarms=self.alarms)
             for name, one in scenario.stations.items()
         }
 

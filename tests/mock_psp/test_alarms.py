@@ -1,0 +1,92 @@
+"""Alarms in virtual time, and on a loop whose timers go off early."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mock_psp.alarms import EARLY_US, Alarms
+from tests.mock_psp.conftest import SkippingLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HOUR_US = 3_600_000_000
+WAITS = st.lists(
+    st.tuples(st.integers(0, HOUR_US), st.integers(-HOUR_US, HOUR_US), st.booleans()), max_size=30
+)
+"""Of everybody: when it comes, how long it has to wait, whether it goes away before."""
+
+
+@given(WAITS)
+def test_everybody_is_woken_at_the_moment_that_was_asked_for(
+    waits: list[tuple[int, int, bool]],
+) -> None:
+    """Each is woken at its moment to the microsecond, or at once if that has passed; who comes
+    and goes in between changes nothing."""
+    loop = SkippingLoop()
+    clock: Any = loop
+    alarms = Alarms(clock)
+    woken: dict[int, int] = {}
+
+    async def one(place: int, comes_us: int, wait_us: int) -> None:
+        await asyncio.sleep(comes_us / 1e6)
+        await alarms.at(loop.now_us() + wait_us)
+        woken[place] = loop.now_us()
+
+    async def everybody() -> None:
+        tasks = [
+            asyncio.create_task(one(place, comes_us, wait_us))
+            for place, (comes_us, wait_us, _) in enumerate(waits)
+        ]
+        for task, (comes_us, wait_us, leaves) in zip(tasks, waits, strict=True):
+            if leaves and wait_us > 1:
+                loop.call_later((comes_us + wait_us // 2) / 1e6, task.cancel)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    loop.run_until_complete(everybody())
+    loop.close()
+    assert woken == {
+        place: comes_us + max(wait_us, 0)
+        for place, (comes_us, wait_us, leaves) in enumerate(waits)
+        if not (leaves and wait_us > 1)
+    }
+
+
+def test_those_who_are_due_together_are_woken_as_they_came(virtual_loop: SkippingLoop) -> None:
+    """First come, first served, whoever was in line before them."""
+    clock: Any = virtual_loop
+    alarms, order = Alarms(clock), list[str]()
+
+    async def one(name: str, due_us: int) -> None:
+        await alarms.at(due_us)
+        order.append(name)
+
+    async def everybody() -> None:
+        await asyncio.gather(one("c", 900), one("a", 500), one("d", 900), one("b", 500))
+
+    virtual_loop.run_until_complete(everybody())
+    assert order == ["a", "b", "c", "d"]
+
+
+def test_a_timer_that_goes_off_too_early_is_set_again(virtual_loop: SkippingLoop) -> None:
+    """Half a millisecond early is punctual, for timers count whole ones; more is not."""
+    real: Callable[..., asyncio.TimerHandle] = virtual_loop.call_later
+    early_us = [3 * EARLY_US, EARLY_US]
+
+    def hasty(delay_s: float, *told: Any) -> asyncio.TimerHandle:  # noqa: ANN401 - as call_later
+        return real(delay_s - (early_us.pop(0) if early_us else 0) / 1e6, *told)
+
+    clock: Any = virtual_loop
+    clock.call_later = hasty
+    alarms = Alarms(clock)
+
+    async def one() -> int:
+        await alarms.at(10 * EARLY_US)
+        return virtual_loop.now_us()
+
+    assert virtual_loop.run_until_complete(one()) == 9 * EARLY_US
+    assert not early_us
