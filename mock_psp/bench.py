@@ -12,6 +12,7 @@ import shutil
 import statistics
 import subprocess
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -39,6 +40,8 @@ POSTINGS: Final = 24_000
 RESOLVES: Final = 9_000
 JOURNEYS: Final = 600
 WARM_UP: Final = 100
+APPEND_BYTES: Final = 64 * 1024
+"""About what a batch of postings adds to the log of the database."""
 SCRIPT: Final = Path(__file__).with_name("bench_wrk.lua")
 MOCKED: Final = (
     "mobile_network", "payer_psp", "switch", "payee_psp", "remitter_bank", "beneficiary_bank",
@@ -54,6 +57,8 @@ class ServiceCosts(msgspec.Struct, frozen=True):
     there is no such database."""
     resolve_us: float
     """Processor time of one scan's question, payment service and biller together."""
+    resolve_psp_us: float
+    """Of that, the payment service's own: the rest is the biller's, which it asks."""
     journey_us: float
     """Processor time of all services for one journey: resolve, pay, callback, ledger, SMS, inbox.
     """
@@ -61,6 +66,9 @@ class ServiceCosts(msgspec.Struct, frozen=True):
     """Durable postings of a biller that has one core to itself, on SQLite."""
     p99_half_load_ms: float
     """Their latency at half that rate, random arrivals, 99th percentile."""
+    disk_p99_ms: float
+    """Of bare appends of :data:`APPEND_BYTES` to a file beside the ledger, each made durable, at
+    once after that: what the disk alone makes one posting in a hundred wait."""
     repeats: dict[str, tuple[float, ...]]
     """Every repeat of every figure."""
 
@@ -97,18 +105,21 @@ def bench(repeats: int, database: str, say: Callable[[str, float], None]) -> Ser
                 say(f"{number} of {repeats}: postings on PostgreSQL", done)
                 note("postgresql", _posting_us(address))
             say(f"{number} of {repeats}: resolves and journeys", done)
-            resolve_us, journey_us = _journeys_us()
+            resolve_us, resolve_psp_us, journey_us = _journeys_us()
             note("resolve_us", resolve_us)
+            note("resolve_psp_us", resolve_psp_us)
             note("journey_us", journey_us)
             say(f"{number} of {repeats}: saturation, half load", done)
-            rate, p99_ms = _capacity()
+            rate, p99_ms, disk_ms = _capacity()
             note("postings_per_s", rate)
             note("p99_half_load_ms", p99_ms)
+            note("disk_p99_ms", disk_ms)
     middle = {name: round(statistics.median(values), 1) for name, values in found.items()}
     return ServiceCosts(
         {"sqlite": middle["sqlite"], "postgresql": middle.get("postgresql")},
-        middle["resolve_us"], middle["journey_us"], middle["postings_per_s"],
-        middle["p99_half_load_ms"], {name: tuple(values) for name, values in found.items()},
+        middle["resolve_us"], middle["resolve_psp_us"], middle["journey_us"],
+        middle["postings_per_s"], middle["p99_half_load_ms"], middle["disk_p99_ms"],
+        {name: tuple(values) for name, values in found.items()},
     )  # fmt: skip
 
 
@@ -148,8 +159,8 @@ def _posting_us(database: str) -> float:
     return spent_us / burst.requests
 
 
-def _journeys_us() -> tuple[float, float]:
-    """Processor time of a resolve, and of a whole journey."""
+def _journeys_us() -> tuple[float, float, float]:
+    """Processor time of a resolve, of the payment service's part in it, and of a whole journey."""
     chosen = ("psp", "biller", "sms")
     with running(*chosen) as services, _requests() as file:
         counted = [services.pid(name) for name in chosen]
@@ -159,13 +170,17 @@ def _journeys_us() -> tuple[float, float]:
         asyncio.run(bench_load.journeys(services.urls, token, WARM_UP, JOURNEYS))
         journey_us = (_cpu_us(counted) - before) / JOURNEYS
         bench_load.write_resolves(file, RESOLVES)
-        before = _cpu_us(counted)
+        before, before_psp = _cpu_us(counted), _cpu_us(counted[:1])
         burst = _wrk(services.urls["psp"] + RESOLVE, file, SECONDS)
-        return (_cpu_us(counted) - before) / burst.requests, journey_us
+        spent_us, spent_psp_us = _cpu_us(counted) - before, _cpu_us(counted[:1]) - before_psp
+        return spent_us / burst.requests, spent_psp_us / burst.requests, journey_us
 
 
-def _capacity() -> tuple[float, float]:
-    """Postings a second of a biller on one core, and the 99th percentile at half of that."""
+def _capacity() -> tuple[float, float, float]:
+    """Postings a second of a biller on one core, the 99th percentile at half of that, the disk's.
+
+    Percentiles are in milliseconds.
+    """
     with running("biller") as services, _requests() as file:
         key = read_secrets(services.spec).keys()[0]
         bench_load.write_callbacks(file, POSTINGS, key)
@@ -175,7 +190,20 @@ def _capacity() -> tuple[float, float]:
         rate = full.requests / full.duration_us * 1e6
         bench_load.write_callbacks(file, POSTINGS, key, POSTINGS)
         half = _wrk(url, file, SECONDS, rate / 2)
-        return rate, half.p99_us / 1000
+        return rate, half.p99_us / 1000, _disk_p99_ms(services.spec.folder.ledger.parent)
+
+
+def _disk_p99_ms(folder: Path) -> float:
+    """The 99th percentile of appends to a file there, each made durable."""
+    took_ms: list[float] = []
+    block = os.urandom(APPEND_BYTES)
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        until_s = time.perf_counter() + SECONDS
+        while (began_s := time.perf_counter()) < until_s:
+            file.write(block)
+            os.fdatasync(file.fileno())
+            took_ms.append((time.perf_counter() - began_s) * 1000)
+    return statistics.quantiles(took_ms, n=100, method="inclusive")[98]
 
 
 def _wrk(url: str, file: Path, seconds: int, rate: float = 0.0) -> Burst:
