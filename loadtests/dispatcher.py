@@ -5,19 +5,18 @@ Consumers are greenlets only while they are on their way, and their phones are u
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import gevent
 
 from fewseconds.errors import HarnessError
+from fewseconds.outcomes import TURN_S
 from loadtests.open_model import OpenModel
 from loadtests.phone import Phone
 
 if TYPE_CHECKING:
     from fewseconds.plan import Row
     from loadtests.world import World
-
-FLUSH_INTERVAL_S: Final = 2.0
 
 
 class Dispatcher(OpenModel["Row"]):
@@ -96,5 +95,5 @@ class Dispatcher(OpenModel["Row"]):
     def _flush(self) -> None:
         # What was written survives a crash of this process.
         while True:
-            gevent.sleep(FLUSH_INTERVAL_S)
-            gevent.get_hub().threadpool.apply(self.world.writer.flush)
+            gevent.sleep(TURN_S)
+            gevent.get_hub().threadpool.apply(self.world.writer.turn)

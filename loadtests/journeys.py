@@ -6,7 +6,6 @@ their rows, and what a worker on another host wrote down is sent back.
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import tempfile
@@ -17,6 +16,7 @@ import gevent
 import msgspec
 import pyarrow.parquet as pq
 
+from fewseconds import garbage
 from fewseconds.acknowledgements import Acknowledgements
 from fewseconds.outcomes import Writer
 from fewseconds.plan import Plan
@@ -188,9 +188,7 @@ class Journeys:
             self._notes.keep_up()
         if self._tracer is not None:
             self._tracer.begin()
-        # What is there now stays; the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
+        garbage.settle()
         busyness = Busyness((spec.window_us[1] - spec.window_us[0]) / 1e6)
         turning = gevent.spawn(self._turn, busyness)
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import resource
 import time
@@ -14,6 +13,7 @@ import gevent
 import msgspec
 from locust import User, constant, events, task
 
+from fewseconds import garbage
 from fewseconds.errors import UsageError
 from fewseconds.schedule import portion, starts_us
 from loadtests import crew
@@ -89,9 +89,7 @@ class Probe:
         model = OpenModel(self._now_us, self._send, self._recorder.drop, self._in_flight_max)
         busyness = Busyness(spec.duration_s)
         turning = gevent.spawn(self._turn, busyness)
-        # What is there now stays; the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
+        garbage.settle()
         model.start_all(self._items(), round((spec.duration_s + spec.timeout_s) * 1e6))
         turning.kill()
         busyness.look()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import os
 import socket
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
+from fewseconds import garbage
 from mock_psp import logs
 from mock_psp.lean_protocol import KEEP_ALIVE_S, LeanProtocol
 from mock_psp.spec import SERVICES, read_secrets, read_spec
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 MODULES: Final = {"psp": "payer_side", "biller": "biller", "sms": "sms", "portal": "portal"}
 DRAIN_S: Final = 2
 BACKLOG: Final = 4096
-GARBAGE_THRESHOLD: Final = 50_000
 
 log = logging.getLogger("mock_psp.process")
 
@@ -53,11 +52,7 @@ class Server(uvicorn.Server):
         threading.Thread(target=self._watch_parent, daemon=True).start()
         await super().startup(sockets=sockets)
         log.info("serving", extra={"pid": os.getpid()})
-        # Modules and tables live as long as the process: the collector need not look at them again
-        # and again, nor come by for every few hundred objects of a request.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GARBAGE_THRESHOLD)
+        garbage.settle()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Begin to stop; unlike the original, do not raise the signal again at the end."""

@@ -21,6 +21,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from fewseconds.contracts import HEALTH, METRICS, READY, TOKEN_HEADER, TRACE_HEADER, Problem, Trace
 from fewseconds.errors import MalformedError
 from fewseconds.journey import DECLINED, ERROR, OUTCOMES, REJECTED, RENEGED, TIMED_OUT, UNFINISHED
+from fewseconds.outcomes import TURN_S
 from mock_psp.described import PROBLEM, SCHEMES, described
 from mock_psp.front import Front, Hot, TooLargeError
 from mock_psp.metrics import Meter, Metrics
@@ -39,7 +40,6 @@ PLAIN_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 BODY_BYTES_MAX: Final = 64 * 1024
 NUL: Final = b"\\u0000"
 """As JSON writes it; a bare one is no JSON."""
-RECORD_S: Final = 2
 JOURNEYS: Final = 1 << 62
 LEGS: Final = 1 << 16
 ATTEMPTS: Final = 1 << 31
@@ -209,8 +209,8 @@ def _routes(
 async def _record(world: World) -> None:
     """Put outcomes on disk every now and then, so that a crash loses little of them."""
     while True:
-        await asyncio.sleep(RECORD_S)
-        await asyncio.to_thread(world.writer.flush)
+        await asyncio.sleep(TURN_S)
+        await asyncio.to_thread(world.writer.turn)
 
 
 @get(HEALTH, media_type=MediaType.TEXT, sync_to_thread=False)

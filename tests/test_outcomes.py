@@ -120,6 +120,17 @@ def test_a_long_run_is_flushed_by_itself(tmp_path: Path, monkeypatch: pytest.Mon
     assert numbers(tmp_path) == list(range(250))
 
 
+def test_a_turn_now_and_then_is_a_flush(tmp_path: Path) -> None:
+    """Rows that are gathered turn by turn are on disk after a round of turns, each once."""
+    writer = Writer(tmp_path, "load")
+    for number in range(2 * outcomes.TURNS + 3):
+        writer.add(row(number))
+        writer.turn()
+        assert numbers(tmp_path) == list(range((number + 1) // outcomes.TURNS * outcomes.TURNS))
+    writer.close()
+    assert numbers(tmp_path) == list(range(2 * outcomes.TURNS + 3))
+
+
 def test_closing_twice_loses_nothing(tmp_path: Path) -> None:
     """A second close, with or without rows in between, keeps what the first one wrote."""
     writer = Writer(tmp_path, "load")

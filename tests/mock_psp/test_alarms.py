@@ -25,8 +25,7 @@ WAITS = st.lists(
 def test_everybody_is_woken_at_the_moment_that_was_asked_for(
     waits: list[tuple[int, int, bool]],
 ) -> None:
-    """Each is woken at its moment to the microsecond, or at once if that has passed; who comes
-    and goes in between changes nothing."""
+    """Each is woken at its moment to the microsecond, or at once, whoever else comes and goes."""
     loop = SkippingLoop()
     clock: Any = loop
     alarms = Alarms(clock)
