@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from mock_psp.line_file import opened, whole_lines
 from mock_psp.messages import Passed
 
 if TYPE_CHECKING:
@@ -86,9 +87,7 @@ class Journal:
 
         Who paid is personal and is kept apart, in ``payers``, so that the journal may be shown.
         """
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        self._descriptor = os.open(path, flags, 0o600)
-        self._payers = os.open(payers, flags, 0o600)
+        self._descriptor, self._payers = opened(path), opened(payers)
         self._encoder = msgspec.json.Encoder()
         self._lines: list[bytes] = []
         self._addresses: list[bytes] = []
@@ -132,18 +131,10 @@ class Journal:
 
 def payer_addresses(path: Path) -> dict[str, str]:
     """Transaction id → address of the payer, as far as the file exists."""
-    if not path.exists():
-        return {}
-    lines = path.read_text("utf-8").splitlines(keepends=True)
-    return dict(line.split() for line in lines if line.endswith("\n"))
+    return dict(line.decode().split() for line in whole_lines(path))
 
 
 def entries(path: Path) -> Iterator[Entry]:
     """What a journal holds; a last line that a kill has cut short is left out."""
-    if not path.exists():
-        return
     decoder = msgspec.json.Decoder(Entry)
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield decoder.decode(line)
+    yield from map(decoder.decode, whole_lines(path))

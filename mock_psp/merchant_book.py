@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from mock_psp.journal import Entry, entries, payer_addresses
+from mock_psp.line_file import opened, whole_lines
 from mock_psp.merchant_contract import QrCode, Refund, payment_id
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ class Book:
             self._take(kind, found)
         for paid in _paid(folder):
             self._hold(paid)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        self._descriptor = os.open(folder.merchant, flags, 0o600)
+        self._descriptor = opened(folder.merchant)
 
     def close(self) -> None:
         """Close the file."""
@@ -179,14 +179,9 @@ def reference_of(code_id: str) -> str:
 
 
 def _snapshots(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            # A kill may have cut the last line short.
-            if line.endswith(b"\n"):
-                found = msgspec.json.decode(line)
-                yield found["kind"], found
+    for line in whole_lines(path):
+        found = msgspec.json.decode(line)
+        yield found["kind"], found
 
 
 def _paid(folder: Folder) -> Iterator[Paid]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import msgspec
 
 from mock_psp.compact import Index
+from mock_psp.line_file import opened, whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,8 +99,7 @@ class MessageLog:
 
     def __init__(self, path: Path) -> None:
         """Open the log, or go on with it after a crash."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        self._descriptor = os.open(path, flags, 0o600)
+        self._descriptor = opened(path)
 
     def write(self, entry: LogEntry) -> None:
         """Add one line."""
@@ -112,9 +112,5 @@ class MessageLog:
 
 def log_entries(path: Path) -> Iterator[LogEntry]:
     """What a log holds; a last line that a kill has cut short is left out."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield msgspec.json.decode(line, type=LogEntry)
+    decoder = msgspec.json.Decoder(LogEntry)
+    yield from map(decoder.decode, whole_lines(path))
