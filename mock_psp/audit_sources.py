@@ -139,8 +139,8 @@ class Session:
                 "CREATE INDEX main.by_transaction ON journal (transaction_id, entry)"
             )
         if folder.messages.exists():
-            # All columns but the last one: rules compare what became of messages, not their words.
-            log = (msgspec.structs.astuple(one)[:-1] for one in log_entries(folder.messages))
+            # All columns but the last two: rules compare what became of messages, not their words.
+            log = (msgspec.structs.astuple(one)[:-2] for one in log_entries(folder.messages))
             self.fill("messages", log)
             self.sqlite.execute(f"CREATE VIEW main.endings AS {ENDINGS}")
             self.sources.add("endings")

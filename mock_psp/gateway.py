@@ -5,7 +5,8 @@ A message is taken over when its number can be dialled. Then the operators' DLT 
 not fit is *accepted and never arrives*: no report tells of it, only the gateway's own log does.
 A message that comes again with a reference that is known is the same message: it is answered and
 not sent again. Another message with that reference is an error, and not sent either. What was
-accepted comes to its end, over kills and restarts (``kept_messages``).
+accepted comes to its end, over kills and restarts, and is reported to who asked for that until it
+has been taken; handsets hold what they held (``kept_messages``).
 """
 
 from __future__ import annotations
@@ -13,24 +14,26 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from fewseconds import chance
 from fewseconds import journey as j
 from fewseconds.contracts import InboxMessage, SmsAccepted, SmsReport, SmsRequest, Trace
 from fewseconds.plan import Traits
 from mock_psp.dlt import Platform
-from mock_psp.handset import Handsets
-from mock_psp.kept_messages import Kept, KeptMessages
+from mock_psp.handset import MESSAGES_MAX, Handsets
+from mock_psp.kept_messages import Kept, KeptMessages, kept_before
 from mock_psp.message_log import (
     ENDS,
     REPEATS,
+    SETTLED,
     Entry,
     LogEntry,
     MessageLog,
     Messages,
     digest_of,
-    log_entries,
+    left_by,
 )
 from mock_psp.station import Answer, Call, Duty
 from mock_psp.walk import Journey, Walk
@@ -47,8 +50,10 @@ UNKNOWN_NUMBER: Final = "23010"
 STRANGERS: Final = 1 << 42
 """Journey ids from here on belong to messages without a trace; the plan's are far below."""
 
-Listener = Callable[[SmsReport], Awaitable[None]]
-"""Whoever asked for the delivery report of a message."""
+Settle = Callable[[Entry], None]
+"""Takes note that a report is ``reported`` or ``unreported``; until then it is owed."""
+Listener = Callable[[SmsReport, Settle], Awaitable[None]]
+"""Whoever asked for the delivery report of a message, and settles it when it has been taken."""
 
 
 class Gateway:
@@ -68,28 +73,33 @@ class Gateway:
         world.counts.append(lambda: {f"sms_{entry}": n for entry, n in self._noted.items()})
 
     async def start(self) -> None:
-        """Remember what was accepted before a restart, and go on with what was on its way."""
-        path = self.world.folder.messages
-        left: dict[str, str] = {}
-        for entry in log_entries(path):
-            if entry.entry == "accepted":
-                self._messages.accept(entry.reference, entry.digest)
-                left[entry.message_id] = entry.reference
-            elif entry.entry not in REPEATS:
-                self._messages.note(entry.message_id, entry.entry)
-            if entry.entry in ENDS:
-                left.pop(entry.message_id, None)
+        """Remember what was before a restart; go on with what was on its way or unreported."""
+        path, texts = self.world.folder.messages, self.world.folder.texts
+        left = left_by(path, self._messages, MESSAGES_MAX)
+        arrived, kept = set(left.arrived), dict[str, Kept]()
+        for one in kept_before(texts):
+            name = one.message_id
+            accepted = self._messages.known(one.request.reference) == name
+            if accepted and (name in arrived or left.wants(name)):
+                kept[name] = one
         self._log = MessageLog(path)
-        self._kept = KeptMessages(self.world.folder.texts, left)
-        for message in self._kept.on_their_way():
-            trace = Trace.read(message.trace)
-            self._send(message, self._call(message.request, trace))
+        self._kept = KeptMessages(texts, [one for name, one in kept.items() if left.wants(name)])
+        for name in left.arrived:
+            if name in kept:
+                self._arrive(kept[name])
+        for message in self._kept.unended():
+            ended = left.owed.get(message.message_id)
+            if ended is not None:
+                self.walk.start(self._tell(message, ended))
+            else:
+                self._send(message, self._call(message.request, Trace.read(message.trace)))
 
     async def stop(self) -> None:
         """Break off the way of messages to their handsets; the next start goes on with them."""
         await self.walk.close()
-        for message in self._kept.on_their_way():
-            self._note("stopped", message.message_id, message.request)
+        for message in self._kept.unended():
+            if self._messages.latest(message.message_id) not in ENDS:
+                self._note("stopped", message.message_id, message.request)
         self._log.close()
         self._kept.close()
 
@@ -129,7 +139,7 @@ class Gateway:
             return Answer(j.OK, "", SmsAccepted(known))
         message = Kept(self._messages.accept(request.reference, digest), request, trace, door)
         self._kept.keep(message)
-        self._note("accepted", message.message_id, request, digest=digest)
+        self._note("accepted", message.message_id, request, digest=digest, door=door)
         self._send(message, call)
         return Answer(j.OK, "", SmsAccepted(message.message_id))
 
@@ -138,6 +148,7 @@ class Gateway:
         code = self._platform.refusal(message.request)
         if code:
             self._note("scrubbed", message.message_id, message.request, code)
+            self._kept.over(message.message_id)
         else:
             self.walk.start(self._carry(message, call))
 
@@ -152,18 +163,33 @@ class Gateway:
                 journey, step, call.attempt, None, branch=call.branch, first_leg=call.leg + 1
             )
         if answer.outcome == j.OK:
-            self._note("delivered", name, request)
-            shown = InboxMessage(name, request.reference, request.sender, request.text)
-            self.handsets.deliver(request.to, shown)
+            ended = self._note("delivered", name, request)
+            self._arrive(message)
         else:
-            self._note("undelivered", name, request)
+            ended = self._note("undelivered", name, request, answer.code)
         if message.door:
-            listener = self.listeners[message.door](request)
-            now_us = self.world.clock.now_us()
-            state: Literal["DELIVRD", "UNDELIV"] = "UNDELIV"
-            if answer.outcome == j.OK:
-                state = "DELIVRD"
-            await listener(SmsReport(name, request.reference, state, answer.code, now_us))
+            await self._tell(message, ended)
+        else:
+            self._kept.over(name)
+
+    def _arrive(self, message: Kept) -> None:
+        """Put a message on its handset."""
+        name, request = message.message_id, message.request
+        shown = InboxMessage(name, request.reference, request.sender, request.text)
+        self.handsets.deliver(request.to, shown)
+
+    async def _tell(self, message: Kept, ended: LogEntry) -> None:
+        """Have whoever asked for it told what became of a message."""
+        name, request = message.message_id, message.request
+        report = SmsReport(
+            name, request.reference, "DELIVRD" if ended.entry == "delivered" else "UNDELIV",
+            ended.code, ended.at_us,
+        )  # fmt: skip
+        await self.listeners[message.door](request)(report, partial(self._settle, message))
+
+    def _settle(self, message: Kept, how: Entry) -> None:
+        self._note(how, message.message_id, message.request)
+        self._kept.over(message.message_id)
 
     def _call(self, request: SmsRequest, trace: Trace | None) -> Call:
         """The visit that a message is, by its trace or by itself."""
@@ -186,12 +212,16 @@ class Gateway:
         return Call(route.kind, journey_id, STEP, STEP, leg, 1, traits)
 
     def _note(
-        self, entry: Entry, name: str, request: SmsRequest, code: str = "", digest: str = ""
-    ) -> None:
+        self, entry: Entry, name: str, request: SmsRequest, code: str = "", digest: str = "",
+        door: str = "",
+    ) -> LogEntry:  # fmt: skip
         self._noted[entry] += 1
+        now_us, to = self.world.clock.now_us(), "•" * 9 + request.to[-4:]
+        noted = LogEntry(now_us, entry, name, request.reference, to, code, digest, door)
+        if entry in SETTLED:
+            self._log.put_off(noted)
+            return noted
         if entry not in REPEATS:
             self._messages.note(name, entry)
-        if entry in ENDS:
-            self._kept.over(name)
-        now_us, to = self.world.clock.now_us(), "•" * 9 + request.to[-4:]
-        self._log.write(LogEntry(now_us, entry, name, request.reference, to, code, digest))
+        self._log.write(noted)
+        return noted

@@ -11,7 +11,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from fewseconds.contracts import SmsReport
-    from mock_psp.gateway import Listener
+    from mock_psp.gateway import Listener, Settle
 
 WAITS_S: Final = (0, 1, 5, 30)
 """Before the first, second, … try: *assumption*, gateways publish no schedule."""
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Reports:
-    """Sends reports until they are taken, or gives up."""
+    """Sends reports until they are taken, or gives up; after a kill, from the first try on."""
 
     def start(self) -> None:
         """Must be called where the event loop runs."""
@@ -37,13 +37,15 @@ class Reports:
     def listener(self, url: str) -> Listener:
         """Whoever is told at ``url``, which ``webhooks.check_target`` has let through."""
 
-        async def tell(report: SmsReport) -> None:
+        async def tell(report: SmsReport, settle: Settle) -> None:
             body = msgspec.json.encode(report)
             for wait_s in WAITS_S:
                 await asyncio.sleep(wait_s)
                 if await self._taken(url, body):
+                    settle("reported")
                     return
             log.warning("nobody takes a report", extra={"message_id": report.message_id})
+            settle("unreported")
 
         return tell
 

@@ -13,7 +13,7 @@ import hmac
 import itertools
 import logging
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fewseconds import journey as j
 from fewseconds.contracts import SmsRequest
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import socket
 
     from fewseconds.contracts import SmsReport
-    from mock_psp.gateway import Gateway, Listener
+    from mock_psp.gateway import Gateway, Listener, Settle
     from mock_psp.lean_protocol import Network
 
 DOOR: Final = "smpp"
@@ -37,7 +37,7 @@ long the session is closed."""
 WINDOW: Final = 100
 """Messages of a session that may be unanswered at once."""
 RECEIPTS_MAX: Final = 10_000
-"""Receipts that are kept for a sender who has no receiving session; the oldest are dropped."""
+"""Receipts that are kept for a sender who has no receiving session; the oldest are given up."""
 BINDS: Final = {
     p.BIND_RECEIVER: (False, True),
     p.BIND_TRANSMITTER: (True, False),
@@ -52,6 +52,13 @@ STATES: Final = {"DELIVRD": 2, "UNDELIV": 5}
 log = logging.getLogger(__name__)
 
 
+class Receipt(NamedTuple):
+    """A receipt that nobody has answered yet."""
+
+    body: bytes
+    settle: Settle
+
+
 class Smpp:
     """The listener and its sessions."""
 
@@ -61,8 +68,8 @@ class Smpp:
         """Nothing is open yet; ``allowed`` networks may come in, or whoever reaches us."""
         self.gateway, self.password, self._allowed = gateway, password, allowed
         self.sessions: set[Session] = set()
-        self.receipts: dict[int, bytes] = {}
-        """Receipts nobody has answered yet, by number."""
+        self.receipts: dict[int, Receipt] = {}
+        """By number; a process after this one makes them anew."""
         self.numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
         gateway.listeners[DOOR] = self._listener
@@ -78,10 +85,10 @@ class Smpp:
         for session in list(self.sessions):
             session.close()
 
-    async def report(self, report: SmsReport, request: SmsRequest) -> None:
+    async def report(self, report: SmsReport, request: SmsRequest, settle: Settle) -> None:
         """Keep a receipt until a receiving session has taken it, and send it to one."""
         number = next(self.numbers)
-        moment = self.gateway.world.clock.moment().strftime("%y%m%d%H%M")
+        moment = self.gateway.world.clock.moment_of(report.at_us).strftime("%y%m%d%H%M")
         arrived = int(report.state == "DELIVRD")
         text = (
             f"id:{report.message_id} sub:001 dlvrd:{arrived:03d} submit date:{moment} "
@@ -92,9 +99,9 @@ class Smpp:
             p.MESSAGE_STATE: bytes([STATES[report.state]]),
         }
         body = p.deliver(request.to.lstrip("+"), request.sender, text.encode(), options)
-        self.receipts[number] = body
+        self.receipts[number] = Receipt(body, settle)
         if len(self.receipts) > RECEIPTS_MAX:
-            del self.receipts[next(iter(self.receipts))]
+            self.receipts.pop(next(iter(self.receipts))).settle("unreported")
         for session in self.sessions:
             if session.receives:
                 session.deliver(number, body)
@@ -103,8 +110,8 @@ class Smpp:
     def _listener(self, request: SmsRequest) -> Listener:
         """Whoever hears, at this door, what became of a message."""
 
-        async def listener(report: SmsReport) -> None:
-            await self.report(report, request)
+        async def listener(report: SmsReport, settle: Settle) -> None:
+            await self.report(report, request, settle)
 
         return listener
 
@@ -184,7 +191,9 @@ class Session:
         """Answer one unit; False if the session is over."""
         if pdu.command & p.RESPONSE:
             if pdu.command == p.DELIVER_SM | p.RESPONSE and pdu.status == p.ROK:
-                self._door.receipts.pop(pdu.sequence, None)
+                taken = self._door.receipts.pop(pdu.sequence, None)
+                if taken is not None:
+                    taken.settle("reported")
             return True
         if pdu.command in BINDS:
             return self._bind(pdu)
@@ -222,8 +231,8 @@ class Session:
         self._submits, self.receives = BINDS[pdu.command]
         self._write(pdu.answer(p.ROK, p.c_string(SYSTEM_ID)))
         if self.receives:
-            for number, body in list(self._door.receipts.items()):
-                self.deliver(number, body)
+            for number, receipt in self._door.receipts.items():
+                self.deliver(number, receipt.body)
         return True
 
     async def _submit(self, pdu: p.Pdu) -> None:

@@ -19,6 +19,7 @@ from mock_psp import smpp_pdu as p
 from mock_psp import templates
 from mock_psp.serve import Options, Services
 from mock_psp.smpp import SYSTEM_ID
+from tests.mock_psp.test_kept_messages import LOSSY, STATES, noted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,9 +44,8 @@ def world(
 ) -> Iterator[World]:
     """A gateway with both doors; the operator ``vi`` loses every message."""
     folder: Path = tmp_path_factory.mktemp("smpp")
-    lost = {"outcome": "timed_out", "code": "undelivered", "share": 1.0, "source": "a test"}
-    deaf = {"stations": {"operator": {"variants": {"vi": {"failures": [lost]}}}}}
-    with Services(quick(deaf), 7, folder, only=("sms",), options=Options(smpp_port=0)) as services:
+    options = Options(smpp_port=0)
+    with Services(quick(LOSSY), 7, folder, only=("sms",), options=options) as services:
         yield enter(services)
 
 
@@ -67,10 +67,12 @@ class Peer:
         self.client.set_error_pdu_handler(lambda _: None)
         self.client.connect()
 
-    def bind(self, password: str | None = None, system_id: str = SYSTEM_ID) -> None:
-        """Become a transceiver."""
+    def bind(
+        self, password: str | None = None, system_id: str = SYSTEM_ID, kind: str = "transceiver"
+    ) -> None:
+        """Become a transceiver, or another kind of session."""
         given = self.password if password is None else password
-        self.client.bind_transceiver(system_id=system_id, password=given)
+        getattr(self.client, f"bind_{kind}")(system_id=system_id, password=given)
 
     def _sent(self, pdu: Any, **_: object) -> None:  # noqa: ANN401 - smpplib has no annotations
         self.answers[pdu.sequence] = pdu
@@ -168,6 +170,49 @@ def test_a_receipt_waits_for_its_sender(peers: Callable[..., Peer]) -> None:
     first.client.disconnect()
     # Whether the receipt came before the session went or not, it was never answered.
     assert receipt_fields(peers().receipt())["id"] == name
+
+
+def test_a_killed_gateway_owes_its_receipts(
+    quick: Callable[..., Scenario], enter: Callable[[Services], World], tmp_path: Path
+) -> None:
+    """Whoever binds after a kill gets every receipt that nobody had answered, and then no more."""
+    options = Options(smpp_port=0)
+    with contextlib.ExitStack() as stack:
+        services = stack.enter_context(
+            Services(quick(LOSSY), 7, tmp_path, only=("sms",), options=options)
+        )
+        world, folder = enter(services), services.folder
+
+        def peer(kind: str = "transceiver") -> Peer:
+            made = Peer(world)
+            stack.callback(made.client.disconnect)
+            made.bind(kind=kind)
+            return made
+
+        # One session gets the receipts and never answers, the other only hands messages over.
+        peer("receiver")
+        sender = peer("transmitter")
+        answers = [
+            sender.answer(sender.submit(destination_addr=f"9105123{index:05d}"))
+            for index in range(20)
+        ]
+        sent = {answer.message_id.decode() for answer in answers}
+        world.until(lambda: len(noted(folder, *STATES)) == len(sent))
+        services.kill("sms")
+        services.restart("sms")
+        taker = peer()
+        receipts = [receipt_fields(taker.receipt()) for _ in sent]
+        assert {one["id"]: one["stat"] for one in receipts} == {
+            name: STATES[one.entry] for name, one in noted(folder, *STATES).items()
+        }
+        assert {one["stat"] for one in receipts} == set(STATES.values())
+        assert {one["id"] for one in receipts} == sent
+        world.until(lambda: len(noted(folder, "reported")) == len(sent))
+        services.kill("sms")
+        services.restart("sms")
+        last = peer()
+        name = last.answer(last.submit()).message_id.decode()
+        assert receipt_fields(last.receipt())["id"] == name
 
 
 @pytest.mark.parametrize(

@@ -49,13 +49,14 @@ class ReportTaker:
     def __init__(self, refusals: int) -> None:
         """Listen on a free port."""
         self.reports: queue.Queue[dict[str, str]] = queue.Queue()
-        taker, left = self, [refusals]
+        self.refusals = refusals
+        taker = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                refused = left[0] > 0
-                left[0] -= 1
+                refused = taker.refusals > 0
+                taker.refusals -= refused
                 self.send_response(503 if refused else 204)
                 self.end_headers()
                 if not refused:
