@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fewseconds.scenario import Scenario
+    from fewseconds.station import Station
     from sim.experiments import Say, Study
     from sim.trial import Trial
 
@@ -44,7 +45,8 @@ class Need(msgspec.Struct, frozen=True):
     offered: Estimate
     """Mean number of servers that would be busy if there were enough (erlangs)."""
     utilisation: float
-    """Offered load over servers; above 1 the queue grows without end."""
+    """Offered load over servers, or rate over the station's limit if that is scarcer; above 1 the
+    queue grows without end, or visits are turned away without end."""
     gated: bool
     """Whether too few servers here make a gate fail."""
     servers_min: int
@@ -100,7 +102,7 @@ def capacity(trial: Trial, say: Say) -> Capacity:
             station=name,
             servers=scenario.stations[name].servers,
             offered=offered[name],
-            utilisation=load[name] / scenario.stations[name].servers,
+            utilisation=utilisation(scenario.stations[name], load[name]),
             gated=name in felt,
             servers_min=joint[name],
             alone_min=alone[name],
@@ -171,6 +173,20 @@ def _alone(trial: Trial, ample: Scenario, load: Mapping[str, float]) -> dict[str
         search.about(name, search.least(math.floor(busy) + 1)) for name, busy in load.items()
     ]
     return dict(zip(load, search.in_step(searches, meets), strict=True))
+
+
+def rate_per_s(station: Station, offered: float) -> float:
+    """Visits a second that offer so many erlangs: Little's law for the servers."""
+    service_s, _ = erlang.moments(station.service_time)
+    return offered / service_s if service_s else 0.0
+
+
+def utilisation(station: Station, offered: float) -> float:
+    """How much of what the station can carry is asked of it: of its servers, or of its limit."""
+    of_servers, limit = offered / station.servers, station.rate_limit
+    if limit is None:
+        return of_servers
+    return max(of_servers, rate_per_s(station, offered) / limit.per_s)
 
 
 def _keeping_up(scenario: Scenario, name: str, offered: float) -> int:

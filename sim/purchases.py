@@ -124,20 +124,25 @@ def _short(need: Need) -> bool:
 
 
 def _line(scenario: Scenario, need: Need, offer: Item | None, peak: dt.date) -> Purchase:
-    missing = max(need.servers_min - need.servers, 0)
-    units = math.ceil(missing / (offer.servers if offer else 1))
+    station = scenario.stations[need.station]
+    now, needed = float(need.servers), float(need.servers_min)
     name = offer.item if offer else ALWAYS.get(need.station, need.station.replace("_", " "))
     scale, unit = 1.0, "servers"
     if need.station == "sms_gateway":
         # A gateway is bought by its rate: servers over the mean time that one message holds one.
-        mean_s, _ = erlang.moments(scenario.stations[need.station].service_time)
+        mean_s, _ = erlang.moments(station.service_time)
         scale, unit = 1 / mean_s, "messages a second"
+        if (limit := station.rate_limit) is not None and limit.per_s < now * scale:
+            # Servers beyond what the account takes are of no use to anybody.
+            now, needed = limit.per_s / scale, need.offered.observed or 0.0
+    missing = max(math.ceil(needed - now), 0)
+    units = math.ceil(missing / (offer.servers if offer else 1))
     return Purchase(
         item=name,
         station=need.station,
         unit=unit,
-        now=round(need.servers * scale, 1),
-        needed=round(need.servers_min * scale, 1),
+        now=round(now * scale, 1),
+        needed=round(needed * scale, 1),
         buy=units,
         price_paise=round(offer.unit_price_rupees * PAISE) * units if offer else None,
         order_by=peak - dt.timedelta(days=offer.lead_time_days) if offer and units else None,

@@ -13,9 +13,11 @@ import datetime as dt
 import math
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from fewseconds import scenario_file
 from fewseconds.errors import UsageError
 from sim import answer as answers
 from sim import capacity, drain, experiments, flips, intervals, purchases, search, window
@@ -266,6 +268,32 @@ def test_what_is_short_is_bought_in_whole_units_in_time(
     assert line.price_paise == 20_100
     assert line.order_by == dt.date(2026, 11, 9)
     assert bought.sentence == "Buy 2 × A pair of clerks for ₹201; order by 09 November 2026."
+
+
+@pytest.mark.parametrize(
+    ("offered", "used", "now", "needed", "buy"),
+    [(2.0, 2 / 3, 30, 20, 0), (4.5, 1.5, 30, 45, 2), (None, 0, 30, 0, 0)],
+)
+def test_an_account_is_short_of_its_rate_not_of_servers(
+    offered: float | None, used: float, now: float, needed: float, buy: int,
+    city: Callable[..., Scenario], tmp_path: Path,
+) -> None:  # fmt: skip
+    """At a tenth of a second a message, 4.5 erlangs are 45 a second, where thirty are taken."""
+    law = {"law": "constant", "value_ms": 100, "source": "made up"}
+    limit = {"per_s": 30, "burst": 30, "source": "made up"}
+    gateway = scenario_file.load(
+        "smoke", {"stations": {"sms_gateway": {"service_time": law, "rate_limit": limit}}}
+    ).stations["sms_gateway"]
+    made = city()
+    scenario = msgspec.structs.replace(made, stations={**made.stations, "sms_gateway": gateway})
+    assert capacity.utilisation(gateway, offered or 0.0) == pytest.approx(used)
+    mine = msgspec.structs.replace(
+        need("sms_gateway", 50, 5, used), offered=intervals.Estimate(offered, None, None, 1, 3)
+    )
+    (_, line) = listed(scenario, tmp_path / "prices.toml", need("clerk", 12, 9, 0.2), mine).lines
+    assert (line.now, line.needed, line.buy) == (now, needed, buy)
+    unlimited = msgspec.structs.replace(gateway, rate_limit=None)
+    assert capacity.utilisation(unlimited, 4.5) == 4.5 / 50
 
 
 def test_if_nothing_is_short_the_nearest_limit_is_named(
