@@ -200,7 +200,8 @@ class Biller:
             result = await self.ledger.post(notice)
         except SQLAlchemyError as error:
             log.exception("the ledger did not take a posting")
-            refusal = Refusal(503, "Ledger unavailable", type(error).__name__, outcome="error")
+            detail = self.ledger.unable() or type(error).__name__
+            refusal = Refusal(503, "Ledger unavailable", detail, outcome="error")
             return Answer(j.ERROR, "ledger", refusal.problem)
         if isinstance(result, Conflict):
             log.warning("a callback contradicts an earlier one", extra={"reason": result.reason})

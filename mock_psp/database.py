@@ -21,8 +21,6 @@ PRAGMAS: Final = (
     "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000",
     "temp_store=MEMORY", "cache_size=-16384",
 )  # fmt: skip
-WRITER_LOCK: Final = 0xFE35EC
-"""Key of the advisory lock that the writer of a PostgreSQL ledger holds."""
 
 
 def url_of(database: str, folder: Folder) -> sa.URL:
@@ -71,9 +69,8 @@ def prepare(made: sa.Engine, run: str) -> None:
             if not names:
                 connection.execute(sa.insert(t.runs), {"name": run})
     except sa.exc.SQLAlchemyError as error:
-        cause = str(getattr(error, "orig", error)).strip().splitlines()
         place = made.url.render_as_string(hide_password=True)
-        message = f"{place}: cannot be opened: {cause[0] if cause else type(error).__name__}"
+        message = f"{place}: cannot be opened: {cause(error)}"
         raise HarnessError(f"{message}; is the server there, and the database?") from None
     if names and list(names) != [run]:
         place = made.url.render_as_string(hide_password=True)
@@ -81,13 +78,10 @@ def prepare(made: sa.Engine, run: str) -> None:
         raise HarnessError(message)
 
 
-def writing(made: sa.Engine) -> sa.Connection:
-    """The one connection that writes. On PostgreSQL a second writer has to wait for the first."""
-    connection = made.connect()
-    if made.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_lock(WRITER_LOCK)))
-        connection.commit()
-    return connection
+def cause(error: sa.exc.SQLAlchemyError) -> str:
+    """What the database's driver says, in one line."""
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def finish(connection: sa.Connection) -> None:

@@ -3,7 +3,8 @@
 Whatever callbacks are queued when the writer wakes are decided together (see ``posting``) and
 written in one durable transaction by a handful of statements over sets of rows. A callback is
 answered only after that commit. If the batch fails, it is rolled back and its callbacks are tried
-one by one, so that one bad callback cannot harm its neighbours.
+one by one, so that one bad callback cannot harm its neighbours. While nothing can be written (see
+``pen``), every order is refused at once.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from fewseconds.contracts import Receipt
-from mock_psp import database
+from mock_psp import database, pen
 from mock_psp import schema as t
 from mock_psp.giving_back import Refunded, give_back
+from mock_psp.pen import Pen
 from mock_psp.posting import Decided, Known, Notice, decide, receipt_number
 from mock_psp.statements import done, found
 
@@ -119,6 +121,8 @@ class Ledger:
         self._engine = database.engine(url)
         database.prepare(self._engine, run)
         self._reader: sa.Connection | None = None
+        self._pen = Pen(url)
+        self._pen.look()
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self.batches = self.orders = 0
@@ -195,7 +199,10 @@ class Ledger:
         self._engine.dispose()
 
     def unable(self) -> str:
-        """Why nothing can be written any more; empty as long as it can."""
+        """Why nothing can be written; empty as long as it can. Asks nobody."""
+        return self._ended() or self._pen.unable()
+
+    def _ended(self) -> str:
         return "" if self._writer.is_alive() else "the writer of the ledger has ended"
 
     @contextmanager
@@ -218,28 +225,35 @@ class Ledger:
 
     def _ordered(self, order: Order) -> asyncio.Future[Any]:
         answered = self._loop.create_future()
-        self._queue.put(_Entry(order, answered))
-        if why := self.unable():
-            # Nobody will take it out of the queue.
-            answered.set_exception(sa.exc.OperationalError(why, None, RuntimeError(why)))
+        why = self.unable()
+        if not why:
+            self._queue.put(_Entry(order, answered))
+            # Then nobody will take it out of the queue.
+            why = self._ended()
+        if why:
+            answered.set_exception(pen.refused(why))
         return answered
 
     def _write(self) -> None:
-        connection = database.writing(self._engine)
         going_on = True
         while going_on:
             batch, going_on = self._waiting()
-            if batch:
-                self._commit(connection, batch)
-        database.finish(connection)
+            with self._pen.at_work():
+                self._pen.look_when_due()
+                if batch:
+                    self._commit(batch)
+        self._pen.close()
 
     def _waiting(self) -> tuple[list[_Entry], bool]:
-        """What is to be written now, and whether more may come after it.
+        """What is to be written now, and whether more may come after it; nothing for a second.
 
         Notes of sent SMS are in no hurry: alone they linger for a posting to join.
         """
         batch: list[_Entry] = []
-        entry = self._queue.get()
+        try:
+            entry = self._queue.get(timeout=pen.LOOK_S)
+        except queue.Empty:
+            return batch, True
         urgent = False
         while entry is not None:
             batch.append(entry)
@@ -252,16 +266,25 @@ class Ledger:
                 return batch, True
         return batch, False
 
-    def _commit(self, connection: sa.Connection, batch: list[_Entry]) -> None:
-        results: list[tuple[asyncio.Future[Any], Any]]
-        try:
-            answers = write(connection, [entry.order for entry in batch])
-            results = [(e.answered, answer) for e, answer in zip(batch, answers, strict=True)]
-        except Exception:  # noqa: BLE001 - the writer goes on, and each is tried alone
-            results = [(entry.answered, _alone(connection, entry.order)) for entry in batch]
+    def _commit(self, batch: list[_Entry]) -> None:
+        answers: list[Any] | None = None
+        if not self._pen.away:
+            try:
+                answers = write(self._pen.connection, [entry.order for entry in batch])
+            except Exception:  # noqa: BLE001 - the writer goes on, and each is tried alone
+                self._pen.look()
+        if answers is None:
+            answers = [self._alone(entry.order) for entry in batch]
+        results = [(entry.answered, answer) for entry, answer in zip(batch, answers, strict=True)]
         self.batches += 1
         self.orders += len(batch)
         self._loop.call_soon_threadsafe(_resolve, results)
+
+    def _alone(self, order: Order) -> Any:  # noqa: ANN401 - any answer
+        try:
+            return write(self._pen.connection, [order])[0]
+        except Exception as error:  # noqa: BLE001 - it is the answer to whoever gave the order
+            return error
 
 
 def write(connection: sa.Connection, orders: Sequence[Order]) -> list[Any]:
@@ -348,13 +371,6 @@ def _questions(size: int) -> tuple[sa.Select[Any], sa.Select[Any], sa.Select[Any
         payments, callbacks.where(t.callbacks.c.event_id.in_(names)),
         bills.where(t.bills.c.bill_number.in_(names)),
     )  # fmt: skip
-
-
-def _alone(connection: sa.Connection, order: Order) -> Any:  # noqa: ANN401 - any answer
-    try:
-        return write(connection, [order])[0]
-    except Exception as error:  # noqa: BLE001 - it is the answer to whoever gave the order
-        return error
 
 
 def _resolve(results: list[tuple[asyncio.Future[Any], Any]]) -> None:

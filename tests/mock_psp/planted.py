@@ -34,7 +34,9 @@ def put(place: object, name: str, part: object) -> None:
 def acknowledged_before_commit() -> None:
     """B2: callers are answered first, and the batch is written a little later."""
 
-    def commit(self: Any, connection: sa.Connection, batch: list[Any]) -> None:
+    def commit(self: Any, batch: list[Any]) -> None:
+        connection = self._pen.connection
+
         def answers(_: sa.Connection, orders: list[Any]) -> list[Any]:
             known = ledger._known(connection, [o for o in orders if isinstance(o, posting.Notice)])
             connection.rollback()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -62,14 +63,18 @@ def asked(world: World, callback: c.Callback) -> list[tuple[str, int]]:
 def test_without_its_database_the_biller_says_so_and_goes_on_when_it_is_back(
     world: World, postgresql: sa.URL
 ) -> None:
-    """503 to every party, never 500, so that all ask again; then each gets its answer."""
+    """503 to every party, never 500, and ``/ready`` names what is away; then all are answered."""
     before, after = (world.callback(9, transaction_id("ABC", 1, 9, turn)) for turn in (1, 2))
     good = [("authorise", 200), ("callback", 200), ("receipt", 200), ("bbps", 200)]
     assert asked(world, before) == good
     let_in(postgresql, "false")
     for _ in range(2):
         assert asked(world, after) == [(name, 503) for name, _ in good]
+    away = world.ask("GET", "biller", c.READY)
+    assert (away.status, away.content_type) == (503, "application/problem+json")
+    assert re.search(rf"@/{NAME}\b.*: cannot be written to: ", away.body["detail"])
     let_in(postgresql, "true")
+    world.until(lambda: world.ask("GET", "biller", c.READY).status == 200)
     assert asked(world, after) == good
     # Paid twice: the second is what its payer gets back.
     found = world.rows("SELECT status FROM payments ORDER BY status")
