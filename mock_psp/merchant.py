@@ -15,7 +15,7 @@ from mock_psp.delivery import standard_key
 from mock_psp.journal import Entry
 from mock_psp.merchant_book import Book, Endpoint, Paid, reference_of
 from mock_psp.settlement import recon
-from mock_psp.webhooks import Deliveries, ForbiddenTargetError, check_target
+from mock_psp.webhooks import Deliveries, ForbiddenTargetError, check_target, nobody
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mock_psp.calendar import Calendar
     from mock_psp.journal import Journal
     from mock_psp.payments import Transaction
+    from mock_psp.webhooks import Told
     from mock_psp.world import World
 
 AMOUNT_MIN_PAISE: Final = 100
@@ -75,6 +76,7 @@ class Merchant:
         self.deliveries = Deliveries(self.book, calendar)
         self._key = keys.private_key(world.seed, keys.BILLER_ORGID)
         self._refunded = refunded
+        self._finish_credit()
         for refund in self.book.unmade():
             # A kill came between the order and the money: whoever ordered it may ask again.
             self._make(refund, self.paid(refund.payment_id))
@@ -114,7 +116,9 @@ class Merchant:
         code = self.code(name)
         if code.status == "closed":
             raise MerchantError("The QR Code is already closed")
-        return self._shut(code, "on_demand")
+        shut = self._closed(code, "on_demand")
+        self.deliveries.emit("qr_code.closed", {"qr_code": shut}, name)
+        return shut
 
     def _link(self, name: str, asked: m.QrCodeRequest) -> str:
         fields = {
@@ -143,12 +147,11 @@ class Merchant:
         self.book.write(shut)
         return shut
 
-    def _shut(self, code: m.QrCode, reason: Literal["on_demand", "paid"]) -> m.QrCode:
+    def _closed(self, code: m.QrCode, reason: Literal["on_demand", "paid"]) -> m.QrCode:
         shut = msgspec.structs.replace(
             code, status="closed", closed_at=self.calendar.now_s(), close_reason=reason
         )
         self.book.write(shut)
-        self.deliveries.emit("qr_code.closed", {"qr_code": shut}, code.id)
         return shut
 
     # --- what the payer side asks and tells --------------------------------------------------
@@ -184,23 +187,45 @@ class Merchant:
         """Money has come in: hold the payment, and tell the merchant."""
         paid = self._paid(transaction)
         self.book.paid(paid)
+        self._enter(paid)
+
+    def _enter(self, paid: Paid, *, counted: bool = False, told: Told = nobody) -> None:
+        """Enter a credit with its code, unless it is ``counted``, and tell who has not been told.
+
+        A kill may come between any two of these steps.
+        """
         name = self.book.code_of(paid)
         if name is None and not self.deliveries.wanted("payment.captured"):
             return
         payment = self.payment_of(paid)
         if name is not None:
             code = self.book.codes[name]
-            code = msgspec.structs.replace(
-                code,
-                payments_amount_received=code.payments_amount_received + paid.amount_paise,
-                payments_count_received=code.payments_count_received + 1,
-            )
-            self.book.write(code)
-            told = {"payment": payment, "qr_code": code}
-            self.deliveries.emit("qr_code.credited", told, paid.id)
+            if not counted:
+                code = msgspec.structs.replace(
+                    code,
+                    payments_amount_received=code.payments_amount_received + paid.amount_paise,
+                    payments_count_received=code.payments_count_received + 1,
+                )
+                self.book.write(code)
+            entities = {"payment": payment, "qr_code": code}
+            self.deliveries.emit("qr_code.credited", entities, paid.id, told=told)
             if code.usage == "single_use" and code.status == "active":
-                self._shut(code, "paid")
-        self.deliveries.emit("payment.captured", {"payment": payment}, paid.id)
+                code = self._closed(code, "paid")
+            if code.close_reason == "paid":
+                self.deliveries.emit("qr_code.closed", {"qr_code": code}, name, told=told)
+        self.deliveries.emit("payment.captured", {"payment": payment}, paid.id, told=told)
+
+    def _finish_credit(self) -> None:
+        """Finish what a kill has broken off: what follows a credit follows at once, so the last."""
+        paid, book = self.book.latest, self.book
+        if paid is None:
+            return
+        written = book.deliveries() if book.endpoints else set()
+
+        def told(endpoint: Endpoint, delivery: str) -> bool:
+            return delivery in written or endpoint.created_at > paid.created_s
+
+        self._enter(paid, counted=book.counted, told=told)
 
     def failed(self, transaction: Transaction) -> None:
         """A payment has failed: the merchant sees it too."""

@@ -8,7 +8,7 @@ a payment costs nothing here but its place in memory; older ones are read from t
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -92,13 +92,33 @@ class Book:
         """Payment id → transaction."""
         for kind, found in _snapshots(folder.merchant):
             self._take(kind, found)
+        self.latest: Paid | None = None
+        """The last credit in the journal when the service was started …"""
+        self.counted = True
+        """… and whether its code, if it came through one, says so."""
+        self._go_on_with(folder)
+        self._descriptor = opened(folder.merchant)
+
+    def _go_on_with(self, folder: Folder) -> None:
+        taken: Counter[str] = Counter()
         for paid in _paid(folder):
             self._hold(paid)
-        self._descriptor = opened(folder.merchant)
+            if paid.code == "00":
+                self.latest = paid
+                if paid.reference in self.by_reference:
+                    taken[paid.reference] += 1
+        code = None if self.latest is None else self.code_for(self.latest.reference)
+        if code is not None:
+            self.counted = code.payments_count_received >= taken[reference_of(code.id)]
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+    def deliveries(self) -> set[str]:
+        """Ids of all deliveries that were ever begun; reads the whole file."""
+        found = _snapshots(self._folder.merchant)
+        return {line["data"]["id"] for kind, line in found if kind == "Delivery"}
 
     def write(self, entity: msgspec.Struct, *, key: str = "", asked: int | None = None) -> None:
         """Note the new state of something; ``key`` and ``asked`` belong to a refund."""

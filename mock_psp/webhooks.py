@@ -22,10 +22,13 @@ from mock_psp.merchant_book import Delivery
 from mock_psp.merchant_contract import ACCOUNT, public_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mock_psp.calendar import Calendar
     from mock_psp.merchant_book import Book, Endpoint
+
+    Told = Callable[[Endpoint, str], bool]
+    """Whether an endpoint knows of an event already, by the id of its delivery."""
 
 UNDER_WAY_MAX: Final = 64
 """Deliveries that are sent at the same time; the others wait for their turn."""
@@ -35,6 +38,11 @@ log = logging.getLogger(__name__)
 
 class ForbiddenTargetError(Exception):
     """An address that events may not be sent to."""
+
+
+def nobody(_: Endpoint, __: str) -> bool:
+    """Nobody has been told of what has just happened."""
+    return False
 
 
 def check_target(url: str, hosts: Sequence[str] = ()) -> None:
@@ -72,8 +80,17 @@ class Deliveries:
         """Whether anybody wants to hear of such an event."""
         return any(one.active and name in one.events for one in self._book.endpoints.values())
 
-    def emit(self, name: str, entities: Mapping[str, msgspec.Struct], *about: object) -> None:
-        """Send an event to every endpoint that wants it; ``about`` makes its id unique."""
+    def emit(
+        self,
+        name: str,
+        entities: Mapping[str, msgspec.Struct],
+        *about: object,
+        told: Told = nobody,
+    ) -> None:
+        """Send an event to every endpoint that wants it and has not been ``told`` of it.
+
+        ``about`` makes its id unique, and the same whenever it is emitted.
+        """
         wanted = [one for one in self._book.endpoints.values() if one.active and name in one.events]
         if not wanted:
             return
@@ -93,6 +110,8 @@ class Deliveries:
                 id=f"{event_id}.{endpoint.id}", endpoint=endpoint.id, event_id=event_id,
                 body=body.decode(),
             )  # fmt: skip
+            if told(endpoint, delivery.id):
+                continue
             self._book.write(delivery)
             self._start(delivery)
 
