@@ -322,7 +322,8 @@ class Merchant:
 
     def recon(self, year: int, month: int, day: int | None) -> list[m.ReconItem]:
         """The settlement file of a day or a month; reads the whole journal."""
-        return recon(self._world.folder.journal, self.calendar.now_s(), year, month, day)
+        journal, now_s = self._world.folder.journal, self.calendar.now_s()
+        return recon(journal, now_s, (year, month, day), self.book.by_reference)
 
     # --- webhooks ----------------------------------------------------------------------------
 

@@ -204,6 +204,8 @@ class ReconItem(msgspec.Struct, frozen=True, kw_only=True):
     method: Literal["upi"] = "upi"
     rrn: str
     upi_transaction_id: str
+    qr_code_id: str | None = None
+    """Not Razorpay's: the code that was paid, if the merchant had made it over the API."""
     reference: str
     """Not Razorpay's: the ``tr`` of the link, so the number of the bill."""
 

@@ -36,9 +36,6 @@ OVERLAP_S: Final = 600
 SETTLING_S: Final = 30
 """A younger payment may still be called back in the ordinary way."""
 CHUNK: Final = 500
-OWN_CODE: Final = "QR"
-"""How references of codes begin that the merchant made over the API: they have books of their own.
-"""
 
 _POSTED: Final = sa.select(t.payments.c.transaction_id).where(t.payments.c.status != "FAILED")
 _GIVEN_BACK: Final = sa.select(t.refunds.c.psp_refund_id)
@@ -57,7 +54,7 @@ class _Named(msgspec.Struct, frozen=True):
     """Which payment it is that was refunded."""
 
     acquirer_data: dict[str, str]
-    reference: str = ""
+    qr_code_id: str | None = None
 
 
 class Sweeper:
@@ -86,7 +83,8 @@ class Sweeper:
     async def sweep(self, settling_s: int = SETTLING_S) -> Swept:
         """Post every captured payment that is older than ``settling_s`` and has not been posted.
 
-        After that, every refund.
+        After that, every refund. Left out is what was paid to codes that the merchant made over the
+        API, which have books of their own.
         It looks back to where the last one that succeeded had come, whichever process that was in,
         and the first one to the beginning of the run: a biller may have been away for hours.
         Raises aiohttp.ClientError if the payment service does not answer.
@@ -97,7 +95,7 @@ class Sweeper:
         async for one in self._client.payments(since_s):
             # The newest come first; times are the other side's, so only their distance counts.
             newest_s = max(newest_s, one.created_at)
-            if one.reference.startswith(OWN_CODE):
+            if one.qr_code_id is not None:
                 continue
             if one.captured and one.created_at <= newest_s - settling_s:
                 found[one.acquirer_data["upi_transaction_id"]] = one
@@ -119,7 +117,7 @@ class Sweeper:
         for name in reversed([name for name in found if name not in held]):
             made = found[name]
             payment = await self._client.get(f"{m.PAYMENTS}/{made.payment_id}", _Named)
-            if payment.reference.startswith(OWN_CODE):
+            if payment.qr_code_id is not None:
                 continue
             if await self._give_back(made, payment.acquirer_data["upi_transaction_id"]):
                 news.append(name)
@@ -166,7 +164,7 @@ async def reconciled(client: MerchantClient, ledger: Ledger, day: SettlementDay)
         )
     )
     refunds = ledger.rows(sa.select(t.refunds).where(t.refunds.c.processed_us.is_not(None)))
-    mine = [one for one in lines if not one.reference.startswith(OWN_CODE)]
+    mine = [one for one in lines if one.qr_code_id is None]
     found: list[Break] = []
     seen: set[tuple[str, str]] = set()
     held = {row.transaction_id: row.amount_paise for row in payments}

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from fixtures import bills
 from mock_psp import merchant_contract as m
 from mock_psp import reconcile
+from mock_psp.books_contract import SettlementDay
 from mock_psp.ledger import Ledger
 from mock_psp.posting import Conflict, Notice
 
@@ -131,3 +134,49 @@ def test_the_sweep_comes_by_again_whatever_went_wrong(
 
     asyncio.run(asyncio.wait_for(rounds(), 20))
     assert bank.errors == []
+
+
+def test_only_codes_that_the_merchant_has_made_have_books_of_their_own(
+    ledger_url: sa.URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bill whose number begins as the references of codes do is swept and compared like any."""
+    monkeypatch.setattr(reconcile, "wall_s", lambda: BEGAN_S + 3600)
+    bank: Any = Bank(BEGAN_S, BEGAN_S)
+    number = "QR2026ABCDEFGHIJ"
+    bank.made = [
+        msgspec.structs.replace(one, reference=number, qr_code_id=code)
+        for one, code in zip(bank.made, (None, "qr_2026ABCDEFGHIJ"), strict=True)
+    ]
+    lines = [
+        m.ReconItem(
+            entity_id=one.id, type="payment", debit=0, credit=one.amount, amount=one.amount,
+            created_at=BEGAN_S, settled_at=BEGAN_S, settlement_id="setl_1", settlement_utr="1",
+            payment_id=None, description="", rrn=one.acquirer_data["rrn"],
+            upi_transaction_id=one.acquirer_data["upi_transaction_id"], qr_code_id=one.qr_code_id,
+            reference=one.reference,
+        )
+        for one in bank.made
+    ]  # fmt: skip
+    told: list[str] = []
+
+    async def post(callback: Callback) -> bool:
+        assert callback.bill_number == number
+        told.append(callback.transaction_id)
+        return True
+
+    async def get(_path: str, _type: object, _query: object) -> m.Recon:
+        return m.Recon(lines, len(lines))
+
+    async def both() -> list[tuple[str, str]]:
+        ledger = Ledger(ledger_url, "run")
+        sweeper = reconcile.Sweeper(bank, ledger, post, _nothing_back)
+        await sweeper.sweep(settling_s=0)
+        bank.get = get
+        compared = await reconcile.reconciled(bank, ledger, SettlementDay(2026, 9, 22))
+        await sweeper.close()
+        ledger.close()
+        return [(one.kind, one.transaction_id) for one in compared.breaks]
+
+    ours = bank.made[0].acquirer_data["upi_transaction_id"]
+    assert asyncio.run(both()) == [("not_in_ledger", ours)]
+    assert told == [ours]
