@@ -42,7 +42,11 @@ SENDING: Final = frozenset({"switch", "biller", "remitter_bank", "beneficiary_ba
 Type = Literal["PAY", "DEBIT", "CREDIT", "REVERSAL", "ChkTxn"]
 Result = Literal["SUCCESS", "FAILURE", "PENDING", "DEEMED"]
 OPEN: Final[dict[str, Result]] = {j.TIMED_OUT_AS["deemed"][1]: "DEEMED", TOO_MANY_CHECKS: "FAILURE"}
-"""What an answer calls a payment whose fate is open, by its code; others are ``PENDING``."""
+"""What an answer calls a payment whose fate is open, by its code; others are ``PENDING``.
+
+``DEEMED`` is a result that NPCI's ``RespPay`` has (Oracle Banking Payments, *Response Handling*),
+and the status of ``RB`` (Juspay, *NPCI Response Codes*).
+"""
 
 
 class Passed(NamedTuple):
