@@ -6,9 +6,11 @@ receiver has typed into the service's dashboard.
 Signatures, each as its service publishes it:
 
 - ``razorpay``: hexadecimal HMAC-SHA256 of the raw body (razorpay.com/docs/webhooks/validate-test);
-- ``setu``: base64 HMAC-SHA256 of the raw body (docs.setu.co, UMAP notifications);
+- ``setu``: base64 HMAC-SHA256 of the raw body
+  (docs.setu.co/payments/umap/notifications/verify-signature);
 - ``cashfree``: base64 HMAC-SHA256 of timestamp and raw body, with nothing in between
-  (cashfree.com/docs, *payloads and signatures*); its timestamps count milliseconds;
+  (cashfree.com/docs/api-reference/webhooks/payloads-and-signatures; the dot in another of its pages
+  is PHP's, which joins texts); its timestamps count milliseconds;
 - ``standard-webhooks``: base64 HMAC-SHA256 of ``id.timestamp.body`` (standardwebhooks.com), with a
   key that is written in base64 after ``whsec_``.
 """

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
+import json
+import re
 import subprocess
 import warnings
 from itertools import pairwise
@@ -22,6 +25,8 @@ with warnings.catch_warnings():
     from razorpay.errors import SignatureVerificationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.mock_psp.conftest import SkippingLoop
 
 SETU_BODY = '{"id":"01J1ZBPW7Y8M6NV1YXJYGJST5Q","rrn":"418666712574"}'
@@ -29,11 +34,32 @@ SETU_BODY = '{"id":"01J1ZBPW7Y8M6NV1YXJYGJST5Q","rrn":"418666712574"}'
 SETU_KEY = "thisisasecretkey"
 
 
-def by_openssl(key: str, message: str, *, binary: bool) -> bytes:
+def by_openssl(key: str, message: str) -> bytes:
     """HMAC-SHA256 as OpenSSL's command line computes it."""
-    command = ["openssl", "dgst", "-sha256", "-hmac", key, "-binary" if binary else "-r"]
+    command = ["openssl", "dgst", "-sha256", "-hmac", key, "-binary"]
     told = subprocess.run(command, input=message.encode(), capture_output=True, check=True)
     return told.stdout
+
+
+def taken_by_setu(body: str, signature: str, secret: str) -> bool:
+    """What Setu tells its merchants to do, in Python instead of the page's JavaScript.
+
+    docs.setu.co/payments/umap/notifications/verify-signature: the HMAC of the notification as a
+    string is compared with the header, both decoded from base64.
+    """
+    expected = by_openssl(secret, body)
+    return hmac.compare_digest(base64.b64decode(signature, validate=True), expected)
+
+
+def taken_by_cashfree(body: str, headers: Mapping[str, str], secret: str) -> bool:
+    """What Cashfree tells its merchants to do, in Python instead of the page's JavaScript.
+
+    cashfree.com/docs/api-reference/webhooks/payloads-and-signatures: the text of the timestamp's
+    header, then the raw body; the HMAC in base64 is compared as text.
+    """
+    signed = headers["x-webhook-timestamp"] + body
+    expected = base64.b64encode(by_openssl(secret, signed)).decode()
+    return hmac.compare_digest(headers["x-webhook-signature"], expected)
 
 
 def test_the_standard_scheme_signs_the_specifications_example() -> None:
@@ -72,20 +98,26 @@ def test_razorpays_library_verifies_razorpays_scheme() -> None:
     assert signed["x-razorpay-event-id"] == "e1"
 
 
-def test_setus_scheme_is_base64_of_the_hmac_over_the_body() -> None:
-    """Setu's published notification and key, signed by OpenSSL."""
-    wanted = base64.b64encode(by_openssl(SETU_KEY, SETU_BODY, binary=True)).decode()
+def test_a_merchant_of_setu_takes_setus_scheme() -> None:
+    """Setu's published check takes its published notification and key, and no other body or key."""
     signed = SIGNATURES["setu"](SETU_KEY, Event("e1", SETU_BODY.encode(), 1))
-    assert signed["x-setu-signature"] == wanted
+    assert list(signed) == ["x-setu-signature"]
+    signature = signed["x-setu-signature"]
+    assert taken_by_setu(SETU_BODY, signature, SETU_KEY)
+    assert not taken_by_setu(SETU_BODY.replace(",", ", "), signature, SETU_KEY)
+    assert not taken_by_setu(SETU_BODY, signature, SETU_KEY.upper())
 
 
-def test_cashfrees_scheme_signs_the_timestamp_and_the_body_without_a_dot() -> None:
-    """Cashfree's published timestamp of 13 digits, then the raw body, signed by OpenSSL."""
-    body = '{"data":{"order":{"order_amount":1.00}}}'
+def test_a_merchant_of_cashfree_takes_cashfrees_scheme() -> None:
+    """Cashfree's published check takes an event at its published second, and no other one."""
+    # 1.00 must stay 1.00: who parses the body and writes it again has another signature.
+    body = '{"data":{"order":{"order_amount":1.00}},"type":"PAYMENT_SUCCESS_WEBHOOK"}'
     signed = SIGNATURES["cashfree"]("secret", Event("e1", body.encode(), 1_617_695_238))
-    assert signed["x-webhook-timestamp"] == "1617695238000"
-    wanted = base64.b64encode(by_openssl("secret", "1617695238000" + body, binary=True)).decode()
-    assert signed["x-webhook-signature"] == wanted
+    assert re.fullmatch("1617695238[0-9]{3}", signed["x-webhook-timestamp"])
+    assert taken_by_cashfree(body, signed, "secret")
+    assert not taken_by_cashfree(json.dumps(json.loads(body)), signed, "secret")
+    assert not taken_by_cashfree(body, signed | {"x-webhook-timestamp": "1617695239000"}, "secret")
+    assert not taken_by_cashfree(body, signed, "Secret")
 
 
 @pytest.mark.parametrize(
