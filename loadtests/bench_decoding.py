@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 import msgspec
 
@@ -34,6 +34,10 @@ SLICE_S: Final = 0.1
 BILLS: Final = 20_000
 """More than can be decoded in minutes."""
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
+RATIO_MAX: Final = 1.1
+"""Decoding has to move the 99th percentile by less than a tenth."""
+REACHED_MIN: Final = 0.9
+"""Of the share that was wanted: who decoded less has not shown that so much does no harm."""
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,12 +52,16 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
 class DecodingBench(msgspec.Struct, frozen=True, kw_only=True):
     """How far decoding moves the 99th percentile."""
 
-    ratio: float
-    """Median over the turns: with decoding, over the mean of the two without."""
-    noise: float
-    """Median over the turns of how far the two without differ, as a share."""
+    verdict: Literal["pass", "fail", "inconclusive"]
+    """Inconclusive if most turns were, or the noise hides a tenth, or too little was decoded."""
+    ratio: float | None
+    """Median over the turns that count: with decoding, over the mean of the two without."""
+    noise: float | None
+    """Median over the turns that count of how far the two without differ, as a share."""
     decoding_share: float
     wanted_share: float
+    counted: int
+    """Turns whose three probes were all valid; no other one counts."""
     pairs: list[Pair]
 
 
@@ -150,19 +158,21 @@ def bench(
 
 
 def summed_up(pairs: list[Pair], share: float) -> DecodingBench:
-    """Medians over the turns."""
-    ratios = [2 * with_ / (first + second) for first, with_, second in (p.p99_ms for p in pairs)]
-    noise = [
-        abs(first - second) * 2 / (first + second)
-        for first, _, second in (pair.p99_ms for pair in pairs)
-    ]
+    """Medians over the turns whose generator kept its promise, and what they come to."""
+    counted = [pair for pair in pairs if set(pair.verdicts) == {"valid"}]
+    times = [pair.p99_ms for pair in counted]
+    ratios = [2 * with_ / (first + second) for first, with_, second in times]
+    noises = [abs(first - second) * 2 / (first + second) for first, _, second in times]
+    decoded = statistics.median(pair.decoding_share for pair in counted or pairs)
+    ratio, noise = (statistics.median(found) if found else None for found in (ratios, noises))
+    verdict: Literal["pass", "fail", "inconclusive"] = "inconclusive"
+    enough = 2 * len(counted) > len(pairs) and decoded >= REACHED_MIN * share
+    if enough and ratio is not None and noise is not None and noise < RATIO_MAX - 1:
+        verdict = "pass" if ratio < RATIO_MAX else "fail"
     return DecodingBench(
-        ratio=statistics.median(ratios),
-        noise=statistics.median(noise),
-        decoding_share=statistics.median(pair.decoding_share for pair in pairs),
-        wanted_share=share,
-        pairs=pairs,
-    )
+        verdict=verdict, ratio=ratio, noise=noise, decoding_share=decoded, wanted_share=share,
+        counted=len(counted), pairs=pairs,
+    )  # fmt: skip
 
 
 def _p99(seconds: float) -> tuple[float, str]:

@@ -8,7 +8,7 @@ import msgspec
 
 from fewseconds.commands import console
 from fewseconds.commit import commit
-from fewseconds.errors import EXIT_OK
+from fewseconds.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK
 
 
 def bench_client(requests: int, repeats: int, *, as_json: bool) -> int:
@@ -111,22 +111,25 @@ def bench_services_memory(journeys: int, *, as_json: bool) -> int:
 
 
 def bench_decoding(turns: int, seconds: float, share: float, *, as_json: bool) -> int:
-    """Measure how far decoding moves a probe's p99, and print."""
+    """Measure how far decoding moves a probe's p99, and print; returns the exit code."""
     from loadtests.bench_decoding import bench
 
     state = commit()
     console.say(f"turns={turns} seconds={seconds:g} engine=locust commit={state}")
     with console.progress() as say:
         found = bench(turns, seconds, share, say)
+    codes = {"pass": EXIT_OK, "fail": EXIT_GATE_FAILED, "inconclusive": EXIT_INCONCLUSIVE}
     if as_json:
         console.print_json({"engine": "locust", "commit": state, **msgspec.to_builtins(found)})
-        return EXIT_OK
-    console.show(
-        f"decoding at {found.decoding_share:.0%} of a processor: the p99 of the same server is "
-        f"{found.ratio:.3f} times that without (median of {turns} turns; two measurements without "
-        f"differ by {found.noise:.1%})"
-    )
-    return EXIT_OK
+        return codes[found.verdict]
+    if found.ratio is not None and found.noise is not None:
+        console.show(
+            f"decoding at {found.decoding_share:.0%} of a processor: the p99 of the same server is "
+            f"{found.ratio:.3f} times that without (median of the {found.counted} of {turns} turns "
+            f"that were valid; two measurements without differ by {found.noise:.1%})"
+        )
+    console.show(found.verdict.upper())
+    return codes[found.verdict]
 
 
 def bench_services(repeats: int, database: str, *, as_json: bool) -> int:
