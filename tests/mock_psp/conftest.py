@@ -28,6 +28,7 @@ from mock_psp.journal import entries
 from mock_psp.serve import Services
 from mock_psp.spec import read_secrets
 from tests.mock_psp.databases import ledger_url, postgresql
+from tests.mock_psp.merchants import Receiver
 from tests.mock_psp.scenarios import moody_scenario, quick_scenario, stubborn_scenario
 
 if TYPE_CHECKING:
@@ -228,6 +229,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Services with quick parties, shared by tests that use consumers of their own."""
     with Services(moody_scenario(), SEED, tmp_path_factory.mktemp("services")) as services:
         yield World(services)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A merchant's server on a port of its own."""
+    made = Receiver()
+    yield made
+    made.close()
 
 
 class SkippingSelector(selectors.DefaultSelector):

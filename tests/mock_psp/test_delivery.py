@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hmac
 import json
 import re
-import subprocess
 import warnings
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ import standardwebhooks
 from mock_psp.calendar import Calendar
 from mock_psp.clock import wall_s
 from mock_psp.delivery import SCHEDULES, SIGNATURES, Event, standard_key
+from tests.mock_psp.merchants import taken_by_cashfree, taken_by_setu
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -25,41 +24,11 @@ with warnings.catch_warnings():
     from razorpay.errors import SignatureVerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tests.mock_psp.conftest import SkippingLoop
 
 SETU_BODY = '{"id":"01J1ZBPW7Y8M6NV1YXJYGJST5Q","rrn":"418666712574"}'
 """The notification and the key below are those of Setu's page on verifying signatures."""
 SETU_KEY = "thisisasecretkey"
-
-
-def by_openssl(key: str, message: str) -> bytes:
-    """HMAC-SHA256 as OpenSSL's command line computes it."""
-    command = ["openssl", "dgst", "-sha256", "-hmac", key, "-binary"]
-    told = subprocess.run(command, input=message.encode(), capture_output=True, check=True)
-    return told.stdout
-
-
-def taken_by_setu(body: str, signature: str, secret: str) -> bool:
-    """What Setu tells its merchants to do, in Python instead of the page's JavaScript.
-
-    docs.setu.co/payments/umap/notifications/verify-signature: the HMAC of the notification as a
-    string is compared with the header, both decoded from base64.
-    """
-    expected = by_openssl(secret, body)
-    return hmac.compare_digest(base64.b64decode(signature, validate=True), expected)
-
-
-def taken_by_cashfree(body: str, headers: Mapping[str, str], secret: str) -> bool:
-    """What Cashfree tells its merchants to do, in Python instead of the page's JavaScript.
-
-    cashfree.com/docs/api-reference/webhooks/payloads-and-signatures: the text of the timestamp's
-    header, then the raw body; the HMAC in base64 is compared as text.
-    """
-    signed = headers["x-webhook-timestamp"] + body
-    expected = base64.b64encode(by_openssl(secret, signed)).decode()
-    return hmac.compare_digest(headers["x-webhook-signature"], expected)
 
 
 def test_the_standard_scheme_signs_the_specifications_example() -> None:

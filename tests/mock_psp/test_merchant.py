@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import json
 import re
-import threading
 import warnings
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from queue import Queue
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -21,6 +17,7 @@ from fixtures import keys, qr
 from mock_psp import auditor
 from mock_psp.books_contract import CalendarMove
 from mock_psp.serve import Services
+from tests.mock_psp.merchants import TAKEN
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -33,67 +30,9 @@ if TYPE_CHECKING:
 
     from fewseconds.scenario import Scenario
     from tests.mock_psp.conftest import Reply, World
+    from tests.mock_psp.merchants import Receiver
 
 SECRET = "webhook secret of the test"  # noqa: S105 - of a test
-WAIT_S = 20
-
-
-class Hook(NamedTuple):
-    """A webhook that came."""
-
-    headers: dict[str, str]
-    raw: str
-
-    @property
-    def body(self) -> Any:  # noqa: ANN401 - JSON
-        """The event."""
-        return json.loads(self.raw)
-
-
-class Receiver:
-    """A merchant's server: what it was sent, and what it answers."""
-
-    def __init__(self) -> None:
-        """Answers 200 until told otherwise."""
-        self.came: Queue[Hook] = Queue()
-        self.status = 200
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                raw = self.rfile.read(int(self.headers["content-length"])).decode()
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                self.send_response(receiver.status)
-                self.send_header("content-length", "0")
-                # Before the answer, so that whoever sees its effect finds the webhook here.
-                receiver.came.put(Hook(headers, raw))
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def next(self) -> Hook:
-        """The next webhook that comes."""
-        return self.came.get(timeout=WAIT_S)
-
-    def close(self) -> None:
-        """Stop answering."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """A merchant's server on a port of its own."""
-    made = Receiver()
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -336,6 +275,30 @@ def test_a_webhook_that_fails_is_sent_again_for_a_day_and_then_disabled(
     assert receiver.came.empty()
     assert len({one.headers["x-razorpay-event-id"] for one in came}) == 1
     assert len({one.raw for one in came}) == 1
+
+
+@pytest.mark.parametrize("signature", TAKEN)
+def test_a_webhook_is_signed_as_one_service_does_and_repeated_as_another(
+    world: World, client: Any, receiver: Receiver, signature: str  # noqa: ANN401
+) -> None:  # fmt: skip
+    """Refused once, it comes again after Setu's three minutes, in the same words."""
+    receiver.status = 500
+    secret = "whsec_" + base64.b64encode(b"a key of twenty-four byt").decode()
+    wanted = {"url": receiver.url, "secret": secret, "events": ["qr_code.created"]}
+    hook = client.post("/v1/webhooks", {**wanted, "signature": signature, "schedule": "setu"})
+    client.qrcode.create({"type": "upi_qr", "usage": "multiple_use"})
+    came = [receiver.next()]
+    receiver.status = 200
+    token = {"fewseconds_token": world.secrets.token}
+    while receiver.came.empty():
+        # An attempt has ended when the next pause has begun, so the move is made until one comes.
+        world.ask("POST", "psp", c.CALENDAR, CalendarMove(180), **token)
+    came.append(receiver.next())
+    client.post(f"/v1/webhooks/{hook['id']}/disable", {})
+    assert came[0].raw == came[1].raw
+    for one in came:
+        assert TAKEN[signature](one, secret)
+        assert not TAKEN[signature](one._replace(raw=one.raw + " "), secret)
 
 
 @pytest.mark.parametrize(

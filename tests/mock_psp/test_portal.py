@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from fewseconds import contracts as c
@@ -184,6 +187,27 @@ def test_an_account_that_makes_no_sense_is_refused(
     """Passwords have 8 to 128 characters, and consumer numbers their check digit."""
     account = c.PortalAccount("new", password, number)
     assert world.ask("POST", "portal", c.PORTAL_REGISTER, account).status == 400
+
+
+def test_a_storm_of_logins_is_real_work(world: World) -> None:
+    """Eight log-ins at once take eight hashes of the portal's processor time, not a sleep."""
+
+    def spent_s() -> float:
+        times = psutil.Process(world.services.pid("portal")).cpu_times()
+        return float(times.user + times.system)
+
+    people = [(world.bill(n).consumer, c.portal_password(world.seed, n)) for n in range(520, 528)]
+    consumers.consumer(world.seed, 0)
+    before_s = spent_s()
+    with ThreadPoolExecutor(len(people)) as pool:
+        opened = list(pool.map(lambda one: log_in(world, *one).status, people))
+    after_s = spent_s()
+    assert opened == [201] * len(people)
+    begun_s = time.process_time()
+    portal.HASHER.hash("a password of some length")
+    one_s = time.process_time() - begun_s
+    # Half: a hash is cheaper where nobody else wants the memory.
+    assert after_s - before_s > len(people) * one_s / 2
 
 
 def test_passwords_cost_what_the_standards_recommend() -> None:
