@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fewseconds.identity import Bill
+    from fewseconds.scenario import Scenario
     from mock_psp.conformance_cases import Verdict
 
 OWN_BILLS: Final = 2000
@@ -62,7 +63,7 @@ def conform(options: Options, *, as_json: bool) -> int:
     signs = secret(options.secret_file)
     fields = console.header(scenario, seed, "conform")
     if options.bills is None:
-        open_bills, expired = _own_bills(seed, scenario.consumers)
+        open_bills, expired = _own_bills(scenario, seed)
     else:
         open_bills, expired = _bills_of(options.bills)
     talk = conformance.Conversation(options.url, told, signs, open_bills, expired)
@@ -108,15 +109,16 @@ def _show(verdict: Verdict) -> None:
         console.show(f"    skipped: {verdict.observed}")
 
 
-def _own_bills(seed: int, consumers: int) -> tuple[Iterator[Bill], Bill | None]:
-    """Bills of the mock biller, and one of many months ago."""
+def _own_bills(scenario: Scenario, seed: int) -> tuple[Iterator[Bill], Bill | None]:
+    """Bills of the mock biller, of the month that it plays, and one of half a year before."""
     from fixtures import bills
 
-    old = bills.DEFAULT_MONTH - dt.timedelta(days=180)
-    expired = bills.bill(seed, 0, month=old.replace(day=1))
+    issue, consumers = bills.Issue.of(scenario, seed), scenario.consumers
+    old = (issue.month - dt.timedelta(days=180)).replace(day=1)
+    expired = msgspec.structs.replace(issue, month=old).bill(0)
     # In no order: after a load test the first ones are all paid.
     chosen = secrets.SystemRandom().sample(range(consumers), min(consumers, OWN_BILLS))
-    return (bills.bill(seed, index) for index in chosen), expired
+    return (issue.bill(index) for index in chosen), expired
 
 
 def _bills_of(path: Path) -> tuple[Iterator[Bill], Bill | None]:

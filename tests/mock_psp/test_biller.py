@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,17 @@ import pytest
 
 from fewseconds import contracts as c
 from fewseconds.identity import transaction_id
+from fixtures import bills
 from mock_psp.clock import wall_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.mock_psp.conftest import Reply, World
+
+
+LONG_AGO = dt.date(2026, 5, 1)
+"""Half a year before the month of the scenario: what was due then may be paid no more."""
 
 
 def name(index: int) -> str:
@@ -114,6 +120,16 @@ def test_a_failure_has_no_receipt_and_no_sms(world: World) -> None:
     assert world.inbox(204, name(204), wait_ms=0) == []
 
 
+def test_money_for_a_bill_of_long_ago_is_to_go_back(world: World) -> None:
+    """It is taken, credited to no bill, and due to be refunded with that reason."""
+    season = world.services.spec.scenario.season.amounts
+    old = bills.bill(world.seed, 209, month=LONG_AGO, season=season)
+    told = {"bill_number": old.number, "amount_paise": old.amount_paise}
+    assert world.call_back(world.callback(209, name(209), **told)).body["posting"] == "refund_due"
+    query = "SELECT reason, amount_paise FROM refunds WHERE transaction_id = :name"
+    assert world.rows(query, name=name(209)) == [("expired", old.amount_paise)]
+
+
 @pytest.mark.parametrize(
     ("changes", "place"),
     [
@@ -152,12 +168,13 @@ def test_an_event_under_another_signed_id_is_refused(world: World) -> None:
         (lambda bill: {"amount_paise": bill.amount_paise - 1}, "B6"),
         (lambda _: {"bill_number": "1" * 14}, "ZD"),
         (lambda _: {"bill_number": "' OR 1=1 --"}, "ZD"),
+        (lambda bill: {"bill_number": bills.bill_number(bill.index, LONG_AGO)}, "PE"),
     ],
 )
 def test_an_authorisation_is_refused_with_its_code(
     world: World, ask: Callable[[Any], dict[str, Any]], code: str
 ) -> None:
-    """Wrong amounts and unknown bills are declined by the code that UPI has for them."""
+    """Wrong amounts, unknown bills, old ones: declined by the codes that UPI has for them."""
     bill = world.bill(207)
     whole = {
         "transaction_id": name(207), "bill_number": bill.number,

@@ -16,9 +16,11 @@ from xml.etree import ElementTree as ET
 import pytest
 from werkzeug.serving import make_server
 
+from fewseconds import scenario_file
 from fewseconds.commands.conform import Options, conform
 from fewseconds.errors import HarnessError, MalformedError, UsageError
 from mock_psp import adapter
+from mock_psp.serve import Services
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,6 +100,23 @@ def test_a_biller_with_an_api_of_its_own_conforms(
         assert [name for name, word in words.items() if word != "pass"] == ["replay is refused"]
         assert said["fail"] == 0
     assert place.failed() == []
+
+
+def test_our_biller_conforms_with_the_bills_of_its_month(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every case is put and passes, also those of a bill of half a year before."""
+    (tmp_path / "may.toml").write_text('extends = "smoke"\narrivals.first_day = 2027-05-01\n')
+    name, folder = str(tmp_path / "may.toml"), tmp_path / "run"
+    folder.mkdir()
+    with Services(scenario_file.load(name), 7, folder, only=("biller",)) as services:
+        options = Options(
+            url=services.urls["biller"], scenario=name, seed=7, bills=None, adapter=None,
+            secret_file=folder / "secrets.json", allow_host=(), out=None,
+        )  # fmt: skip
+        assert conform(options, as_json=True) == 0
+    cases = json.loads(capsys.readouterr().out)["cases"]
+    assert [one for one in cases if one["word"] != "pass"] == []
 
 
 def test_a_biller_that_forgets_copies_is_named(biller: Callable[..., Place]) -> None:
