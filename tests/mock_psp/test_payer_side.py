@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from fewseconds import contracts as c
 from fewseconds.identity import masked
-from fixtures import consumers, keys, qr
+from fixtures import bills, consumers, keys, qr
 from mock_psp.journal import entries
 from mock_psp.serve import Services
 
@@ -85,6 +86,12 @@ def test_an_attempt_with_another_body_is_a_conflict(world: World) -> None:
 
 TAMPERED: list[tuple[str, Callable[[str], str]]] = [
     ("sign", lambda uri: uri.replace("am=", "am=1")),
+    ("sign", lambda uri: uri.replace("pa=best.", "pa=beast.")),
+    ("sign", lambda uri: re.sub("tr=[0-9]+", f"tr={bills.bill(7, 106).number}", uri)),
+    ("am", lambda uri: re.sub("&am=[0-9.]+", "", uri)),
+    ("am", lambda uri: uri.replace("am=", "am=-")),
+    ("am", lambda uri: re.sub("am=[0-9.]+", "am=1e3", uri)),
+    ("am", lambda uri: re.sub("am=[0-9.]+", "am=%E0%A5%A7%E0%A5%A6", uri)),
     ("sign", lambda uri: uri.split("&sign=", maxsplit=1)[0]),
     ("sign", lambda uri: uri[:-3] + ("A==" if uri.endswith("B==") else "B==")),
     ("orgid", lambda uri: uri.replace("orgid=990001", "orgid=990002")),
