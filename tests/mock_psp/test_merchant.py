@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import re
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -142,6 +143,21 @@ def test_a_refund_gives_back_no_more_than_was_paid(world: World, client: Any) ->
     assert client.refund.fetch(part["id"]) == part
     listed = client.payment.fetch_multiple_refund(payment["id"])["items"]
     assert [one["id"] for one in listed] == [part["id"], rest["id"]]
+
+
+def test_eight_refunds_at_once_under_one_key_are_one(world: World, client: Any) -> None:  # noqa: ANN401
+    """Whoever asks again because no answer came gives the money back once."""
+    code = client.qrcode.create({"type": "upi_qr", "usage": "multiple_use"})
+    assert scan_and_pay(world, code["image_content"], 510, 9_000).body["status"] == "SUCCESS"
+    (payment,) = client.qrcode.fetch_all_payments(code["id"])["items"]
+
+    def refunded(_: int) -> str:
+        key = {"X-Refund-Idempotency": "refund-000510"}
+        return str(client.payment.refund(payment["id"], {"amount": 1_000}, headers=key)["id"])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len({*pool.map(refunded, range(8))}) == 1
+    assert client.payment.fetch(payment["id"])["amount_refunded"] == 1_000
 
 
 def test_the_settlement_file_of_the_next_day_holds_payment_and_refund(

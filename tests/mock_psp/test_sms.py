@@ -94,8 +94,8 @@ def inbox(world: World, query: str, token: str | None = None) -> tuple[int, dict
 
 def test_a_reference_is_one_message_however_often_it_is_sent(world: World) -> None:
     """Copies get the same message id, and the handset gets one message."""
-    with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: send(world, reference="often"), range(4)))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: send(world, reference="often"), range(8)))
     assert {status for status, _ in answers} == {202}
     assert len({body["message_id"] for _, body in answers}) == 1
     _, found = inbox(world, "reference=often&wait_ms=5000")
