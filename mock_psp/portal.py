@@ -45,6 +45,7 @@ from fewseconds.errors import MalformedError
 from fixtures import consumers
 from mock_psp.bill_book import BillBook
 from mock_psp.described import PARTIES, PORTAL_SESSION, described
+from mock_psp.kept_accounts import Kept, KeptAccounts
 from mock_psp.outgoing import Outgoing
 from mock_psp.portal_reset import Resets
 from mock_psp.station import Answer, Duty
@@ -79,7 +80,7 @@ class Portal:
     """The parts of the service and what it remembers."""
 
     def __init__(self, world: World) -> None:
-        """Nobody has registered or logged in in this run yet."""
+        """Who registered before a kill is known again; nobody has logged in yet."""
         self.world = world
         servers = world.scenario.stations["portal_password"].servers
         self._threads = ThreadPoolExecutor(max(servers, 1), "password")
@@ -89,6 +90,10 @@ class Portal:
         self._sessions: OrderedDict[str, str] = OrderedDict()
         """Tokens and the numbers of the consumers who have them."""
         self._book = BillBook(world.spec)
+        self._kept = KeptAccounts(world.folder.accounts)
+        for one in self._kept.found():
+            owner = self._book.of_consumer(one.consumer_number)[0]
+            self._accounts[one.login] = Account(owner, one.password_hash)
 
     async def start(self) -> None:
         """Fill the pools of names, which takes half a second."""
@@ -100,6 +105,7 @@ class Portal:
         """Begin no further hash."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._outgoing.close()
+        self._kept.close()
 
     async def visit(
         self, station: Station, trace: Trace | None, work: Callable[[], Answer | Awaitable[Answer]]
@@ -125,13 +131,15 @@ class Portal:
             return _declined(Refusal(400, "Malformed", str(error)))
         if not theirs:
             return _declined(Refusal(400, "Malformed", "consumer_number: nobody has this one"))
-        known = self._accounts.get(account.login)
-        if known is not None:
-            if not await self._verified(known.password_hash, account.password):
-                return _declined(Refusal(409, "Login taken", "choose another login"))
-        else:
+        if account.login not in self._accounts:
             made = await self._hashed(account.password)
-            self._accounts[account.login] = Account(theirs[0], made)
+            # Somebody else may have taken the login while the hash was computed.
+            if account.login not in self._accounts:
+                self._keep(account.login, theirs[0], made)
+                return Answer(j.OK, "", PortalRegistered(account.login))
+        known = self._accounts[account.login]
+        if not await self._verified(known.password_hash, account.password):
+            return _declined(Refusal(409, "Login taken", "choose another login"))
         return Answer(j.OK, "", PortalRegistered(account.login))
 
     async def log_in(self, given: PortalLogIn) -> Answer:
@@ -164,10 +172,15 @@ class Portal:
         owner = self._owner(asked.login)
         if owner is None or not self._resets.used(asked.login, asked.code):
             return _declined(Refusal(401, "Not authentic", "the code is wrong, used or too old"))
-        self._accounts[asked.login] = Account(owner, await self._hashed(asked.password))
+        self._keep(asked.login, owner, await self._hashed(asked.password))
         for token in [token for token, whose in self._sessions.items() if whose == owner.consumer]:
             del self._sessions[token]
         return Answer(j.OK, "", PortalRegistered(asked.login))
+
+    def _keep(self, login: str, owner: Bill, password_hash: str) -> None:
+        """Have an account, in memory and over a kill."""
+        self._kept.keep(Kept(login, owner.consumer, password_hash))
+        self._accounts[login] = Account(owner, password_hash)
 
     def _owner(self, login: str) -> Bill | None:
         """Whose login it is: an account's, or a consumer's who registered before this run."""

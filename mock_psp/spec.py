@@ -124,6 +124,7 @@ class Folder:
         self.merchant = self.root / "merchant.jsonl"
         self.calendar = self.root / "calendar.txt"
         self.bills = self.root / "bills.private"
+        self.accounts = self.root / "accounts.private"
         self.acknowledgements = self.root / "acknowledgements"
         self.receipts = self.root / "receipts.jsonl"
         self.logs = self.root / "logs"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -148,6 +149,49 @@ def test_a_forgotten_password_is_set_anew_with_the_code_on_the_phone(world: Worl
     assert shown(world, token).status == 401
     assert log_in(world, login, old).status == 401
     assert log_in(world, login, "battery staple").status == 201
+
+
+def test_accounts_and_passwords_outlive_a_kill(
+    quick: Callable[..., Scenario], enter: Callable[[Services], World], tmp_path: Path
+) -> None:
+    """Who was told of an account or of a new password has it after a kill, and logs in again."""
+    with Services(quick(), 7, tmp_path) as services:
+        world = enter(services)
+        number = world.bill(1).consumer
+        account = c.PortalAccount("asha", "correct horse", number)
+        assert world.ask("POST", "portal", c.PORTAL_REGISTER, account).status == 201
+        token = log_in(world, "asha", "correct horse").body["token"]
+        changed = world.bill(2).consumer
+        assert forget(world, changed).status == 202
+        (code,) = codes(world, 2)
+        assert new_password(world, changed, code, "battery staple").status == 201
+        services.kill("portal")
+        services.restart("portal")
+        assert shown(world, token).status == 401
+        again = log_in(world, "asha", "correct horse").body["token"]
+        assert shown(world, again).body["consumer_number"] == number
+        assert log_in(world, changed, "battery staple").status == 201
+        assert log_in(world, changed, c.portal_password(7, 2)).status == 401
+        taken = c.PortalAccount("asha", "battery staple", changed)
+        assert world.ask("POST", "portal", c.PORTAL_REGISTER, taken).status == 409
+    written = tmp_path / "accounts.private"
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert b"horse" not in written.read_bytes()
+
+
+def test_of_two_who_want_a_login_at_once_one_gets_it(world: World) -> None:
+    """The other is refused, and the first one's password stays."""
+    passwords = [f"a password, number {place}" for place in range(4)]
+
+    def register(password: str) -> int:
+        account = c.PortalAccount("wanted", password, world.bill(508).consumer)
+        return world.ask("POST", "portal", c.PORTAL_REGISTER, account).status
+
+    with ThreadPoolExecutor(len(passwords)) as pool:
+        told = list(pool.map(register, passwords))
+    assert sorted(told) == [201, 409, 409, 409]
+    opened = [log_in(world, "wanted", one).status for one in passwords]
+    assert opened == [201 if status == 201 else 401 for status in told]
 
 
 def test_a_code_survives_five_wrong_guesses_and_no_more(world: World) -> None:
