@@ -111,5 +111,5 @@ def test_amounts_by_the_day_and_limits_stand_among_the_inputs() -> None:
     assert value == "2.00% off until 7 days after the issue, 1.25% on once a bill is overdue"
     assert "Free Press Journal" in source
     value, source = told["sms gateway", "limit"]
-    assert value == "30 a second, 30 at once; the others get 429"
+    assert value == "30 a second, 3 at once; the others get 429"
     assert "docs.smsfire.com.br" in source

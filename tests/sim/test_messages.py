@@ -98,17 +98,17 @@ def test_a_limit_that_is_never_reached_changes_nothing(engine: engines.Engine) -
 
 
 def test_on_the_day_of_discounts_every_message_gets_through() -> None:
-    """Refused while the gateway is down, then by its limit of thirty a second, and then taken."""
+    """Some are refused by the limit of thirty a second; all are taken, and never faster."""
     whole = plan(scenario_file.load("discount_day"))
     rows = engines.walk(whole.window(*whole.busiest_window()), "numba").outcomes.to_pylist()
     gateway = [row for row in rows if row["station"] == "sms_gateway"]
     refused = Counter(row["code"] for row in gateway if row["outcome"] == "rejected")
-    assert refused.keys() == {"down", "429"}
-    assert min(refused.values()) > 10
+    assert refused.keys() == {"429"}
+    assert refused["429"] > 5
     taken = [row for row in gateway if row["outcome"] == "ok"]
     assert {row["journey_id"] for row in taken} == {row["journey_id"] for row in gateway}
     moments_s = np.sort([row["service_start_us"] / 1e6 for row in taken])
     # Whatever the stretch of time: no more than the burst and what has grown within it.
     for first in range(len(moments_s)):
-        most = 30 + 30 * (moments_s[first:] - moments_s[first])
+        most = 3 + 30 * (moments_s[first:] - moments_s[first])
         assert (np.arange(1, len(most) + 1) <= most + 1e-6).all()
