@@ -100,6 +100,7 @@ class Biller:
         self.sweeper = Sweeper(
             self.merchant, self.ledger, self._post_missed, self._given_back_unheard
         )
+        world.counts.append(lambda: self.sweeper.counts)
 
     async def stop(self) -> None:
         """Leave nothing half written."""

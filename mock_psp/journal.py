@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from mock_psp.line_file import opened, whole_lines
+from mock_psp.line_file import line_at, opened, placed, whole_lines
 from mock_psp.messages import Passed
 
 if TYPE_CHECKING:
@@ -88,7 +88,10 @@ class Journal:
         Who paid is personal and is kept apart, in ``payers``, so that the journal may be shown.
         """
         self._descriptor, self._payers = opened(path), opened(payers)
-        self._encoder = msgspec.json.Encoder()
+        self._end = os.fstat(self._descriptor).st_size
+        self.latest = 0
+        """The place of the entry that was added last."""
+        self._encoder, self._decoder = msgspec.json.Encoder(), msgspec.json.Decoder(Entry)
         self._lines: list[bytes] = []
         self._addresses: list[bytes] = []
         self._alarm: asyncio.TimerHandle | None = None
@@ -99,7 +102,10 @@ class Journal:
 
     def write(self, entry: Entry) -> None:
         """Add one entry."""
-        self._lines.append(self._encoder.encode(entry) + b"\n")
+        line = self._encoder.encode(entry) + b"\n"
+        self._lines.append(line)
+        self.latest = placed(self._end, len(line))
+        self._end += len(line)
         deemed = entry.entry == "shown" and entry.status == "PENDING"
         if deemed or entry.entry in AT_ONCE:
             # A credit may have to be told to the biller after a kill, with the payer's address.
@@ -111,6 +117,12 @@ class Journal:
         """Write what has been put off."""
         self._alarm = None
         self._write(addresses=True)
+
+    def at(self, place: int) -> Entry:
+        """The entry that stands at a place, also if it has been put off."""
+        if self._lines:
+            self._write(addresses=True)
+        return self._decoder.decode(line_at(self._descriptor, place))
 
     def _write(self, *, addresses: bool) -> None:
         if addresses and self._addresses:
@@ -136,5 +148,12 @@ def payer_addresses(path: Path) -> dict[str, str]:
 
 def entries(path: Path) -> Iterator[Entry]:
     """What a journal holds; a last line that a kill has cut short is left out."""
-    decoder = msgspec.json.Decoder(Entry)
-    yield from map(decoder.decode, whole_lines(path))
+    return (entry for _, entry in placed_entries(path))
+
+
+def placed_entries(path: Path) -> Iterator[tuple[int, Entry]]:
+    """What a journal holds, and the place of each."""
+    decoder, begin = msgspec.json.Decoder(Entry), 0
+    for line in whole_lines(path):
+        yield placed(begin, len(line)), decoder.decode(line)
+        begin += len(line)

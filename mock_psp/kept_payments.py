@@ -17,6 +17,7 @@ import msgspec
 
 from fewseconds.contracts import PayRequest, Trace
 from mock_psp.compact import Index
+from mock_psp.line_file import line_at, placed
 from mock_psp.messages import Passed
 from mock_psp.payments import PaymentOutcome, PaymentStatus, Transaction
 from mock_psp.walk import Journey
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 LATEST_MAX: Final = 10_000
 """Payments in memory, some 3 KB each: a minute's at the highest rate that the service bears."""
-LENGTH_BITS: Final = 24
-LENGTH_MASK: Final = (1 << LENGTH_BITS) - 1
-"""A place in the file is where a line begins, up to half a terabyte, and how long it is."""
 
 
 class _Aside(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -104,12 +102,11 @@ class KeptPayments:
                 done.paid_s, done.visits(), done.shown,
             )
         )  # fmt: skip
-        self._places.add(done.transaction_id, self._end << LENGTH_BITS | len(line))
+        self._places.add(done.transaction_id, placed(self._end, len(line)))
         self._end += os.pwrite(self._file.fileno(), line, self._end)
 
     def _line(self, place: int) -> _Aside:
-        line = os.pread(self._file.fileno(), place & LENGTH_MASK, place >> LENGTH_BITS)
-        return msgspec.json.decode(line, type=_Aside)
+        return msgspec.json.decode(line_at(self._file.fileno(), place), type=_Aside)
 
     def _taken_up(self, aside: _Aside) -> Transaction | None:
         route = self._world.route(aside.trace.kind)

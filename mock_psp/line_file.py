@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PIECE_BYTES: Final = 1 << 16
+LENGTH_BITS: Final = 24
+LENGTH_MASK: Final = (1 << LENGTH_BITS) - 1
+"""A place in a file is where a line begins, up to half a terabyte, and how long it is."""
 
 
 def opened(path: Path) -> int:
@@ -34,6 +37,16 @@ def opened(path: Path) -> int:
     if place < end:
         os.ftruncate(descriptor, place)
     return descriptor
+
+
+def placed(begin: int, length: int) -> int:
+    """The place of a line of so many bytes that begins there."""
+    return begin << LENGTH_BITS | length
+
+
+def line_at(descriptor: int, place: int) -> bytes:
+    """The line that stands at a place."""
+    return os.pread(descriptor, place & LENGTH_MASK, place >> LENGTH_BITS)
 
 
 def whole_lines(path: Path) -> Iterator[bytes]:

@@ -68,14 +68,13 @@ class Merchant:
         world: World,
         calendar: Calendar,
         journal: Journal,
-        refunded: Callable[[m.Refund, Paid], None],
+        payer_of: Callable[[str], str],
     ) -> None:
-        """Must be made where the event loop runs. ``refunded`` is told of every refund, once."""
+        """Must be made where the event loop runs. ``payer_of`` a transaction is its address."""
         self._world, self.calendar, self._journal = world, calendar, journal
-        self.book = Book(world.folder)
+        self.book = Book(world.folder, journal, payer_of)
         self.deliveries = Deliveries(self.book, calendar)
         self._key = keys.private_key(world.seed, keys.BILLER_ORGID)
-        self._refunded = refunded
         self._finish_credit()
         for refund in self.book.unmade():
             # A kill came between the order and the money: whoever ordered it may ask again.
@@ -184,9 +183,9 @@ class Merchant:
         return Authorised(approved=True)
 
     def credited(self, transaction: Transaction) -> None:
-        """Money has come in: hold the payment, and tell the merchant."""
+        """Money has come in, as the journal was just told: hold the payment, tell the merchant."""
         paid = self._paid(transaction)
-        self.book.paid(paid)
+        self.book.paid(paid, self._journal.latest)
         self._enter(paid)
 
     def _enter(self, paid: Paid, *, counted: bool = False, told: Told = nobody) -> None:
@@ -228,9 +227,9 @@ class Merchant:
         self._enter(paid, counted=book.counted, told=told)
 
     def failed(self, transaction: Transaction) -> None:
-        """A payment has failed: the merchant sees it too."""
+        """A payment has failed, as the journal was just told: the merchant sees it too."""
         paid = self._paid(transaction)
-        self.book.paid(paid)
+        self.book.paid(paid, self._journal.latest)
         if self.deliveries.wanted("payment.failed"):
             self.deliveries.emit("payment.failed", {"payment": self.payment_of(paid)}, paid.id)
 
@@ -318,7 +317,6 @@ class Merchant:
         )  # fmt: skip
         told = {"refund": refund, "payment": self.payment_of(paid)}
         self.deliveries.emit("refund.processed", told, refund.id)
-        self._refunded(refund, paid)
 
     def recon(self, year: int, month: int, day: int | None) -> list[m.ReconItem]:
         """The settlement file of a day or a month; reads the whole journal."""

@@ -133,9 +133,8 @@ def code_payments(
 ) -> m.MerchantPayments:  # fmt: skip
     """The payments of a QR code, newest first."""
     merchant = _merchant(request)
-    wanted = merchant.code(name).id
-    found = (one for one in merchant.book.payments() if merchant.book.code_of(one) == wanted)
-    page = [merchant.payment_of(one) for one in _page(found, count, skip, since, until)]
+    found = merchant.book.payments(count, skip, since, until, merchant.code(name).id)
+    page = [merchant.payment_of(one) for one in found]
     return m.MerchantPayments(page, len(page))
 
 
@@ -145,9 +144,9 @@ def payments(
     since: Since = None,
     until: Until = None,
 ) -> m.MerchantPayments:  # fmt: skip
-    """The latest payments, also failed ones, newest first."""
+    """All payments, also failed ones, newest first."""
     merchant = _merchant(request)
-    found = _page(merchant.book.payments(), count, skip, since, until)
+    found = merchant.book.payments(count, skip, since, until, None)
     page = [merchant.payment_of(one) for one in found]
     return m.MerchantPayments(page, len(page))
 

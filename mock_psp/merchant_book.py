@@ -2,23 +2,26 @@
 
 QR codes, refunds and webhooks are kept in a file of snapshots, one JSON line each, only ever added;
 the last one of an id counts. Payments are those of the journal, which holds every credit anyway, so
-a payment costs nothing here but its place in memory; older ones are read from the journal again.
+a payment costs nothing here but its place in memory; older ones are read from the journal again,
+and the latest are at hand.
 """
 
 from __future__ import annotations
 
 import os
+from array import array
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from mock_psp.journal import Entry, entries, payer_addresses
+from mock_psp.journal import Entry, Journal, entries, payer_addresses, placed_entries
 from mock_psp.line_file import opened, whole_lines
 from mock_psp.merchant_contract import QrCode, Refund, payment_id
+from mock_psp.payment_list import PaymentList
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from mock_psp.spec import Folder
@@ -73,9 +76,12 @@ class Paid(msgspec.Struct, kw_only=True):
 class Book:
     """The payment service's records of its merchant."""
 
-    def __init__(self, folder: Folder) -> None:
-        """Read what a run before a restart has left, and go on with it."""
-        self._folder = folder
+    def __init__(self, folder: Folder, journal: Journal, payer_of: Callable[[str], str]) -> None:
+        """Read what a run before a restart has left, and go on with it.
+
+        ``payer_of`` knows whose account a transaction is from.
+        """
+        self._folder, self._journal, self._payer_of = folder, journal, payer_of
         self.codes: OrderedDict[str, QrCode] = OrderedDict()
         self.refunds: OrderedDict[str, Refund] = OrderedDict()
         self.endpoints: OrderedDict[str, Endpoint] = OrderedDict()
@@ -90,6 +96,11 @@ class Book:
         what a payment costs here."""
         self._names: dict[str, str] = {}
         """Payment id → transaction."""
+        self._every = PaymentList()
+        self._of_code: dict[str, array[int]] = {}
+        """QR code → the numbers of its payments."""
+        self._given_back: Counter[str] = Counter()
+        """Payment id → what refunds of it come to."""
         for kind, found in _snapshots(folder.merchant):
             self._take(kind, found)
         self.latest: Paid | None = None
@@ -101,8 +112,8 @@ class Book:
 
     def _go_on_with(self, folder: Folder) -> None:
         taken: Counter[str] = Counter()
-        for paid in _paid(folder):
-            self._hold(paid)
+        for place, paid in _paid(folder):
+            self.paid(paid, place)
             if paid.code == "00":
                 self.latest = paid
                 if paid.reference in self.by_reference:
@@ -129,9 +140,22 @@ class Book:
         os.write(self._descriptor, msgspec.json.encode(line) + b"\n")
         self._take(kind, line)
 
-    def paid(self, paid: Paid) -> None:
-        """Hold a payment that the journal has just been told of."""
-        self._hold(paid)
+    def paid(self, paid: Paid, place: int) -> None:
+        """Hold a payment that the journal has been told of, at ``place``."""
+        known = paid.transaction_id in self._payments
+        self._payments[paid.transaction_id] = paid
+        if known:
+            # A failure that was shown before a kill and, with its reversal, again after it.
+            return
+        number, code = self._every.add(place, paid.created_s), self.code_of(paid)
+        if code is not None:
+            self._of_code.setdefault(code, array("Q")).append(number)
+        self._unnamed.append(paid.transaction_id)
+        if len(self._payments) > PAYMENTS_MAX:
+            self._payments.popitem(last=False)
+        if len(self._unnamed) + len(self._names) > 2 * PAYMENTS_MAX:
+            self._names.clear()
+            self._unnamed = list(self._payments)
 
     def payment(self, name: str) -> Paid | None:
         """The payment with that id of ours; None if there was none. May read the whole journal."""
@@ -139,7 +163,7 @@ class Book:
         self._unnamed.clear()
         found = self._payments.get(self._names.get(name, ""))
         if found is None:
-            found = next((one for one in _paid(self._folder) if one.id == name), None)
+            found = next((one for _, one in _paid(self._folder) if one.id == name), None)
         return found
 
     def unmade(self) -> list[Refund]:
@@ -149,9 +173,15 @@ class Book:
         made = {one.reference for one in entries(self._folder.journal) if one.entry == "refund"}
         return [one for name, one in self.refunds.items() if name not in made]
 
-    def payments(self) -> Iterator[Paid]:
-        """The payments in memory, newest first."""
-        return reversed(self._payments.values())
+    def payments(
+        self, count: int, skip: int, since_s: int | None, until_s: int | None, code: str | None
+    ) -> list[Paid]:
+        """A page of all payments (or of those of a QR code) from that time, newest first."""
+        numbers: Sequence[int] = range(len(self._every))
+        if code is not None:
+            numbers = self._of_code.get(code, array("Q"))
+        page = self._every.page(numbers, count, skip, since_s, until_s)
+        return [self._numbered(one) for one in page]
 
     def code_of(self, paid: Paid) -> str | None:
         """The QR code that a payment came through, if the merchant has made it."""
@@ -162,14 +192,13 @@ class Book:
         name = self.by_reference.get(reference)
         return None if name is None else self.codes[name]
 
-    def _hold(self, paid: Paid) -> None:
-        self._payments[paid.transaction_id] = paid
-        self._unnamed.append(paid.transaction_id)
-        if len(self._payments) > PAYMENTS_MAX:
-            self._payments.popitem(last=False)
-        if len(self._unnamed) + len(self._names) > 2 * PAYMENTS_MAX:
-            self._names.clear()
-            self._unnamed = list(self._payments)
+    def _numbered(self, number: int) -> Paid:
+        entry = self._journal.at(self._every.place(number))
+        name = entry.transaction_id
+        at_hand = self._payments.get(name)
+        if at_hand is not None:
+            return at_hand
+        return _ended(entry, self._payer_of(name), self._given_back[payment_id(name)])
 
     def _take(self, kind: str, line: dict[str, Any]) -> None:
         data = line["data"]
@@ -180,6 +209,7 @@ class Book:
         elif kind == "Refund":
             refund = msgspec.convert(data, Refund)
             self.refunds[refund.id] = refund
+            self._given_back[refund.payment_id] += refund.amount
             if "key" in line:
                 self.by_key[line["key"]] = (refund.id, refund.payment_id, line["asked"])
         elif kind == "Endpoint":
@@ -204,23 +234,26 @@ def _snapshots(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield found["kind"], found
 
 
-def _paid(folder: Folder) -> Iterator[Paid]:
-    """The payments of a journal, in order, with what has been refunded of each."""
-    refunded: dict[str, int] = {}
+def _paid(folder: Folder) -> Iterator[tuple[int, Paid]]:
+    """The payments of a journal, in order, with their places and what was refunded of each."""
+    refunded: Counter[str] = Counter()
     journal, payers = folder.journal, payer_addresses(folder.payers)
     for entry in entries(journal):
         if entry.entry == "refund":
-            name = entry.transaction_id
-            refunded[name] = refunded.get(name, 0) + entry.amount_paise
-    for entry in entries(journal):
+            refunded[entry.transaction_id] += entry.amount_paise
+    for place, entry in placed_entries(journal):
         if is_payment(entry):
-            yield Paid(
-                transaction_id=entry.transaction_id, rrn=entry.rrn,
-                amount_paise=entry.amount_paise, reference=entry.bill_number,
-                payer_vpa=payers.get(entry.transaction_id, ""), created_s=entry.created_s,
-                code="00" if entry.entry == "credit" else entry.code,
-                refunded_paise=refunded.get(entry.transaction_id, 0),
-            )  # fmt: skip
+            name = entry.transaction_id
+            yield place, _ended(entry, payers.get(name, ""), refunded[name])
+
+
+def _ended(entry: Entry, payer_vpa: str, refunded_paise: int) -> Paid:
+    """The payment that an entry of the journal has ended."""
+    return Paid(
+        transaction_id=entry.transaction_id, rrn=entry.rrn, amount_paise=entry.amount_paise,
+        reference=entry.bill_number, payer_vpa=payer_vpa, created_s=entry.created_s,
+        code="00" if entry.entry == "credit" else entry.code, refunded_paise=refunded_paise,
+    )  # fmt: skip
 
 
 def is_payment(entry: Entry) -> bool:

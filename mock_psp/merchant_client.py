@@ -107,7 +107,10 @@ class MerchantClient:
             self._start(self._order(due.refund_id, due.transaction_id, due.amount_paise))
 
     async def payments(self, since_s: int) -> AsyncIterator[m.MerchantPayment]:
-        """The payments since then, newest first, as far as the payment service has them at hand."""
+        """The payments since then, newest first, page by page to the last one.
+
+        One that is made meanwhile moves the others back: they may come twice, none is left out.
+        """
         skip = 0
         while True:
             query = {"from": since_s, "count": PAGE, "skip": skip}

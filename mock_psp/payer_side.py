@@ -109,7 +109,7 @@ class PayerSide:
         self.outgoing = Outgoing()
         self.calendar = Calendar(kept=world.folder.calendar)
         self.banks = Banks(world, self.journal, self.calendar, before.last_rrn)
-        self.merchant = Merchant(world, self.calendar, self.journal, lambda *_: None)
+        self.merchant = Merchant(world, self.calendar, self.journal, self._payer_of)
         self.banks.merchant = self.merchant
         self.line = biller_line(world, self.outgoing)
         payee = PayeeSide(self.line, self.banks)
@@ -180,6 +180,11 @@ class PayerSide:
         scan.query = BillQuery(bill_number=payload.reference, amount_paise=asks_paise)
         scan.verified = verified
         return None
+
+    def _payer_of(self, transaction_id: str) -> str:
+        """Whose account a payment is from; empty if it was interrupted before that was noted."""
+        transaction = self.transactions.get(transaction_id)
+        return "" if transaction is None else transaction.request.payer_vpa
 
     def _limit(self, request: PayRequest) -> Answer | None:
         """The payer PSP's work at a payment: the app's own limits."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 import msgspec
 import sqlalchemy as sa
 
-from fewseconds.contracts import Callback
+from fewseconds.contracts import REPLAY_WINDOW_S, Callback
 from fewseconds.identity import IST
 from mock_psp import merchant_contract as m
 from mock_psp import schema as t
@@ -24,18 +25,20 @@ from mock_psp.clock import wall_s
 from mock_psp.settlement import settled_at
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from mock_psp.ledger import Ledger
     from mock_psp.merchant_client import Made, MerchantClient
 
 EVERY_S: Final = 60
 """How often the sweep comes by: *assumption*."""
-OVERLAP_S: Final = 600
-"""How far before the last sweep the next one looks: longer than callbacks take to be given up."""
 SETTLING_S: Final = 30
 """A younger payment may still be called back in the ordinary way."""
+OVERLAP_S: Final = SETTLING_S + REPLAY_WINDOW_S
+"""How far before the last sweep the next one looks: at what was too young then, and as much further
+as clocks may differ between machines of which one takes the other's signatures."""
 CHUNK: Final = 500
+"""So many payments are held at once, however many a sweep finds."""
 
 _POSTED: Final = sa.select(t.payments.c.transaction_id).where(t.payments.c.status != "FAILED")
 _GIVEN_BACK: Final = sa.select(t.refunds.c.psp_refund_id)
@@ -73,6 +76,9 @@ class Sweeper:
         """
         self._client, self._ledger = client, ledger
         self._post, self._give_back = post, give_back
+        self.counts: Counter[str] = Counter(sweeps_ended=0, sweeps_broken_off=0, sweeps_posted=0)
+        """A sweep that broke off has not seen everything; the next one begins where that one did.
+        """
         self._task = asyncio.get_running_loop().create_task(self._rounds())
 
     async def close(self) -> None:
@@ -89,8 +95,16 @@ class Sweeper:
         and the first one to the beginning of the run: a biller may have been away for hours.
         Raises aiohttp.ClientError if the payment service does not answer.
         """
+        try:
+            return await self._sweep(settling_s)
+        except Exception:
+            self.counts["sweeps_broken_off"] += 1
+            raise
+
+    async def _sweep(self, settling_s: int) -> Swept:
         since_s, now_s = max(self._ledger.looked_until_s() - OVERLAP_S, 0), wall_s()
         found: dict[str, m.MerchantPayment] = {}
+        looked_at, posted = 0, list[str]()
         newest_s = now_s
         async for one in self._client.payments(since_s):
             # The newest come first; times are the other side's, so only their distance counts.
@@ -99,15 +113,25 @@ class Sweeper:
                 continue
             if one.captured and one.created_at <= newest_s - settling_s:
                 found[one.acquirer_data["upi_transaction_id"]] = one
-        held = self._held(_POSTED, t.payments.c.transaction_id, list(found))
-        missing = [name for name in found if name not in held]
-        posted = [name for name in missing if await self._post(_callback(found[name]))]
+            if len(found) == CHUNK:
+                looked_at += len(found)
+                posted += await self._post_missing(found)
+                found.clear()
+        posted += await self._post_missing(found)
         refunded = await self._sweep_refunds(since_s)
         await self._ledger.looked(now_s)
+        self.counts["sweeps_ended"] += 1
+        self.counts["sweeps_posted"] += len(posted) + len(refunded)
         if posted or refunded:
             told = {"payments": len(posted), "refunds": len(refunded)}
             log.warning("the sweep posted what nobody had told", extra=told)
-        return Swept(len(found), tuple(posted), tuple(refunded))
+        return Swept(looked_at + len(found), tuple(posted), tuple(refunded))
+
+    async def _post_missing(self, found: Mapping[str, m.MerchantPayment]) -> list[str]:
+        """Post those of these payments that the ledger does not have; which were news."""
+        held = self._held(_POSTED, t.payments.c.transaction_id, list(found))
+        missing = [name for name in found if name not in held]
+        return [name for name in missing if await self._post(_callback(found[name]))]
 
     async def _sweep_refunds(self, since_s: int) -> list[str]:
         """Post what has been given back since then and nobody has told of; their ids."""
@@ -139,7 +163,10 @@ class Sweeper:
             try:
                 await self.sweep()
             except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
-                log.warning("the sweep got no answer", extra={"error": type(error).__name__})
+                log.warning(
+                    "the sweep got no answer and has not seen everything",
+                    extra={"error": type(error).__name__},
+                )
             except Exception:
                 # Whatever is wrong with what it found today, it has to come by again.
                 log.exception("the sweep broke off")

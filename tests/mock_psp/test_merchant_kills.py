@@ -44,7 +44,7 @@ def restarted(folder: Folder) -> None:
         world: Any = SimpleNamespace(seed=SEED, folder=folder)
         journal = Journal(folder.journal, folder.payers)
         calendar = Calendar(kept=folder.calendar)
-        await Merchant(world, calendar, journal, lambda *_: None).close()
+        await Merchant(world, calendar, journal, lambda _: "").close()
         journal.close()
 
     asyncio.run(start())

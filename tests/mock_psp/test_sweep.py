@@ -83,6 +83,8 @@ def test_the_sweep_goes_on_where_the_last_one_ended(
     """However long a biller was away, it finds what was paid meanwhile, and once each."""
     now_s = BEGAN_S + 3600
     monkeypatch.setattr(reconcile, "wall_s", lambda: now_s)
+    # Two payments are then already more than it holds at once.
+    monkeypatch.setattr(reconcile, "CHUNK", 1)
 
     async def swept(bank: Any) -> list[str]:  # noqa: ANN401 - asked as ours is
         """What a biller posts that has just been started."""
@@ -131,6 +133,8 @@ def test_the_sweep_comes_by_again_whatever_went_wrong(
         assert ledger.receipt(bank.made[0].acquirer_data["upi_transaction_id"]) is not None
         await sweeper.close()
         ledger.close()
+        # Whoever watches is told that these two have not seen everything.
+        assert sweeper.counts["sweeps_broken_off"] == 2
 
     asyncio.run(asyncio.wait_for(rounds(), 20))
     assert bank.errors == []
