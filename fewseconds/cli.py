@@ -10,13 +10,25 @@ import typer
 from fewseconds import cli_studies
 from fewseconds import cli_target as target
 from fewseconds.cli_bench import bench_app
-from fewseconds.cli_frame import Json, Metrics, Month, Name, Otlp, Out, Seed, Slow, TraceShare
+from fewseconds.cli_frame import (
+    Commands,
+    Json,
+    Metrics,
+    Month,
+    Name,
+    Otlp,
+    Out,
+    Seed,
+    Slow,
+    TraceShare,
+)
 from fewseconds.cli_frame import carry_out as _carry_out
 from fewseconds.cli_load import load_app
 from fewseconds.cli_scan import scan_app
 
 app = typer.Typer(
     name="fewseconds",
+    cls=Commands,
     help="Does paying an electricity bill by QR finish in a few seconds, for a whole city?",
     no_args_is_help=True,
     add_completion=False,

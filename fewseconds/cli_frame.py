@@ -6,15 +6,23 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
-from fewseconds.errors import EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, FewsecondsError, HarnessError
+from fewseconds.errors import (
+    EXIT_INCONCLUSIVE,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    FewsecondsError,
+    HarnessError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Name = Annotated[
     str,
@@ -64,6 +72,46 @@ Otlp = Annotated[
 TraceShare = Annotated[
     float, typer.Option(help="Which share of the journeys is traced.", min=0.0, max=1.0)
 ]
+
+
+class Commands(TyperGroup):
+    """The root of the command line: what Typer itself refuses is said to programs as well.
+
+    An unknown option, a word where a number should be or a missing argument is found before any
+    command begins, so none of them could print the one object that ``--json`` asks for. Typer says
+    it to the person at the keyboard all the same, on stderr.
+    """
+
+    _as_json = False
+
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> Any:  # noqa: ANN401 - Typer's own types are private
+        """As Typer's, of the words of the command line; reading them uses them up."""
+        self._as_json = "--json" in args
+        with self._refusing():
+            return super().make_context(info_name, args, *more, **extra)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
+        """As Typer's: find the command, read its words, and do it."""
+        with self._refusing():
+            return super().invoke(ctx)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except typer.TyperException as refusal:
+            if self._as_json:
+                from fewseconds.commands import console
+
+                console.print_json({"error": _refused(refusal), "exit_code": EXIT_USAGE})
+            raise
+
+
+def _refused(refusal: typer.TyperException) -> str:
+    """What Typer refuses, in the form of our own errors."""
+    context = getattr(refusal, "ctx", None)
+    place = "fewseconds" if context is None else context.command_path
+    return f"{place}: {refusal.format_message().rstrip('.')}; see `{place} --help`"
 
 
 def carry_out(work: Callable[[], int], *, as_json: bool) -> NoReturn:

@@ -360,3 +360,35 @@ def test_a_probe_names_what_came_instead_of_answers(monkeypatch: pytest.MonkeyPa
     lines = result.stdout.splitlines()
     assert "outcomes: 5 ConnectionRefusedError, 3 status_404, 1 ok" in lines
     assert any(line.startswith("2 sent again") for line in lines)
+
+
+REFUSED = [
+    (["--json"], "--json"),
+    (["capacty", "smoke", "--json"], "'capacty'"),
+    (["plan", "smoke", "--sed", "11", "--json"], "--sed"),
+    (["simulate", "smoke", "--consumers", "none", "--json"], "'none'"),
+    (["simulate", "smoke", "--consumers", "0", "--json"], "--consumers"),
+    (["sweep", "smoke", "--json"], "--vary"),
+    (["scan", "bill", "smoke", "--dpi", "fine", "--json"], "'fine'"),
+    (["load", "probe", "--json"], "URL"),
+    (["load", "probe", "http://127.0.0.1:9/", "--client", "curl", "--json"], "'curl'"),
+    (["load", "run", "smoke", "--rate-scale", "fast", "--json"], "'fast'"),
+    (["bench", "client", "--json", "twice"], "twice"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "what"), REFUSED)
+def test_what_no_command_understands_is_one_object_too(arguments: list[str], what: str) -> None:
+    """Words that are refused before a command begins: exit code 2, words, and with --json JSON."""
+    result = said(*arguments)
+    content = only_object(result)
+    assert (result.exit_code, content["exit_code"]) == (2, 2)
+    command = " ".join(part for part in arguments[:2] if part in ("scan", "bill", "load", "run"))
+    assert command in content["error"]
+    assert what in content["error"]
+    assert "--help`" in content["error"]
+    assert "Error" in result.stderr
+    people = said(*(part for part in arguments if part != "--json"))
+    if arguments != ["--json"]:
+        assert (people.exit_code, people.stdout) == (2, "")
+        assert people.stderr == result.stderr
