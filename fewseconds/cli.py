@@ -80,7 +80,7 @@ def run(
         order = Order(scenario, seed, results, month, slow or [], parties, looking_on, dry_run)
         return command(order, as_json=as_json)
 
-    _carry_out(work, as_json=as_json)
+    _carry_out(work, as_json=as_json, results=None if dry_run else results)
 
 
 @app.command()
@@ -94,7 +94,11 @@ def plan(
     """Make the plan of the month and print what is in it and its hash."""
     from fewseconds.commands.plan import plan as command
 
-    _carry_out(lambda: command(scenario, seed, month, out, as_json=as_json), as_json=as_json)
+    _carry_out(
+        lambda: command(scenario, seed, month, out, as_json=as_json),
+        as_json=as_json,
+        files={"--out": out},
+    )
 
 
 @app.command()
@@ -152,6 +156,8 @@ def simulate(
             else commands.simulate(scenario, seed, part, results, as_json=as_json)
         ),
         as_json=as_json,
+        results=None if check else results,
+        files={"--rows": rows},
     )
 
 
@@ -162,7 +168,9 @@ def describe(
     """Describe the model as the STRESS-DES guidelines ask: logic drawn, every input's source."""
     from fewseconds.commands.describe import describe as command
 
-    _carry_out(lambda: command(scenario, month, results, as_json=as_json), as_json=as_json)
+    _carry_out(
+        lambda: command(scenario, month, results, as_json=as_json), as_json=as_json, results=results
+    )
 
 
 @app.command()
@@ -224,7 +232,9 @@ def serve(
         allow_from=tuple(allow_from or ()), public_url=public_url, faults=faults,
         bills=bills, dlt=dlt,
     )  # fmt: skip
-    _carry_out(lambda: command(wanted, as_json=as_json), as_json=as_json)
+    _carry_out(
+        lambda: command(wanted, as_json=as_json), as_json=as_json, folders={"--folder": folder}
+    )
 
 
 @app.command()
@@ -259,7 +269,11 @@ def conform(
         url=url, scenario=scenario, seed=seed, bills=bills, adapter=adapter,
         secret_file=secret_file, allow_host=tuple(allow_host or ()), out=junit, page=page,
     )  # fmt: skip
-    _carry_out(lambda: command(options, as_json=as_json), as_json=as_json)
+    _carry_out(
+        lambda: command(options, as_json=as_json),
+        as_json=as_json,
+        files={"--junit": junit, "--page": page},
+    )
 
 
 @app.command()

@@ -22,7 +22,7 @@ from fewseconds.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 Name = Annotated[
     str,
@@ -114,15 +114,25 @@ def _refused(refusal: typer.TyperException) -> str:
     return f"{place}: {refusal.format_message().rstrip('.')}; see `{place} --help`"
 
 
-def carry_out(work: Callable[[], int], *, as_json: bool) -> NoReturn:
+def carry_out(
+    work: Callable[[], int],
+    *,
+    as_json: bool,
+    results: Path | None = None,
+    folders: Mapping[str, Path | None] = {},
+    files: Mapping[str, Path | None] = {},
+) -> NoReturn:
     """Do the work of a command: errors in words, exit codes by their meaning.
 
+    What it is going to write (see :func:`fewseconds.results.ready`) is looked at before it begins.
     Python ends with 1 whatever it does not know, and here 1 says that a gate has failed.
     """
     from fewseconds.commands import console
+    from fewseconds.results import ready
 
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        ready(results, folders, files)
         code = work()
     except FewsecondsError as error:
         console.say_error(error, as_json=as_json)

@@ -226,7 +226,7 @@ def load_run(
         )
         return command(order, as_json=as_json)
 
-    carry_out(work, as_json=as_json)
+    carry_out(work, as_json=as_json, results=None if dry_run else results)
 
 
 def _shaped(shape: str, duration: str, **said: Any) -> Shape:  # noqa: ANN401 - fields of Shape
@@ -269,7 +269,7 @@ def load_corpus(
         )  # fmt: skip
         return corpus.load_corpus(wish, as_json=as_json)
 
-    carry_out(work, as_json=as_json)
+    carry_out(work, as_json=as_json, files={"FILE": file})
 
 
 @load_app.command("gate")
@@ -307,4 +307,4 @@ def load_gate(
         order = gate.Order(scenario, runs, folders or [], slow or [], results, wish, alpha, power)
         return gate.load_gate(order, as_json=as_json)
 
-    carry_out(work, as_json=as_json)
+    carry_out(work, as_json=as_json, results=results)

@@ -41,6 +41,7 @@ def scan_survey(
     _carry_out(
         lambda: command(media or [], renders, seed, out, workers, write=write, as_json=as_json),
         as_json=as_json,
+        folders={"--out": out},
     )
 
 
@@ -195,7 +196,11 @@ def scan_census(
         out=out,
         only=only,
     )
-    _carry_out(lambda: command(wish, as_json=as_json), as_json=as_json)
+    _carry_out(
+        lambda: command(wish, as_json=as_json),
+        as_json=as_json,
+        folders={"--out": out or Path("results") / "census"},
+    )
 
 
 @scan_app.command("bench")
@@ -231,4 +236,5 @@ def scan_bill(
     _carry_out(
         lambda: command(scenario, seed, consumer, out, placard=placard, dpi=dpi, as_json=as_json),
         as_json=as_json,
+        files={"--out": out},
     )

@@ -117,7 +117,7 @@ def compare(
         )  # fmt: skip
         return command(first, second, seed, effort, as_json=as_json)
 
-    carry_out(work, as_json=as_json)
+    carry_out(work, as_json=as_json, results=results)
 
 
 @app.command()
@@ -163,6 +163,7 @@ def sweep(
     carry_out(
         lambda: command(scenario, vary, (sobol, morris), seed, effort, as_json=as_json),
         as_json=as_json,
+        results=results,
     )
 
 
@@ -208,4 +209,5 @@ def capacity(
             scenario, prices, outage or [], seed, effort, with_flips=flips, as_json=as_json
         ),
         as_json=as_json,
+        results=results,
     )

@@ -78,12 +78,14 @@ def conform(options: Options, *, as_json: bool) -> int:
             junit.Case(one.name, KINDS[one.word], one.observed, one.expected) for one in verdicts
         ]
         try:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
             junit.write_cases(options.out, "fewseconds.conform", cases)
         except OSError as error:
             raise UsageError(f"{options.out}: cannot be written: {error.strerror}") from None
     if options.page is not None:
         shown = conform_page.page(options.url, verdicts, fields, time.monotonic() - begun)
         try:
+            options.page.parent.mkdir(parents=True, exist_ok=True)
             conform_page.write(options.page, shown)
         except OSError as error:
             raise UsageError(f"{options.page}: cannot be written: {error.strerror}") from None

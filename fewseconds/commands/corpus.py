@@ -45,6 +45,7 @@ def load_corpus(wish: CorpusWish, *, as_json: bool) -> int:
     window, _ = target.window(whole, wish.shape)
     plan_hash = target.plan_hash(whole)
     processes = wish.processes or len(os.sched_getaffinity(0))
+    wish.file.parent.mkdir(parents=True, exist_ok=True)
     with console.progress() as say:
         made, found = make(
             wish.file, window, plan_hash, target.outside().bills, processes, say

@@ -40,6 +40,7 @@ def plan(name: str, seed: int | None, month: int | None, out: Path | None, *, as
         import pyarrow.parquet as pq
 
         try:
+            out.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(made.table, out)
         except OSError as error:
             message = f"{out}: cannot be written: {error.strerror or error}; choose another path"
