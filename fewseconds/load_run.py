@@ -154,6 +154,9 @@ def as_record(
 ) -> Record:
     """The same in the form that JUnit and Markdown are made of: a run without a simulation."""
     scenario = stage.scenario
+    found_checks = (*found.checks, *ending(found.word, stage.wish.abort_after_s, found.aborted))
+    # A gate that is broken in the end says more than that the run was stopped because of it.
+    telling = found.checks if slo.overall(found.verdicts) == "fail" else found_checks
     return Record(
         scenario=scenario.name,
         scenario_hash=scenario.digest,
@@ -169,16 +172,28 @@ def as_record(
         window_us=stage.window_us,
         word=found.word,
         exit_code=found.exit_code,
-        summary=checks.summary(found.word, found.verdicts, found.checks, found.validity),
+        summary=checks.summary(found.word, found.verdicts, telling, found.validity),
         verdicts=found.verdicts,
         validity=found.validity,
-        checks=found.checks,
+        checks=found_checks,
         generator=found.generator,
         measured_journeys=found.journeys,
         simulated_journeys=0,
         simulated_wall_s=0.0,
         notes=(f"The load was {found.load}.", *found.notes),
     )
+
+
+def ending(word: slo.Word, abort_after_s: float, aborted: bool) -> tuple[Check, ...]:  # noqa: FBT001
+    """That a run which may be stopped was not, as a case that machines count.
+
+    Gates can come right after it was stopped, and it has failed all the same.
+    """
+    if not abort_after_s:
+        return ()
+    why = (f"a gate had been broken for {abort_after_s:g} s, as --abort-after has it",)
+    name = "the run went to its end"
+    return (Check(name, not aborted, 1, int(aborted), why * aborted, gate=word == "fail"),)
 
 
 def _grown(factor: float) -> tuple[str, ...]:

@@ -46,6 +46,13 @@ class Dispatcher(OpenModel["Row"]):
         finally:
             flush.kill()
 
+    def abort(self) -> None:
+        """Start nothing more, and wait for those under way as long as after a window.
+
+        A system that answers nobody would otherwise be waited for until the end of a soak.
+        """
+        self.stop(self.world.clock.now_us() + self.cut_off_us - self.window_us[1])
+
     def _play(self, row: Row) -> None:
         phone = self.idle.pop() if self.idle else Phone(self.world)
         phone.take(row)

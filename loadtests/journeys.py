@@ -86,6 +86,7 @@ class Journeys:
         self._scans_before: pa.Table | None = None
         self._dispatcher: Dispatcher | None = None
         self._aborted, self._broken_s = False, 0.0
+        self._broken: tuple[str, ...] = ()
 
     def begin(self) -> None:
         """Take the orders of a new run: from the file that the environment names, or from Locust.
@@ -100,7 +101,8 @@ class Journeys:
             if EVERYBODY in parts:
                 parts = [EVERYBODY]
             self._orders = orders(self._environment.parsed_options, parts)
-        self._plan, self._scans_before, self._broken_s = None, None, 0.0
+        self._plan, self._scans_before = None, None
+        self._broken_s, self._broken = 0.0, ()
 
     def order(self, index: int, count: int) -> bytes:
         """The rows of worker ``index``, and everything it has to know about them."""
@@ -237,15 +239,15 @@ class Journeys:
         if scenario is None or not self._orders.abort_after_s:
             return False
         found = objectives(scenario, self.onlookers.standing())
-        broken = any(one.gate and one.word == "fail" for one in found)
-        self._broken_s = self._broken_s + crew.ASK_S if broken else 0.0
+        self._broken = tuple(one.name for one in found if one.gate and one.word == "fail")
+        self._broken_s = self._broken_s + crew.ASK_S if self._broken else 0.0
         return self._broken_s >= self._orders.abort_after_s
 
     def stop(self) -> None:
         """Start nothing more."""
         self._aborted = True
         if self._dispatcher is not None:
-            self._dispatcher.stop()
+            self._dispatcher.abort()
 
     def finish(self, reports: dict[int, bytes], facts: crew.CrewFacts, epoch_us: int) -> None:
         """Put everything where whoever started us looks for it."""
@@ -273,6 +275,7 @@ class Journeys:
                 lost=facts.lost,
                 refused=facts.refused,
                 clock_uncertainty_us=facts.clock_uncertainty_us,
+                broken=self._broken,
             )
             series.keep(whole([share.seen for share in shares.values()]), Path(spec.seen))
             Path(spec.summary).write_bytes(msgspec.json.encode(summary))

@@ -52,10 +52,16 @@ class OpenModel(Generic[T]):
         """Of the integral, as systematic sampling has it: half the squared successive differences
         (Wolter, Introduction to Variance Estimation, 2nd ed., section 8.2)."""
         self._over = self._stopping = False
+        self._cut_off_us = 0
 
-    def stop(self) -> None:
-        """Start nothing any more; what is under way goes on to its end."""
+    def stop(self, cut_off_us: int | None = None) -> None:
+        """Start nothing any more; what is under way goes on to its end.
+
+        ``cut_off_us`` is when nobody waits for it any longer, if that is before the run's own.
+        """
         self._stopping = True
+        if cut_off_us is not None:
+            self._cut_off_us = min(self._cut_off_us, cut_off_us)
 
     def start_all(self, items: Iterable[tuple[int, T]], cut_off_us: int) -> None:
         """Start all ``(due_us, item)``, in order, and wait for them, at most until the cut-off.
@@ -63,11 +69,12 @@ class OpenModel(Generic[T]):
         Raises what ``work`` raised, as soon as it does: then the harness has failed. At the
         cut-off the work that is still under way gets a GreenletExit.
         """
+        self._cut_off_us = cut_off_us
         gauge = get_hub().threadpool.spawn(self._sample)
         self._dispatching = gevent.spawn(self._dispatch, items)
         try:
             self._dispatching.join()
-            left_us = cut_off_us - self._now_us()
+            left_us = self._cut_off_us - self._now_us()
             if self._trouble is None:
                 self._empty.wait(max(left_us / 1e6, 0) + GRACE_S)
         finally:

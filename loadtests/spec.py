@@ -140,6 +140,8 @@ class LoadSummary(msgspec.Struct, frozen=True):
     workers: int = 1
     aborted: bool = False
     """Whether a worker stopped because a gate was broken."""
+    broken: tuple[str, ...] = ()
+    """The gates that were broken when whoever leads looked last, if that can stop a run."""
     lost: tuple[str, ...] = ()
     """One sentence a worker whose share is missing."""
     clock_uncertainty_us: int = 0
@@ -155,6 +157,11 @@ def notes(summary: LoadSummary | None) -> tuple[str, ...]:
     if summary is None:
         return ()
     told = []
+    if summary.aborted:
+        told.append(
+            f"Stopped early: {', '.join(map(repr, summary.broken))} had been broken for as long as "
+            "--abort-after allows, so nothing more was started."
+        )
     if summary.refused:
         some = "worker was" if summary.refused == 1 else "workers were"
         told.append(

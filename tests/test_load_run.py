@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fewseconds.load_run import found_word
+from fewseconds import checks
+from fewseconds.load_run import ending, found_word
 from fewseconds.record import Check
 from fewseconds.slo import Validity, Verdict, Word
 
@@ -50,3 +51,18 @@ def test_a_harness_that_failed_decides_nothing() -> None:
         broken = found_word(gates, [lost], GOOD, broken=True, aborted=aborted)
         assert broken == "inconclusive"
         assert found_word(gates, [lost], BAD, broken=False, aborted=aborted) == "fail"
+
+
+def test_a_run_that_was_stopped_is_red_also_where_its_gates_came_right() -> None:
+    """Whoever reads the sentence or counts cases hears of it; a run that may not stop has none."""
+    assert ending("fail", 0.0, aborted=True) == ()
+    (whole,) = ending("pass", 5.0, aborted=False)
+    assert whole.passed
+    (stopped,) = ending("fail", 5.0, aborted=True)
+    assert (stopped.passed, stopped.gate) == (False, True)
+    assert "broken for 5 s" in stopped.first[0]
+    said = checks.summary("fail", [verdict("pass")], [stopped], GOOD)
+    assert said == "No: it does not hold that the run went to its end."
+    # A generator that was late may itself have broken the gate: then nothing is red.
+    (late,) = ending("inconclusive", 5.0, aborted=True)
+    assert (late.passed, late.gate) == (False, False)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -193,6 +196,71 @@ def test_a_slower_bank_is_found_beside_the_baseline(
     assert pay["significant"]
     assert told["measure", "machine_time", "p50"]["word"] == "fail"
     assert told["step", "scan", "p50"]["effect"]["change"] == pytest.approx(0, abs=0.001)
+
+
+HUNG = """
+extends = "smoke"
+tripwire = false
+plan_hash = ""
+[load]
+duration_s = 600
+drain_s = 3
+[[slo]]
+name = "machine time, median"
+measure = "machine_time"
+statistic = "p50"
+limit = 1.0
+gate = true
+source = "quick for a test"
+"""
+
+
+def started_with(mark: str) -> list[int]:
+    """Processes that run with this word in the environment they were given (see proc(5))."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and mark.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.alone
+def test_a_target_that_hangs_ends_the_run_by_itself(tmp_path: Path) -> None:
+    """It accepts and never answers: ten minutes of load are given up, failed, and tidied up."""
+    (tmp_path / "hung.toml").write_text(HUNG)
+    mark = f"fewseconds-test-{secrets.token_hex(8)}"
+    words = ["load", "run", "hung.toml", "--decoding", "printed", "--abort-after", "2s", "--json"]
+    # Nobody takes the connections, but the system lets them in and keeps what is sent.
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        ended = subprocess.run(
+            [sys.executable, "-m", "fewseconds", *words, "--psp-url", url],
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=180,
+            env=os.environ | {"FEWSECONDS_TEST": mark},
+        )  # fmt: skip
+    assert started_with(mark) == []
+    assert ended.returncode == EXIT_GATE_FAILED, ended.stderr
+    said = json.loads(ended.stdout)
+    assert (said["word"], said["exit_code"]) == ("fail", EXIT_GATE_FAILED)
+    assert said["validity"]["valid"], said["validity"]
+    assert said["aborted"]
+    (gate,) = said["verdicts"]
+    assert (gate["name"], gate["word"]) == ("machine time, median", "fail")
+    assert any("'machine time, median' had been broken" in note for note in said["notes"])
+    # Nobody was answered, nobody was dropped, and whoever had set out has an end with a name.
+    begun = said["generator"]["started"]
+    assert set(said["fates"]) <= {"unfinished", "left"}
+    assert 0 < begun == said["generator"]["intended"] == sum(said["fates"].values())
+    assert said["generator"]["dropped"] == 0
+    assert begun < said["journeys"] / 4
+    suite = ET.parse(tmp_path / said["junit"]).getroot()[0]  # noqa: S314 - our own
+    red = {case.get("name") for case in suite.iter("testcase") if case.find("failure") is not None}
+    assert red == {"machine time, median (measured)", "the run went to its end"}
+    assert suite.get("errors") == "0"
+    told = {one.get("name"): one.get("value") for one in suite.iter("property")}
+    assert (told["verdict"], told["exit_code"]) == ("fail", "1")
+    assert told["summary"].startswith("No: machine time, median (measured) is never")
 
 
 def test_a_target_that_is_down_has_failed(fewseconds: Callable[..., Ran]) -> None:

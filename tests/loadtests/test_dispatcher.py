@@ -145,6 +145,32 @@ def test_a_run_that_is_stopped_starts_nothing_more(
     assert walked["fate"].to_list() == ["confirmed"] * begun
 
 
+def test_a_run_that_is_aborted_lets_go_of_who_is_never_answered(
+    serve: Callable[..., Any], stage: Callable[..., Any]
+) -> None:
+    """An hour before the end of its window nobody is waited for any more; all are unfinished."""
+    count = 40
+    played = stage(serve().url, count, log_in(), gap_us=50_000)
+    dispatcher = Dispatcher(played.world, (0, 3_600_000_000))
+
+    class Aborts:
+        """Gives up once somebody has something to ask."""
+
+        def noted(self, _: Row, outcome: Outcome) -> None:
+            """Look for the step before."""
+            if outcome.step == "fill_log_in":
+                dispatcher.abort()
+
+        def ended(self, _: Row) -> None:
+            """Nothing to do."""
+
+    played.world.onlookers += (Aborts(),)
+    dispatcher.run()
+    assert 0 < dispatcher.started < count
+    walked = measures.journeys(played.rows(), played.world.plan).head(dispatcher.started)
+    assert set(walked["fate"]) == {"unfinished"}
+
+
 def test_places_that_become_free_are_used_again(
     serve: Callable[..., Any], stage: Callable[..., Any], json_reply: Callable[..., bytes]
 ) -> None:
