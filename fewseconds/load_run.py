@@ -14,6 +14,7 @@ import msgspec
 from fewseconds import checks, junit, markdown, slo
 from fewseconds.commit import commit, versions
 from fewseconds.errors import HarnessError
+from fewseconds.promise import DEAD
 from fewseconds.record import Check, Generator, Record
 from fewseconds.resident import Growth, Look
 from fewseconds.run import LoadWish, Stage
@@ -122,6 +123,7 @@ def _found(stage: Stage) -> LoadRecord:
         notes=(
             *(wish.real.notes() if wish.real else ()),
             *notes(summary),
+            *((DEAD,) if judgement.dead else ()),
             *stage.receipts.notes(),
             *_grown(stage.growth),
             *_about_scans(stage),

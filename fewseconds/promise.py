@@ -36,6 +36,13 @@ OVERRUN_MS: Final = 20.0
 """A mocked visit this much longer than its draw is an overrun: scheduling jitter is below it."""
 OVERRUN_SHARE_MAX: Final = 0.05
 ADVICE: Final = "lower the rate, free a processor, or use --processes"
+REFUSALS: Final = frozenset({"ConnectionRefusedError"})
+"""Ends of requests that say nothing of when they were sent: no generator, however late or busy,
+makes a system refuse connections. Who is late may miss an answer, so time-outs are none."""
+DEAD: Final = (
+    "Every connection was refused, so it has failed whatever the generator did: start what is to "
+    "be loaded, or correct its address."
+)
 
 
 class Promise(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from fewseconds import checks, junit, markdown, measures, outcomes, report, slo,
 from fewseconds.commit import commit, versions
 from fewseconds.errors import HarnessError, UsageError
 from fewseconds.plan import Plan, plan
+from fewseconds.promise import DEAD
 from fewseconds.real_target import RealTarget
 from fewseconds.record import Check, Evidence, Generator, Record
 from fewseconds.resident import Resident
@@ -246,7 +247,9 @@ def _run(stage: Stage, command: str, tries: int, started_at: dt.datetime, begun:
     evidence = _evidence(stage, measured, simulated)
     samples = _samples(stage, evidence)
     facts, valid = _kept(stage, measured, summary, troubles, samples)
-    verdicts = _verdicts(stage, samples, valid, simulated, around)
+    dead = not troubles and validity.all_refused(evidence.measured_journeys)
+    weighed = slo.Validity(valid=True) if dead else valid
+    verdicts = _verdicts(stage, samples, weighed, simulated, around)
     found = checks.all_checks(
         stage.whole, evidence, summary.misreads if summary else None
     ) + _audit(stage.folder, troubles)
@@ -278,6 +281,7 @@ def _run(stage: Stage, command: str, tries: int, started_at: dt.datetime, begun:
         notes=(
             *_about_parties(stage),
             *notes(summary),
+            *((DEAD,) if dead else ()),
             *checks.notes(scenario, summary.typed if summary else None),
         ),
     )

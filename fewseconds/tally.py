@@ -41,6 +41,8 @@ class Tally(msgspec.Struct, kw_only=True):
     seen: list[validity.Seen]
     mocked_visits: int
     rows: int
+    refused: int
+    """Journeys that failed because nobody listened."""
 
 
 class Visits(msgspec.Struct, frozen=True):
@@ -67,7 +69,7 @@ def tallied(
     scenario, names = window.scenario, sorted(wanted)
     mocked = _mocked(scenario)
     found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
-    total = Tally(fates=Counter(), samples={}, seen=[], mocked_visits=0, rows=0)
+    total = Tally(fates=Counter(), samples={}, seen=[], mocked_visits=0, rows=0, refused=0)
     numbers = window.table["journey_id"].to_numpy()
     for table, mine in outcomes.groups(folder, numbers, ROWS_MAX):
         rows = measures.frame(table)
@@ -82,6 +84,7 @@ def tallied(
         total.seen.append(validity.seen(scenario, client, server))
         total.mocked_visits += server.filter(pl.col("station").is_in(mocked)).height
         total.rows += rows.height
+        total.refused += validity.refusals(walked)
         for name in names:
             found[name].append(measures.samples(name, walked, rows))
     total.samples = {name: np.concatenate(pieces) for name, pieces in found.items()}
@@ -96,6 +99,8 @@ class Judged(msgspec.Struct, frozen=True):
     """None if the generator did not come to its end."""
     validity: slo.Validity
     verdicts: tuple[slo.Verdict, ...]
+    dead: bool = False
+    """Whether nobody listened, which is a verdict whatever the generator did."""
 
 
 def judged(
@@ -117,8 +122,10 @@ def judged(
         facts = validity.kept(found.seen, summary, visits.overruns)
         count = found.mocked_visits + visits.mocked
         valid = validity.before(objectives, found.samples, facts, count, troubles)
-    verdicts = slo.judge_all(objectives, "measured", found.samples, valid)
-    return Judged(found, facts, valid, tuple(verdicts))
+    dead = facts is not None and not troubles and validity.dead(found.fates, found.refused)
+    weighed = slo.Validity(valid=True) if dead else valid
+    verdicts = slo.judge_all(objectives, "measured", found.samples, weighed)
+    return Judged(found, facts, valid, tuple(verdicts), dead)
 
 
 def visits_since(folder: Path, scenario: Scenario, since_us: int) -> Visits:

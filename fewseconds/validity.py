@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from fewseconds.scenario import Scenario, Slo
 
 __all__ = [
-    "LATE_MS", "OVERRUN_MS", "Seen", "before", "generator", "journey_lags_ms", "kept",
-    "overruns", "seen", "validity",
+    "LATE_MS", "OVERRUN_MS", "Seen", "all_refused", "before", "dead", "generator",
+    "journey_lags_ms", "kept", "overruns", "refusals", "seen", "validity",
 ]  # fmt: skip
 
 
@@ -122,6 +122,27 @@ def journey_lags_ms(scenario: Scenario, client: pl.DataFrame) -> NDArray[np.floa
     lags = _at_once(scenario, client).group_by("journey_id").agg(lag_us.max())
     lags_ms: NDArray[np.float64] = lags["start_us"].to_numpy() / 1e3
     return lags_ms
+
+
+def refusals(walked: pl.DataFrame) -> int:
+    """Journeys that failed because nobody listened (rows of ``measures.journeys``)."""
+    failed = pl.col("fate") == "failed"
+    return walked.filter(failed & pl.col("last_code").is_in(list(promise.REFUSALS))).height
+
+
+def dead(fates: Mapping[str, int], refused: int) -> bool:
+    """Whether every journey that came to ask was refused, which no generator is to blame for.
+
+    ``fates`` counts journeys by ``measures.FATES``; confirmed and declined ones were answered. Who
+    left, or was cut off between two attempts, had heard nothing else.
+    """
+    answered = fates.get("confirmed", 0) + fates.get("declined", 0)
+    return refused > 0 and not answered and refused == fates.get("failed", 0)
+
+
+def all_refused(walked: pl.DataFrame) -> bool:
+    """:func:`dead` of journeys that are all at hand (rows of ``measures.journeys``)."""
+    return dead(dict(walked["fate"].value_counts().iter_rows()), refusals(walked))
 
 
 def before(

@@ -81,7 +81,9 @@ class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a probe found."""
 
     verdict: str
-    """``pass`` or ``fail`` where there are limits, else ``valid``; or ``inconclusive``."""
+    """``pass`` or ``fail`` where there are limits, else ``valid``; or ``inconclusive``.
+
+    If every connection was refused it is ``fail`` in any case (see ``promise.REFUSALS``)."""
     reasons: tuple[str, ...]
     """Why it is inconclusive, and what to do."""
     broken: tuple[str, ...]
@@ -177,6 +179,8 @@ def judge(spec: ProbeSpec, summary: ProbeSummary) -> ProbeResult:
     verdict = "inconclusive" if reasons else "valid"
     if not reasons and spec.limits:
         verdict = "fail" if broken else "pass"
+    if report.outcomes and promise.REFUSALS.issuperset(report.outcomes) and not summary.lost:
+        verdict, broken = "fail", (*broken, promise.DEAD)
     return ProbeResult(
         verdict=verdict,
         reasons=reasons,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from fewseconds import slo, tally
+from fewseconds.promise import DEAD
 from fewseconds.record import Generator
 from fewseconds.report import words
 from fewseconds.slo import Validity, Verdict, Word
@@ -68,6 +69,8 @@ def found(
         Path(spec.outcomes), window, None if summary is None else msgspec.structs.asdict(summary),
         troubles, (*UNSEEN, *unheard), visits,
     )  # fmt: skip
+    if judgement.dead:
+        told.append(DEAD)
     word = "inconclusive" if troubles else slo.overall(judgement.verdicts)
     return Said(
         word=word,
@@ -91,7 +94,8 @@ def say(said: Said, folder: Path) -> None:
         log.info("%s %s: %s, %s%s", kind, one.name, one.word, observed, why)
     for sentence in said.notes:
         log.info("%s", sentence)
+    spoilt = "nothing can be concluded" if said.word == "inconclusive" else "and yet"
     for sentence in said.validity.reasons:
-        log.error("nothing can be concluded: %s", sentence)
+        log.error("%s: %s", spoilt, sentence)
     log.info("verdict: %s (exit code %d); see %s", said.word, said.exit_code, folder / FILE)
     (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(said)))

@@ -162,6 +162,29 @@ def test_nothing_is_concluded_from_a_generator_that_broke_its_promise(
     assert bool(found.broken) == (verdict == "fail")
 
 
+@pytest.mark.parametrize("limits", [[], [LIMIT]])
+@pytest.mark.parametrize(
+    ("outcomes", "verdict"),
+    [
+        (("ConnectionRefusedError", "ConnectionRefusedError"), "fail"),
+        # One answer, or something that who is late may bring about, and nothing is concluded.
+        (("ConnectionRefusedError", "ok"), "inconclusive"),
+        (("ConnectionRefusedError", "timed_out"), "inconclusive"),
+        (("timed_out", "timed_out"), "inconclusive"),
+    ],
+)
+def test_who_lets_nobody_in_has_failed_also_where_the_generator_was_late(
+    outcomes: tuple[str, str], verdict: str, limits: list[Limit]
+) -> None:
+    """A thousand requests leave 50 ms late, and find nobody: the reasons stay, the verdict is."""
+    times = [(due, due + 50_000, due + 50_300) for due, *_ in GOOD]
+    found = judged(noted([(*t, outcomes[n % 2]) for n, t in enumerate(times)]), limits=limits)
+    assert found.verdict == verdict
+    assert any("began up to 50 ms late" in reason for reason in found.reasons)
+    told = "Every connection was refused, so it has failed whatever the generator did"
+    assert (told in " ".join(found.broken)) == (verdict == "fail")
+
+
 def slow() -> Histogram:
     """Lags of 30 ms."""
     import numpy as np  # noqa: PLC0415 - only here

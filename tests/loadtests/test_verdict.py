@@ -8,14 +8,16 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from fewseconds import measures, outcomes, scenario_file
 from fewseconds.errors import EXIT_INCONCLUSIVE, EXIT_OK
 from fewseconds.journey import STEP_ROW
 from fewseconds.outcomes import Outcome
-from fewseconds.plan import plan
+from fewseconds.plan import Plan, plan
 from loadtests import verdict
 from loadtests.launch import Generator
 from loadtests.spec import LoadSummary, Services, Targets, notes
@@ -24,7 +26,6 @@ from sim.reference import simulate
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fewseconds.plan import Plan
     from loadtests.spec import LoadSpec
 
 S = 1_000_000
@@ -120,6 +121,51 @@ def test_nothing_is_concluded_where_the_generator_broke_its_promise(
     assert any(reason in sentence for sentence in said.validity.reasons)
     verdict.say(said, tmp_path)
     assert f"nothing can be concluded: {said.validity.reasons[0]}" in caplog.text
+
+
+def turned_away(played: Window, code: str, outcome: str = "error", answered: int = 0) -> Window:
+    """The same journeys, but for so many of them at an address where both attempts end like that.
+
+    Those who had given up before they asked are left out.
+    """
+    window, window_us, rows = played
+    asked = rows.filter((pl.col("step") == "resolve") & (pl.col("attempt") == 1))
+    ids = asked["journey_id"].sort()
+    spared = rows.filter(pl.col("journey_id").is_in(ids.head(answered).implode()))
+    failed = asked.filter(~pl.col("journey_id").is_in(ids.head(answered).implode())).with_columns(
+        outcome=pl.lit(outcome), code=pl.lit(code), end_us=pl.col("start_us") + 300
+    )
+    again = failed.with_columns(attempt=pl.lit(2, pl.Int32))
+    tried = pl.concat([failed, again, spared], how="vertical_relaxed")
+    here = pa.array(np.isin(window.table["journey_id"].to_numpy(), ids.to_numpy()))
+    return Plan(window.scenario, window.seed, window.table.filter(here)), window_us, tried
+
+
+@pytest.mark.parametrize(
+    ("how", "word"),
+    [
+        ({"code": "ConnectionRefusedError"}, "fail"),
+        ({"code": "ConnectionRefusedError", "answered": 1}, "inconclusive"),
+        ({"code": "no_answer", "outcome": "timed_out"}, "inconclusive"),
+        ({"code": "ConnectionRefusedError", "lost": True}, "inconclusive"),
+    ],
+)
+def test_a_system_that_lets_nobody_in_has_failed_whatever_the_generator_did(
+    tmp_path: Path, played: Window, how: dict[str, Any], word: str
+) -> None:
+    """Everything began 3 s late, which spoils a run, but not that nobody was there to be asked."""
+    how = dict(how)
+    troubles = ["worker 1 of 2 has ended"] if how.pop("lost", False) else []
+    down = turned_away(played, **how)
+    spec, summary = orders(tmp_path, down, 3 * S)
+    said = verdict.found(spec, down[0], summary, troubles)
+    assert said.word == word
+    assert not said.validity.valid
+    assert any("steps began up to 3000 ms late" in reason for reason in said.validity.reasons)
+    assert any("Every connection was refused" in note for note in said.notes) == (word == "fail")
+    errors = {one.measure: one for one in said.verdicts}["error_rate"]
+    assert errors.word == ("fail" if word == "fail" else "inconclusive")
+    verdict.say(said, tmp_path)
 
 
 def test_visits_before_the_run_are_not_charged_to_it(tmp_path: Path, played: Window) -> None:
