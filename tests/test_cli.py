@@ -162,7 +162,7 @@ BAD: list[tuple[list[str], list[str]]] = [
         ],
     ),
     (["plan", "{folder}/nobody.toml"], ["nobody: nobody of 50 consumers pays"]),
-    (["plan", "smoke", "--out", "{folder}/mine.toml/plan.parquet"], ["{folder}/mine.toml/plan.parquet: cannot"]),
+    (["plan", "smoke", "--out", "{folder}/mine.toml/p"], ["{folder}/mine.toml/p: cannot"]),
     (["simulate", "smoke", "--stream", "--rows", "x"], ["--rows: a stream keeps no whole plan"]),
     (["simulate", "smoke", "--slow", "biller"], ["--slow 'biller': not understood"]),
     (["simulate", "smoke", "--slow", "biller=fast"], ["--slow 'biller=fast': not understood"]),
