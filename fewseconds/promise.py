@@ -7,12 +7,12 @@ the generator than about the system, and nothing is concluded from it. Each reas
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 LATE_MS: Final = 10.0
 """What begins this much later than it should is late. Latency runs from the intended start, so the
@@ -45,6 +45,13 @@ DEAD: Final = (
 )
 
 
+Rule = Literal[
+    "intended", "never_started", "dropped", "lag", "late", "cpu", "outcomes", "little", "overruns"
+]
+LIVE: Final[tuple[Rule, ...]] = ("dropped", "lag", "late", "cpu")
+"""Rules that can be judged while the load goes on; the others need its end, or the services."""
+
+
 class Promise(msgspec.Struct, frozen=True, kw_only=True):
     """What was to be done, and how it went; what is not known stays at its default."""
 
@@ -66,6 +73,8 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
     overruns: int = 0
     failed_anyway: bool = False
     """What is dropped has failed: it takes the right to judge only where it decides nothing."""
+    over: bool = True
+    """While it goes on, what has not begun yet or has no outcome yet is no fault."""
 
 
 def little(
@@ -93,58 +102,81 @@ def little(
     return residual, max(LITTLE_SHARE_MAX, STANDARD_ERRORS * error)
 
 
+def dead(fates: Mapping[str, int], refused: int) -> bool:
+    """Whether every journey that came to ask was refused, which no generator is to blame for.
+
+    ``fates`` counts journeys by ``measures.FATES``; confirmed and declined ones were answered. Who
+    left, or was cut off between two attempts, had heard nothing else.
+    """
+    answered = fates.get("confirmed", 0) + fates.get("declined", 0)
+    return refused > 0 and not answered and refused == fates.get("failed", 0)
+
+
 def reasons(kept: Promise) -> tuple[str, ...]:
     """Why nothing can be concluded, and what to do, one sentence each; empty if all is well."""
+    return tuple(sentence for _, sentence in broken(kept))
+
+
+def broken(kept: Promise) -> tuple[tuple[Rule, str], ...]:
+    """The rules that are broken, each with its sentence."""
     return (*_not_started(kept), *_late(kept), *_wrong(kept))
 
 
-def _not_started(kept: Promise) -> Iterator[str]:
-    if not kept.intended:
-        yield "nothing was intended to start; lengthen the duration or raise the rate"
+def _not_started(kept: Promise) -> Iterator[tuple[Rule, str]]:
+    if not kept.intended and kept.over:
+        sentence = "nothing was intended to start; lengthen the duration or raise the rate"
+        yield "intended", sentence
     lost = kept.intended - kept.started - kept.dropped
-    if lost > 0:
-        yield f"{lost} {kept.what} were never started; see load.log"
+    if lost > 0 and kept.over:
+        yield "never_started", f"{lost} {kept.what} were never started; see load.log"
     if kept.dropped > DROPPED_SHARE_MAX * kept.intended and not kept.failed_anyway:
-        yield (
+        sentence = (
             f"{kept.dropped} of {kept.intended} {kept.what} were dropped, too many were in flight; "
             "raise --in-flight-max or lower the rate"
         )
+        yield "dropped", sentence
 
 
-def _late(kept: Promise) -> Iterator[str]:
+def _late(kept: Promise) -> Iterator[tuple[Rule, str]]:
     noun = "requests" if kept.what == "requests" else "steps"
     if kept.lag_ms_p99 > LAG_MS_P99_MAX:
-        yield (
+        sentence = (
             f"{noun} began up to {kept.lag_ms_p99:.0f} ms late (99th percentile; at most "
             f"{LAG_MS_P99_MAX:.0f} ms is allowed); {ADVICE}"
         )
+        yield "lag", sentence
     if kept.late > LATE_SHARE_MAX * max(kept.begun, 1):
-        yield (
+        sentence = (
             f"{kept.late} of {kept.begun} {noun} began over {LATE_MS:.0f} ms late (at most "
             f"{LATE_SHARE_MAX:.0%} are allowed); {ADVICE}"
         )
+        yield "late", sentence
     if kept.cpu_share > CPU_SHARE_MAX:
-        yield (
+        sentence = (
             f"the generator used {kept.cpu_share:.0%} of a processor in its busiest "
             f"{BUSIEST_S:.0f} s (at most {CPU_SHARE_MAX:.0%} is allowed); {ADVICE}"
         )
+        yield "cpu", sentence
 
 
-def _wrong(kept: Promise) -> Iterator[str]:
-    if kept.residual is None and kept.started:
-        yield f"{kept.started} {kept.what} were started, but none has an outcome; run it again"
+def _wrong(kept: Promise) -> Iterator[tuple[Rule, str]]:
+    if kept.residual is None and kept.started and kept.over:
+        sentence = f"{kept.started} {kept.what} were started, but none has an outcome; run it again"
+        yield "outcomes", sentence
     if (
         kept.residual is not None
         and kept.residual_limit is not None
         and kept.residual > kept.residual_limit
     ):
-        yield (
+        sentence = (
             f"{kept.what} in flight and their sojourns differ by {kept.residual:.1%} (at most "
             f"{kept.residual_limit:.1%} is allowed): outcomes are missing or the clock stood "
             "still; run it again"
         )
+        yield "little", sentence
     if kept.visits and kept.overruns > OVERRUN_SHARE_MAX * kept.visits:
-        yield (
+        sentence = (
             f"{kept.overruns} of {kept.visits} visits of mocked parties took over "
             f"{OVERRUN_MS:.0f} ms longer than the time they stand for; free a processor"
         )
+        yield "overruns", sentence

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fewseconds import measures, outcomes, slo, validity
+from fewseconds import measures, outcomes, promise, slo, validity
 from fewseconds.plan import Plan
 from fewseconds.record import Generator
 
@@ -122,7 +122,7 @@ def judged(
         facts = validity.kept(found.seen, summary, visits.overruns)
         count = found.mocked_visits + visits.mocked
         valid = validity.before(objectives, found.samples, facts, count, troubles)
-    dead = facts is not None and not troubles and validity.dead(found.fates, found.refused)
+    dead = facts is not None and not troubles and promise.dead(found.fates, found.refused)
     weighed = slo.Validity(valid=True) if dead else valid
     verdicts = slo.judge_all(objectives, "measured", found.samples, weighed)
     return Judged(found, facts, valid, tuple(verdicts), dead)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from fewseconds.scenario import Scenario, Slo
 
 __all__ = [
-    "LATE_MS", "OVERRUN_MS", "Seen", "all_refused", "before", "dead", "generator",
-    "journey_lags_ms", "kept", "overruns", "refusals", "seen", "validity",
+    "LATE_MS", "OVERRUN_MS", "Seen", "all_refused", "before", "generator",
+    "journey_lags_ms", "kept", "overruns", "refusals", "seen", "step_lags_ms", "validity",
 ]  # fmt: skip
 
 
@@ -51,9 +51,8 @@ def seen(scenario: Scenario, client: pl.DataFrame, server: pl.DataFrame) -> Seen
         .group_by("journey_id")
         .agg(start=pl.col("start_us").min(), end=pl.col("end_us").max())
     )
-    at_once = _at_once(scenario, client)
     return Seen(
-        lags_ms=(at_once["start_us"] - at_once["intended_us"]).to_numpy() / 1e3,
+        lags_ms=step_lags_ms(scenario, client),
         sojourn_s=float((spans["end"] - spans["start"]).sum()) / 1e6,
         journeys=spans.height,
         overruns=overruns(server),
@@ -116,6 +115,13 @@ def _at_once(scenario: Scenario, client: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def step_lags_ms(scenario: Scenario, client: pl.DataFrame) -> NDArray[np.float64]:
+    """How late each step began that should have begun when the step before it ended."""
+    at_once = _at_once(scenario, client)
+    lags_ms: NDArray[np.float64] = (at_once["start_us"] - at_once["intended_us"]).to_numpy() / 1e3
+    return lags_ms
+
+
 def journey_lags_ms(scenario: Scenario, client: pl.DataFrame) -> NDArray[np.float64]:
     """The lag of every journey, which is the largest of its steps."""
     lag_us = pl.col("start_us") - pl.col("intended_us")
@@ -130,19 +136,9 @@ def refusals(walked: pl.DataFrame) -> int:
     return walked.filter(failed & pl.col("last_code").is_in(list(promise.REFUSALS))).height
 
 
-def dead(fates: Mapping[str, int], refused: int) -> bool:
-    """Whether every journey that came to ask was refused, which no generator is to blame for.
-
-    ``fates`` counts journeys by ``measures.FATES``; confirmed and declined ones were answered. Who
-    left, or was cut off between two attempts, had heard nothing else.
-    """
-    answered = fates.get("confirmed", 0) + fates.get("declined", 0)
-    return refused > 0 and not answered and refused == fates.get("failed", 0)
-
-
 def all_refused(walked: pl.DataFrame) -> bool:
-    """:func:`dead` of journeys that are all at hand (rows of ``measures.journeys``)."""
-    return dead(dict(walked["fate"].value_counts().iter_rows()), refusals(walked))
+    """:func:`promise.dead` of journeys that are at hand (rows of ``measures.journeys``)."""
+    return promise.dead(dict(walked["fate"].value_counts().iter_rows()), refusals(walked))
 
 
 def before(

@@ -55,6 +55,11 @@ class Busyness:
         return self._looks[-1][1] - self._begin[1]
 
     @property
+    def share_so_far(self) -> float:
+        """As :attr:`share_max`, and 0 before the first stretch is over: beginnings are busy."""
+        return self._worst or 0.0
+
+    @property
     def share_max(self) -> float:
         """Processor time over wall time, of the busiest ``BUSIEST_S``, or of all that there was."""
         if self._worst is None:

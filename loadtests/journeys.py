@@ -192,6 +192,8 @@ class Journeys:
             self._tracer.begin()
         garbage.settle()
         busyness = Busyness((spec.window_us[1] - spec.window_us[0]) / 1e6)
+        if self._notes is not None:
+            self._notes.cpu_share = lambda: busyness.share_so_far
         turning = gevent.spawn(self._turn, busyness)
         try:
             dispatcher.run()

@@ -19,9 +19,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from fewseconds import slo, validity
+from fewseconds import promise, validity
 from loadtests.histogram import Histogram, cells
-from loadtests.standing import objectives
+from loadtests.standing import so_far
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,7 +89,7 @@ class Endpoint(Collector):
         yield from self._verdicts(standing)
 
     def _verdicts(self, standing: Standing) -> Iterator[Metric]:
-        found = objectives(self._scenario, standing)
+        judged = so_far(self._scenario, standing)
         labels = ("objective", "measure", "statistic", "gate")
         limits = GaugeMetricFamily(
             "fewseconds_objective_limit", "Seconds, or a share", labels=labels
@@ -102,7 +102,7 @@ class Endpoint(Collector):
         words = StateSetMetricFamily(
             "fewseconds_objective_state", "What the objective says so far", labels=labels
         )
-        for one in found:
+        for one in judged.objectives:
             marks = (one.name, one.measure, one.statistic, "true" if one.gate else "false")
             limits.add_metric(marks, one.limit)
             if one.observed is not None:
@@ -111,11 +111,19 @@ class Endpoint(Collector):
         yield limits
         yield observed
         yield words
-        overall = slo.overall(found)
+        kept = GaugeMetricFamily(
+            "fewseconds_promise_broken",
+            "1 where the generator has broken its promise so far, so that nothing can be concluded",
+            labels=("rule",),
+        )
+        broken = {rule for rule, _ in judged.broken}
+        for rule in promise.LIVE:
+            kept.add_metric((rule,), rule in broken)
+        yield kept
         yield StateSetMetricFamily(
             "fewseconds_verdict_state",
             "What all gates say so far, before the ledger is audited",
-            {word: word == overall for word in WORDS},
+            {word: word == judged.word for word in WORDS},
         )
 
 
@@ -144,6 +152,11 @@ def _journeys(standing: Standing) -> Iterator[Metric]:
     yield lost
     yield GaugeMetricFamily(
         "fewseconds_journeys_in_flight", "Journeys under way now", standing.in_flight
+    )
+    yield GaugeMetricFamily(
+        "fewseconds_generator_cpu_share",
+        "Of a processor, by the busiest worker in its busiest ten seconds so far",
+        standing.cpu_share,
     )
     yield GaugeMetricFamily(
         "fewseconds_window_elapsed_seconds", "Since the window began", standing.elapsed_s

@@ -47,7 +47,7 @@ class Notes:
         wanted = [one for one in scenario.slo if one.measure not in UNSEEN]
         self._quantiles = sorted({o.measure for o in wanted if o.statistic != "share"})
         self._shares = sorted({o.measure for o in wanted if o.statistic == "share"})
-        self._lag = Histogram()
+        self._lag, self._lags = Histogram(), Histogram()
         self._steps: dict[str, Histogram] = {}
         self._measures = {name: Histogram() for name in self._quantiles}
         self._so_far = Standing(fates={}, failed={}, shares={})
@@ -55,6 +55,8 @@ class Notes:
         """Asks the dispatcher for its own counts; set once there is one."""
         self.waits: Callable[[], list[tuple[str, str, int]]] = list
         """Asks the dispatcher what journeys under way are waiting for; set once there is one."""
+        self.cpu_share: Callable[[], float] = float
+        """Asks how busy the generator was at its busiest; set once somebody looks."""
         self._told_by = waited_for(scenario)
         self._waiting: dict[str, Histogram] = {}
         self._over = Event()
@@ -92,7 +94,9 @@ class Notes:
         return msgspec.structs.replace(
             self._so_far,
             **self.counts(),
+            cpu_share=self.cpu_share(),
             lag=self._lag.packed(),
+            lags=self._lags.packed(),
             steps={name: one.packed() for name, one in self._steps.items()},
             measures={name: one.packed() for name, one in self._measures.items()},
             waiting={name: one.packed() for name, one in self._waiting.items()},
@@ -121,6 +125,10 @@ class Notes:
         lags_ms = validity.journey_lags_ms(self._scenario, rows)
         so_far.late += int((lags_ms > validity.LATE_MS).sum())
         self._lag.add(np.rint(lags_ms * 1e3).astype(np.int64))
+        steps_ms = validity.step_lags_ms(self._scenario, rows)
+        so_far.begun_late += int((steps_ms > validity.LATE_MS).sum())
+        self._lags.add(np.rint(steps_ms * 1e3).astype(np.int64))
+        so_far.refused += validity.refusals(walked)
         for (step,), some in spans(rows).group_by("step"):
             _count(self._steps.setdefault(str(step), Histogram()), some["seconds"].to_numpy())
         for step, count in _lost(rows).iter_rows():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from fewseconds import slo
+from fewseconds import promise, slo
 from loadtests.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 UNSEEN: Final = ("faster_than_portal", "biller_time")
 """Measures that no generator can see: of pairs of journeys, of which real time plays only one, and
 of what happens between services."""
-ADDED: Final = ("intended", "started", "dropped", "late", "in_flight", "in_flight_max")
+ADDED: Final = (
+    "intended", "started", "dropped", "late", "in_flight", "in_flight_max", "begun_late", "refused",
+)  # fmt: skip
 
 
 class Standing(msgspec.Struct, kw_only=True):
@@ -34,6 +36,12 @@ class Standing(msgspec.Struct, kw_only=True):
     """Journeys that have ended and had a step begin too late (see ``validity.LATE_MS``)."""
     in_flight: int = 0
     in_flight_max: int = 0
+    begun_late: int = 0
+    """Of the steps in ``lags``, those that began too late."""
+    refused: int = 0
+    """Journeys that have ended because nobody listened (see ``promise.REFUSALS``)."""
+    cpu_share: float = 0.0
+    """Of the busiest worker (see ``loadtests.busyness.Busyness``)."""
     elapsed_s: float = 0.0
     """Since the window began, also while the last journeys are waited for."""
     fates: dict[str, dict[str, int]] = {}
@@ -42,6 +50,8 @@ class Standing(msgspec.Struct, kw_only=True):
     """Journeys that left a step for good without its having succeeded, by step."""
     lag: dict[str, Any] = {}
     """Packed histogram of each journey's largest lag."""
+    lags: dict[str, Any] = {}
+    """Packed histogram of the lag of every step that should begin when the step before ended."""
     steps: dict[str, dict[str, Any]] = {}
     """Packed histogram a step: intended start of its first attempt → end of its last."""
     measures: dict[str, dict[str, Any]] = {}
@@ -71,12 +81,13 @@ class Objective(msgspec.Struct, frozen=True):
 def together(parts: Iterable[Standing]) -> Standing:
     """What several workers have seen; nothing is averaged."""
     total = Standing(fates={}, failed={}, steps={}, measures={}, waiting={}, shares={})
-    lag = Histogram()
+    lag, lags = Histogram(), Histogram()
     sums: dict[str, dict[str, Histogram]] = {"steps": {}, "measures": {}, "waiting": {}}
     for part in parts:
         for name in ADDED:
             setattr(total, name, getattr(total, name) + getattr(part, name))
         total.elapsed_s = max(total.elapsed_s, part.elapsed_s)
+        total.cpu_share = max(total.cpu_share, part.cpu_share)
         for kind, fates in part.fates.items():
             _add(total.fates.setdefault(kind, {}), fates)
         _add(total.failed, part.failed)
@@ -85,10 +96,12 @@ def together(parts: Iterable[Standing]) -> Standing:
             total.shares[name] = before[0] + some, before[1] + of
         if part.lag:
             lag.merge(Histogram.unpacked(part.lag))
+        if part.lags:
+            lags.merge(Histogram.unpacked(part.lags))
         for field, merged in sums.items():
             for name, packed in getattr(part, field).items():
                 merged.setdefault(name, Histogram()).merge(Histogram.unpacked(packed))
-    total.lag = lag.packed()
+    total.lag, total.lags = lag.packed(), lags.packed()
     for field, merged in sums.items():
         setattr(total, field, {name: one.packed() for name, one in merged.items()})
     return total
@@ -99,8 +112,52 @@ def _add(total: dict[str, int], part: dict[str, int]) -> None:
         total[name] = total.get(name, 0) + count
 
 
+class SoFar(msgspec.Struct, frozen=True):
+    """The verdict on what has been seen so far, with the verdict before it."""
+
+    word: slo.Word
+    broken: tuple[tuple[promise.Rule, str], ...]
+    """Which of the generator's promises are broken, and what that means, one sentence each."""
+    objectives: list[Objective]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why nothing can be concluded so far; empty if all is well."""
+        return tuple(sentence for _, sentence in self.broken)
+
+
+def so_far(scenario: Scenario, standing: Standing) -> SoFar:
+    """What would be said if this were all, by the rules that hold at the end.
+
+    Three of those need the end, or the services' rows: that nothing got lost, Little's law, and
+    whether mocked parties overran (see ``promise.LIVE``).
+    """
+    found = objectives(scenario, standing)
+    lags = Histogram.unpacked(standing.lags) if standing.lags else Histogram()
+    fates: dict[str, int] = {}
+    for some in standing.fates.values():
+        _add(fates, some)
+    broken = promise.broken(
+        promise.Promise(
+            what="journeys",
+            intended=standing.intended,
+            started=standing.started,
+            dropped=standing.dropped,
+            begun=lags.total,
+            late=standing.begun_late,
+            lag_ms_p99=(lags.quantile_us(0.99) or 0.0) / 1e3,
+            cpu_share=standing.cpu_share,
+            failed_anyway=slo.overall(found) == "fail",
+            over=False,
+        )
+    )
+    if broken and not promise.dead(fates, standing.refused):
+        found = [msgspec.structs.replace(one, word="inconclusive") for one in found]
+    return SoFar(slo.overall(found), broken, found)
+
+
 def objectives(scenario: Scenario, standing: Standing) -> list[Objective]:
-    """Every objective that the generator alone can judge, on what has been seen so far.
+    """Every objective that the generator alone can judge, whether or not it kept its promise.
 
     A journey under way that has waited longer than a limit already has broken it: what ended alone
     would say nothing of a system that answers nobody.

@@ -15,13 +15,12 @@ from flask import Blueprint, Response, request
 from fewseconds import slo
 from fewseconds.report import words
 from loadtests.histogram import Histogram
-from loadtests.standing import objectives
+from loadtests.standing import SoFar, so_far
 
 if TYPE_CHECKING:
     from fewseconds.scenario import Scenario
     from loadtests.onlookers import Onlookers
     from loadtests.standing import Objective, Standing
-    from loadtests.verdict import Said
 
 KEY: Final = "journeys"
 COLUMNS: Final = {
@@ -57,26 +56,29 @@ def extend(web_ui: Any, onlookers: Onlookers) -> None:  # noqa: ANN401 - Locust'
     @pages.route("/journeys")
     @web_ui.auth_required_if_enabled
     def journeys() -> Response:
-        rows, standing, found = now()
+        rows, standing, judged = now()
         said = onlookers.said
         counts = ("intended", "started", "dropped", "late", "in_flight", "elapsed_s", "fates")
         content = {
             **{name: getattr(standing, name) for name in counts},
-            "verdict": said.word if said else slo.overall(found),
+            "verdict": said.word if said else judged.word,
             "over": said is not None,
-            "reasons": said.validity.reasons if said else (),
-            "objectives": found,
+            "reasons": said.validity.reasons if said else judged.reasons,
+            "objectives": judged.objectives,
             "rows": rows,
         }
         return Response(msgspec.json.encode(content), mimetype="application/json")
 
-    def now() -> tuple[list[dict[str, str]], Standing, list[Objective]]:
+    def now() -> tuple[list[dict[str, str]], Standing, SoFar]:
         standing, scenario = onlookers.standing(), onlookers.scenario
         if scenario is None:
-            return [], standing, []
-        found = objectives(scenario, standing)
-        rows = table(scenario, standing, found)
-        return (rows if onlookers.said is None else [_said(onlookers.said), *rows]), standing, found
+            return [], standing, SoFar("inconclusive", (), [])
+        judged, said = so_far(scenario, standing), onlookers.said
+        first = (
+            _verdict(f"so far: {judged.word}", judged.reasons) if said is None
+            else _verdict(f"verdict: {said.word}", said.validity.reasons)
+        )  # fmt: skip
+        return [first, *table(scenario, standing, judged.objectives)], standing, judged
 
     web_ui.app.register_blueprint(pages)
 
@@ -98,8 +100,8 @@ def table(scenario: Scenario, standing: Standing, found: list[Objective]) -> lis
     return [{key: value.replace(words.NBSP, " ") for key, value in row.items()} for row in rows]
 
 
-def _said(said: Said) -> dict[str, str]:
-    return _row(f"verdict: {said.word}", None, says=" ".join(said.validity.reasons))
+def _verdict(what: str, reasons: tuple[str, ...]) -> dict[str, str]:
+    return _row(what, None, says=" ".join(reasons))
 
 
 def _plain(measure: str) -> str:

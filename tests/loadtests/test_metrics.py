@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 import numpy as np
+import polars as pl
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fewseconds import contracts as c
-from fewseconds import measures, slo
+from fewseconds import measures, promise, slo
 from loadtests import notes, standing
 from loadtests.dispatcher import Dispatcher
 from loadtests.histogram import Histogram
@@ -129,10 +130,20 @@ def test_a_scrape_says_what_the_outcomes_say(
     share = 1 - fates["confirmed"] / COUNT
     marks = {"measure": "error_rate", "statistic": "share", "gate": "true", "objective": "errors"}
     assert at(last, "fewseconds_objective_observed", **marks) == pytest.approx(share)
-    # A claim that fails does not make the verdict, which rests on gates alone.
+    # A claim that fails does not make the verdict, which rests on gates alone, and on ourselves.
+    begun_ms = rows.filter((pl.col("attempt") == 1) & (pl.col("outcome") != "dropped")).select(
+        (pl.col("start_us") - pl.col("intended_us")) / 1e3
+    )
+    lags_ms = begun_ms.to_series().to_numpy()
+    broken = {rule: at(last, "fewseconds_promise_broken", rule=rule) for rule in promise.LIVE}
+    p99_ms = np.quantile(lags_ms, 0.99, method="inverted_cdf")
+    assert broken["lag"] == (p99_ms > promise.LAG_MS_P99_MAX)
+    assert broken["late"] == ((lags_ms > 10).mean() > promise.LATE_SHARE_MAX)
+    assert broken["dropped"] == (fates.get("dropped", 0) > COUNT / 1000)
+    expected = "inconclusive" if any(broken.values()) else "pass"
     states = {word: at(last, "fewseconds_verdict_state", fewseconds_verdict_state=word)
               for word in ("pass", "fail", "inconclusive")}  # fmt: skip
-    assert states == {"pass": 1, "fail": 0, "inconclusive": 0}
+    assert states == {word: word == expected for word in states}
     begun = [at(one, "fewseconds_journeys_started_total") for one in [*early, last]]
     assert begun == sorted(begun)
     assert any(0 < count < COUNT for count in begun)

@@ -20,7 +20,9 @@ from fewseconds.outcomes import Outcome
 from fewseconds.plan import Plan, plan
 from loadtests import verdict
 from loadtests.launch import Generator
+from loadtests.notes import Notes
 from loadtests.spec import LoadSummary, Services, Targets, notes
+from loadtests.standing import Standing, so_far, together
 from sim.reference import simulate
 
 if TYPE_CHECKING:
@@ -166,6 +168,59 @@ def test_a_system_that_lets_nobody_in_has_failed_whatever_the_generator_did(
     errors = {one.measure: one for one in said.verdicts}["error_rate"]
     assert errors.word == ("fail" if word == "fail" else "inconclusive")
     verdict.say(said, tmp_path)
+
+
+def looked_on(played: Window, late_us: int, summary: LoadSummary) -> Standing:
+    """What somebody sees who looks on until the last of these journeys has ended."""
+    window, _, rows = played
+    noted = rows.with_columns(pl.col("intended_us") - late_us).select(outcomes.SCHEMA.names)
+    by_journey = noted.partition_by("journey_id", as_dict=True)
+    seen = Notes(window.scenario, window.seed)
+    seen.counts = lambda: {
+        name: getattr(summary, name) for name in ("intended", "started", "dropped")
+    }
+    seen.cpu_share = lambda: summary.cpu_share_max
+    for row in window.rows():
+        for told in by_journey.get((row.journey_id,), noted.clear()).to_dicts():
+            seen.noted(row, Outcome(**told))
+        seen.ended(row)
+    seen._digest(seen._ended)
+    return seen.standing()
+
+
+@pytest.mark.parametrize(
+    ("late_us", "changed"),
+    [
+        (0, {}),
+        (3 * S, {}),
+        (11_000, {}),
+        (0, {"dropped": 200, "started": 81}),
+        (0, {"cpu_share_max": 0.99}),
+        (11_000, {"cpu_share_max": 0.99}),
+    ],
+)
+@pytest.mark.parametrize("refused", [False, True])
+def test_what_is_said_under_way_is_what_would_be_said_if_this_were_all(
+    tmp_path: Path, played: Window, late_us: int, changed: dict[str, Any],
+    refused: bool,  # noqa: FBT001
+) -> None:  # fmt: skip
+    """The word, the reasons and every objective's word of the page are those of the verdict."""
+    mine = turned_away(played, "ConnectionRefusedError") if refused else played
+    spec, summary = orders(tmp_path, mine, late_us)
+    summary = msgspec.structs.replace(summary, **changed)
+    standing = looked_on(mine, late_us, summary)
+    said = verdict.found(spec, mine[0], summary, ())
+    told = so_far(mine[0].scenario, standing)
+    assert told.word == said.word
+    if refused:
+        assert told.word == "fail"
+    assert told.reasons == said.validity.reasons
+    assert {one.name: one.word for one in told.objectives} == {
+        one.name: one.word for one in said.verdicts
+    }
+    # Of two workers as of one.
+    halves = together([standing, Standing()])
+    assert so_far(mine[0].scenario, halves) == told
 
 
 def test_visits_before_the_run_are_not_charged_to_it(tmp_path: Path, played: Window) -> None:

@@ -80,7 +80,7 @@ def test_the_table_says_what_was_seen() -> None:
 
 
 def test_a_spoilt_run_is_no_pass_on_the_page() -> None:
-    """While it goes on the page knows objectives alone, at its end the verdict and why."""
+    """Under way the page says what holds so far, and at its end the verdict; both say why."""
     standing = Standing(
         intended=600, started=600, shares={"error_rate": (0, 600)},
         measures={name: packed([1.0] * 600) for name in ("machine_time", "sms_time")},
@@ -95,6 +95,14 @@ def test_a_spoilt_run_is_no_pass_on_the_page() -> None:
     client = web_ui.app.test_client()
     under_way = client.get("/journeys").get_json()
     assert (under_way["verdict"], under_way["over"]) == ("pass", False)
+    assert (under_way["rows"][0]["what"], under_way["rows"][0]["says"]) == ("so far: pass", "")
+    standing.lags, standing.begun_late = packed([0.03] * 600), 600
+    spoilt = client.get("/journeys").get_json()
+    assert (spoilt["verdict"], spoilt["over"]) == ("inconclusive", False)
+    assert spoilt["reasons"][0].startswith("steps began up to 30 ms late")
+    assert {one["word"] for one in spoilt["objectives"]} == {"inconclusive"}
+    first = spoilt["rows"][0]
+    assert (first["what"], first["says"]) == ("so far: inconclusive", " ".join(spoilt["reasons"]))
     late = "steps began up to 3000 ms late; free a processor"
     onlookers.said = Said(
         word="inconclusive", exit_code=3, validity=Validity(valid=False, reasons=(late,)),
