@@ -22,7 +22,7 @@ from fewseconds.outcomes import Writer
 from fewseconds.plan import Plan
 from fewseconds.scenario import Scenario
 from fewseconds.schedule import portion
-from loadtests import corpus, crew, series
+from loadtests import corpus, crew, series, stock_statistics
 from loadtests.busyness import Busyness
 from loadtests.client import Client, transport
 from loadtests.dispatcher import Dispatcher
@@ -237,6 +237,7 @@ class Journeys:
 
     def enough(self) -> bool:
         """Whether a gate of the whole run has been broken for too long; only who leads can see."""
+        stock_statistics.forget(self._environment.stats)
         scenario = self.onlookers.scenario
         if scenario is None or not self._orders.abort_after_s:
             return False

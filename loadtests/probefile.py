@@ -16,7 +16,7 @@ from locust import User, constant, events, task
 from fewseconds import garbage
 from fewseconds.errors import UsageError
 from fewseconds.schedule import portion, starts_us
-from loadtests import crew
+from loadtests import crew, stock_statistics
 from loadtests.busyness import Busyness
 from loadtests.client import transport
 from loadtests.connection import AnswerTimeoutError
@@ -49,6 +49,7 @@ class Probe:
 
     def __init__(self, environment: Any) -> None:  # noqa: ANN401 - Locust's environment is untyped
         """Read the orders where this process gives them; workers are told them."""
+        self._environment = environment
         self._fire = environment.events.request.fire
         self._orders = os.environ.get(PROBE_VARIABLE)
         self._recorder = Recorder(0)
@@ -108,6 +109,7 @@ class Probe:
 
         Every worker sends a like part of the same requests, so none needs to hear of the others'.
         """
+        stock_statistics.forget(self._environment.stats)
         broken = self._recorder.broken(self._now_us())
         self._broken_s = self._broken_s + crew.ASK_S if broken else 0.0
         return 0 < self._grace_s <= self._broken_s

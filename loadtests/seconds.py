@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
+from array import array
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -74,7 +75,7 @@ class Series:
         self.open: dict[int, Second] = {}
         self._aside = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object is
         weakref.finalize(self, self._aside.close)
-        self._lengths: list[int] = []
+        self._lengths = array("q")
 
     def at(self, number: int) -> Second:
         """The second of that number, begun if need be."""

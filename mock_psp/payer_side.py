@@ -231,7 +231,7 @@ class PayerSide:
             transaction.end(answer)
             self.banks.show(transaction)
             if transaction.status == "PENDING":
-                self.walk.start(self.banks.give_back(transaction))
+                self.banks.owe(self.walk, transaction)
         finally:
             self.under_way.pop(name).set_result(None)
         if answer.outcome in (j.REJECTED, j.RENEGED):

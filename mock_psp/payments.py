@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mock_psp.calendar import Calendar
     from mock_psp.journal import Journal
     from mock_psp.merchant import Merchant
-    from mock_psp.walk import Journey
+    from mock_psp.walk import Journey, Walk
     from mock_psp.world import World
 
 PREFIX: Final = "FWS"
@@ -182,6 +182,12 @@ class Banks:
             (STEP, "switch"): lambda _, transaction: Duty(lambda: self._check(transaction)),
         }
         self.checks = SwitchChecks(calendar)
+        self._deemed: dict[str, asyncio.Task[None]] = {}
+        """Payments whose end is not known, each with what gives it back when its time is over."""
+
+    def owe(self, walk: Walk, transaction: Transaction) -> None:
+        """Give a deemed payment back when its time is over, unless its end is known before."""
+        self._deemed[transaction.transaction_id] = walk.start(self.give_back(transaction))
 
     def write(
         self, entry: Kind, transaction: Transaction, status: str = "",
@@ -283,6 +289,11 @@ class Banks:
     def show(self, transaction: Transaction) -> None:
         """The payer's screen is told what has become of a payment; a failure has an end there."""
         at_us = self.write("shown", transaction, transaction.status)
+        if transaction.status != "PENDING":
+            # Nobody need wait five days for what is known, nor hold it in memory for as long.
+            waiting = self._deemed.pop(transaction.transaction_id, None)
+            if waiting is not None and waiting is not asyncio.current_task():
+                waiting.cancel()
         transaction.showed(at_us, transaction.outcome, transaction.code)
         if transaction.status == "FAILURE":
             self.merchant.failed(transaction)

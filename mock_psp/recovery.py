@@ -120,7 +120,7 @@ def _wait_on(transaction: Transaction, walk: Walk, banks: Banks) -> None:
     transaction.forced = banks.forced(transaction.request)
     walk.happen(journey, "pay.deemed", transaction)
     walk.start(walk.attempt(journey, step, transaction.attempt, transaction, first_leg=credit))
-    walk.start(banks.give_back(transaction))
+    banks.owe(walk, transaction)
 
 
 def _transaction(world: World, entry: Entry, payer_vpa: str) -> Transaction | None:

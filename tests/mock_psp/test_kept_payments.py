@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import os
 from types import SimpleNamespace
@@ -17,13 +18,14 @@ from fewseconds.contracts import PayRequest, Trace
 from fewseconds.identity import IST
 from fewseconds.plan import Traits
 from mock_psp import compact, kept_payments
+from mock_psp.calendar import Calendar
 from mock_psp.compact import Index
 from mock_psp.kept_payments import KeptPayments
 from mock_psp.message_log import Messages
 from mock_psp.messages import Passed, messages
-from mock_psp.payments import Transaction
+from mock_psp.payments import REVERSED_AFTER_S, Banks, Transaction
 from mock_psp.station import Answer
-from mock_psp.walk import Journey
+from mock_psp.walk import Journey, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,3 +189,43 @@ def test_a_payment_interrupted_before_its_credit_is_the_payers_who_asks_again(
     for other in ({"amount_paise": 7_000}, {"bill_number": "no"}):
         assert not recovered.asks(msgspec.structs.replace(asked, **other))
     kept[0].close()
+
+
+def test_nobody_waits_five_days_for_a_deemed_payment_whose_end_is_known() -> None:
+    """Of fifty, only the one that nobody has asked about is held, and goes back on its day."""
+    told: list[tuple[str, str]] = []
+    moment = dt.datetime(2026, 6, 1, tzinfo=IST)
+    world: Any = SimpleNamespace(
+        clock=SimpleNamespace(now_us=lambda: 0, moment=lambda: moment),
+        spec=SimpleNamespace(run_name="r"), counts=[],
+    )  # fmt: skip
+    journal: Any = SimpleNamespace(
+        write=lambda entry: told.append((entry.entry, entry.transaction_id))
+    )
+    merchant: Any = SimpleNamespace(failed=lambda _: None)
+
+    async def live() -> tuple[int, Transaction]:
+        calendar, walk = Calendar(), Walk(world, {}, {}, {})
+        banks = Banks(world, journal, calendar, "")
+        banks.merchant = merchant
+        asked = PayRequest("bhim", "payer1@sbi", "SBI", "b@bank", "B1", 100, "")
+        journey: Any = SimpleNamespace(journey_id=1)
+        paid = [Transaction(f"T{number}", asked, journey, 1) for number in range(50)]
+        for one in paid:
+            one.debited, one.paid_s = True, calendar.now_s()
+            banks.owe(walk, one)
+        for one in paid[1:]:
+            one.end(Answer(j.OK))
+            banks.show(one)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        held = len(walk._tasks)
+        calendar.advance(REVERSED_AFTER_S + 1)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return held + len(walk._tasks), paid[0]
+
+    held, left = asyncio.run(live())
+    assert held == 1
+    assert (left.status, left.reversed) == ("FAILURE", True)
+    assert told[-2:] == [("reversal", "T0"), ("shown", "T0")]
