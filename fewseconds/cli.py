@@ -228,9 +228,8 @@ def serve(
     wanted = Wanted(
         scenario=scenario, seed=seed, folder=folder, port=port, smpp=smpp, slow=tuple(slow or ()),
         database=database, only=tuple(only or ()), biller_url=biller_url, adapter=adapter,
-        secret_file=secret_file, allow_host=tuple(allow_host or ()), listen=listen,
-        allow_from=tuple(allow_from or ()), public_url=public_url, faults=faults,
-        bills=bills, dlt=dlt,
+        secret_file=secret_file, allow_host=tuple(allow_host or ()), listen=listen, dlt=dlt,
+        allow_from=tuple(allow_from or ()), public_url=public_url, faults=faults, bills=bills,
     )  # fmt: skip
     _carry_out(
         lambda: command(wanted, as_json=as_json), as_json=as_json, folders={"--folder": folder}

@@ -176,9 +176,8 @@ def judge(spec: ProbeSpec, summary: ProbeSummary) -> ProbeResult:
         failed_anyway=bool(broken),
     )
     reasons = (*summary.lost, *promise.reasons(kept))
-    verdict = "inconclusive" if reasons else "valid"
-    if not reasons and spec.limits:
-        verdict = "fail" if broken else "pass"
+    word = ("fail" if broken else "pass") if spec.limits else "valid"
+    verdict = "inconclusive" if reasons else word
     if report.outcomes and promise.REFUSALS.issuperset(report.outcomes) and not summary.lost:
         verdict, broken = "fail", (*broken, promise.DEAD)
     return ProbeResult(
