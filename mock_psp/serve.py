@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import IO, TYPE_CHECKING, Final, Self
 
 import msgspec
 
@@ -32,7 +32,7 @@ from mock_psp.spec import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from fewseconds.scenario import Scenario
@@ -274,17 +274,23 @@ class Services:
                 door = stack.enter_context(bound("smpp", port, host))
                 descriptors.append(door.fileno())
                 command += ["--smpp", str(descriptors[1])]
-            # Its standard input is a pipe that only we hold: it closes when we are gone, however
-            # we went, and the service then stops too.
-            self._running[service] = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                cwd=REPOSITORY,
-                pass_fds=descriptors,
-                start_new_session=True,
-            )
+            self._running[service] = self._spawn(command, descriptors, log)
+
+    def _spawn(
+        self, command: Sequence[str], descriptors: Sequence[int], log: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        """A process of its own that inherits these descriptors; tests fork one instead."""
+        # Its standard input is a pipe that only we hold: it closes when we are gone, however we
+        # went, and the service then stops too.
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd=REPOSITORY,
+            pass_fds=descriptors,
+            start_new_session=True,
+        )
 
     def _await_ready(self, services: tuple[str, ...]) -> None:
         deadline_s = time.monotonic() + READY_S

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import random
 import sqlite3
 import threading
@@ -15,18 +14,19 @@ import pytest
 
 from fewseconds import contracts as c
 from mock_psp import auditor
-from mock_psp.serve import Services
+from tests.mock_psp.fork_server import ForkedServices, ForkServer
 from tests.mock_psp.scenarios import quick_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from mock_psp.serve import Services
     from tests.mock_psp.conftest import World
 
 WORLDS = 2
-KILLS = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "explore" else 20
-"""In each world. A service takes a second to come back, so who explores has a hundred in all."""
+KILLS = 50
+"""In each world, so a hundred in all."""
 PAYERS = 3
 SERVICES = ("psp", "biller", "sms")
 CONVERGES_S = 60
@@ -107,9 +107,9 @@ def test_kills_lose_no_acknowledged_payment(
     patience = [shipped.steps[name].attempts_max for name in ("callback", "sms")]
     assert patience == [5, 3]
 
-    def one_world(number: int) -> tuple[Path, int]:
+    def one_world(number: int, server: ForkServer) -> tuple[Path, int]:
         folder = tmp_path / f"world{number}"
-        with Services(shipped, 7, folder, only=SERVICES) as services:
+        with ForkedServices(server, shipped, 7, folder, only=SERVICES) as services:
             world = enter(services)
             confirmed = killed_again_and_again(world, number)
             deadline_s = time.monotonic() + CONVERGES_S
@@ -118,8 +118,9 @@ def test_kills_lose_no_acknowledged_payment(
                 time.sleep(0.2)
         return folder, len(confirmed)
 
-    with ThreadPoolExecutor(WORLDS) as pool:
-        for folder, confirmed in pool.map(one_world, range(WORLDS)):
+    with ForkServer() as server, ThreadPoolExecutor(WORLDS) as pool:
+        worlds = pool.map(one_world, range(WORLDS), [server] * WORLDS)
+        for folder, confirmed in worlds:
             audit = auditor.audit(folder)
             assert [(one.name, one.first) for one in audit.checks if not one.passed] == []
             assert confirmed > KILLS
