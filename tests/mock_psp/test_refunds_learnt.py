@@ -6,6 +6,7 @@ import base64
 import json
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from fewseconds import contracts as c
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from tests.mock_psp.conftest import Reply, World
 
+DAY_US = 86_400_000_000
 RULE = "every refund at the bank is in the ledger, at its amount"
 
 
@@ -129,3 +131,29 @@ def test_a_kill_between_a_refunds_order_and_its_money_loses_neither(town: World)
     token = {"fewseconds_token": town.secrets.token}
     town.ask("POST", "biller", c.BILLER_SWEEP, **token)
     assert _posting(town, name) == "refunded"
+
+
+def test_money_that_is_learnt_of_when_its_bill_has_expired_goes_back(
+    enter: Callable[[Services], World], tmp_path: Path
+) -> None:
+    """Paid in time and told two months later: it is taken, given back with its reason, and told."""
+    lost = {"failures": [{"outcome": "error", "code": "lost", "share": 1.0, "source": "test"}]}
+    network = {"callback_network": {"by": ["bank"], "variants": {"KOTAK": lost}}}
+    chosen = ("psp", "biller", "sms")
+    with Services(quick_scenario({"stations": network}), 7, tmp_path, only=chosen) as services:
+        world = enter(services)
+        name = world.pay(30, bank="KOTAK").body["transaction_id"]
+        services.kill("biller")
+        origin_us = services.spec.plan_origin_us + 60 * DAY_US
+        later = msgspec.structs.replace(services.spec, plan_origin_us=origin_us)
+        services.folder.spec.write_bytes(msgspec.json.encode(later))
+        services.restart("biller")
+        token = {"fewseconds_token": world.secrets.token}
+        assert world.ask("POST", "biller", c.BILLER_SWEEP, **token).body["posted"] == [name]
+        world.until(lambda: _posting(world, name) == "refunded")
+        query = "SELECT reason, amount_paise, psp_refund_id FROM refunds"
+        ((reason, amount_paise, refund),) = world.rows(query)
+        assert (reason, amount_paise) == ("expired", world.bill(30).amount_paise)
+        (message,) = world.inbox(30, refund)
+        assert "has been refunded" in message["text"]
+    assert _broken(tmp_path) == []
