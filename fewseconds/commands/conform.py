@@ -112,15 +112,24 @@ def _show(verdict: Verdict) -> None:
 
 
 def _own_bills(scenario: Scenario, seed: int) -> tuple[Iterator[Bill], Bill | None]:
-    """Bills of the mock biller, of the month that it plays, and one of half a year before."""
-    from fixtures import bills
+    """Bills of the mock biller, of the month that it plays, and one of half a year before.
+
+    Where the amount depends on the day, a bill comes at each of its amounts, and the biller says
+    which of them it takes today.
+    """
+    from fixtures import bills, tariff
 
     issue, consumers = bills.Issue.of(scenario, seed), scenario.consumers
     old = (issue.month - dt.timedelta(days=180)).replace(day=1)
     expired = msgspec.structs.replace(issue, month=old).bill(0)
     # In no order: after a load test the first ones are all paid.
     chosen = secrets.SystemRandom().sample(range(consumers), min(consumers, OWN_BILLS))
-    return (issue.bill(index) for index in chosen), expired
+    made = (issue.bill(index) for index in chosen)
+    return (
+        msgspec.structs.replace(bill, amount_paise=amount_paise)
+        for bill in made
+        for amount_paise in sorted(tariff.amounts(bill, scenario.billing))
+    ), expired
 
 
 def _bills_of(path: Path) -> tuple[Iterator[Bill], Bill | None]:

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 SECRET, KEY = "what was typed into the dashboard", "the key of the API"
 BILLS = 40
+BILLING = """[billing]
+source = "test"
+early_days = 7
+early_discount = 0.01
+late_charge = 0.0125
+"""
 
 
 class Place:
@@ -102,11 +108,13 @@ def test_a_biller_with_an_api_of_its_own_conforms(
     assert place.failed() == []
 
 
+@pytest.mark.parametrize("billing", ["", BILLING])
 def test_our_biller_conforms_with_the_bills_of_its_month(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], billing: str
 ) -> None:
-    """Every case is put and passes, also those of a bill of half a year before."""
-    (tmp_path / "may.toml").write_text('extends = "smoke"\narrivals.first_day = 2027-05-01\n')
+    """Every case is put and passes, whatever is owed that day, and of half a year before."""
+    told = f'extends = "smoke"\narrivals.first_day = 2027-05-01\n{billing}'
+    (tmp_path / "may.toml").write_text(told)
     name, folder = str(tmp_path / "may.toml"), tmp_path / "run"
     folder.mkdir()
     with Services(scenario_file.load(name), 7, folder, only=("biller",)) as services:
