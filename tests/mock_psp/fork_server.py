@@ -18,7 +18,6 @@ import subprocess
 import sys
 import threading
 import traceback
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 from mock_psp.serve import REPOSITORY, Services
@@ -79,7 +78,8 @@ class ForkServer:
         self._line, theirs = socket.socketpair()
         self._turn = threading.Lock()
         with theirs:
-            command = [sys.executable, str(Path(__file__)), str(theirs.fileno())]
+            # As a module, like the services: so it imports what stands in this repository.
+            command = [sys.executable, "-m", "tests.mock_psp.fork_server", str(theirs.fileno())]
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=REPOSITORY)
         return self
 
