@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import msgspec
 import pytest
 
+from fewseconds import measures, outcomes
 from fewseconds.schedule import Stage
 from loadtests.probe import ProbeSpec, probe
 from loadtests.target import Target, TargetSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.loadtests.conftest import Played
 
 ANSWERS = {"/there": '{"word":"hello"}'}
 
@@ -22,3 +31,16 @@ def test_either_client_sees_the_status(client: str, path: str, outcome: str) -> 
     assert (found.intended, found.started, found.dropped) == (40, 40, 0)
     assert found.outcomes == {outcome: 40}
     assert found.completed == (40 if outcome == "ok" else 0)
+
+
+@pytest.mark.slow
+def test_journeys_pass_through_locusts_client_too(orders: Callable[..., Played]) -> None:
+    """Thirty people log in, each at their time, and nothing is lost on the way."""
+    played = orders(1)
+    played.generator.spec = msgspec.structs.replace(played.generator.spec, client="fasthttp")
+    with played.generator as generator:
+        summary = generator.wait(lambda: None)
+    assert (summary.intended, summary.started, summary.dropped) == (30, 30, 0)
+    rows = measures.frame(outcomes.read(played.generator.folder / "outcomes"))
+    walked = measures.journeys(rows, played.plan)
+    assert walked["fate"].to_list() == ["confirmed"] * 30
