@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 TABLES: Final = {
     "journal": "at_us, entry, transaction_id, journey_id, attempt, amount_paise, bill_number, "
-    "rrn, status, code, created_s, reference, trace, outcome",
+    "rrn, status, code, created_s, reference, trace, outcome, mode, funding, forced",
     "messages": "at_us, entry, message_id, reference, recipient, code",
     "untold": "reference PRIMARY KEY",
     "codes": "reference PRIMARY KEY, received_paise, received_count",

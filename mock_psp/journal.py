@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from mock_psp.line_file import line_at, opened, placed, whole_lines
-from mock_psp.messages import Passed
+from mock_psp.messages import NO_MODE, Passed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +58,12 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     restart knows whose payment it is."""
     outcome: str = ""
     """Of a failure that was shown."""
+    mode: str = NO_MODE
+    """Beside ``trace``: the initiation mode of the link that was paid, …"""
+    funding: Literal["account", "wallet"] = "account"
+    """… where the money is from, …"""
+    forced: str = ""
+    """… and the response code that a test has asked for, which a restart must not forget."""
     passed: tuple[Passed, ...] = ()
     """The stations that it has passed since its last entry: what its messages are made from."""
 

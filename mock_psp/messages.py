@@ -37,6 +37,8 @@ ORGANISATIONS: Final = {
 }  # fmt: skip
 """First letters of the ids of the messages that each sends."""
 MODE: Final = re.compile(r"[?&]mode=([0-9]{2})(?:&|$)")
+NO_MODE: Final = "00"
+"""Initiation mode of what was not scanned."""
 SENDING: Final = frozenset({"switch", "biller", "remitter_bank", "beneficiary_bank"})
 """Stations at which a payment's messages are sent; at the others only time passes."""
 Type = Literal["PAY", "DEBIT", "CREDIT", "REVERSAL", "ChkTxn"]
@@ -193,7 +195,7 @@ class _Writer:
             "payee": request.payee_vpa,
             "amount": rupees(request.amount_paise),
         }
-        self._mode = (MODE.findall(request.scanned) or ["00"])[0]
+        self._mode = mode(request.scanned)
         steps = transaction.journey.route.steps
         self._limits = {
             (one.name, leg.station): leg.timeout_ms for one in steps for leg in one.legs
@@ -256,6 +258,12 @@ class _Writer:
             result = OPEN.get(code, "PENDING")
         resp = Resp(asked, result, code)
         self.put(passed.ended_us, cls(**common, resp=resp))
+
+
+def mode(scanned: str) -> str:
+    """The initiation mode of a scanned link, two digits."""
+    found = MODE.search(scanned)
+    return NO_MODE if found is None else found[1]
 
 
 def messages(transaction: Transaction, moment: Callable[[int], dt.datetime]) -> MessageLog:

@@ -19,7 +19,7 @@ from fewseconds.contracts import (
 from fewseconds.errors import MalformedError
 from fewseconds.payer_app import WALLET
 from mock_psp.journal import Entry, Kind
-from mock_psp.messages import SENDING, Passed
+from mock_psp.messages import SENDING, Passed, mode
 from mock_psp.references import SIZE, References
 from mock_psp.station import Answer, Call, Duty
 from mock_psp.switch_checks import STEP, TOO_MANY_CHECKS, SwitchChecks
@@ -46,6 +46,8 @@ PIN_TRIES: Final = 3
 WRONG_PIN_CODES: Final = ("ZM", "Z6")
 WRONG_MAX: Final = 100_000
 """Payers whose wrong PINs are counted; beyond them, those of the longest ago are forgotten."""
+AFTER_LIMIT_S: Final = 0.1
+"""So much later than the limit comes what is too late: the two are timed by different clocks."""
 NEVER_CREDITED, ANSWER_LOST = "RB", "U68"
 """Forced, these leave the payment deemed at the end of the limit for a credit: the payee's bank
 never credits, or it does and its answer is lost (status classes of Juspay: RB is *deemed*)."""
@@ -202,8 +204,13 @@ class Banks:
         told: dict[str, Any] = {}
         failed = status == "FAILURE"
         if entry == "debit" or (failed and not transaction.debited):
-            told = {"trace": transaction.journey.trace("callback", 1).header()}
-            self._journal.write_payer(transaction.transaction_id, transaction.request.payer_vpa)
+            request = transaction.request
+            told = {
+                "trace": transaction.journey.trace("callback", 1).header(),
+                "mode": mode(request.scanned), "funding": request.funding,
+                "forced": transaction.forced,
+            }  # fmt: skip
+            self._journal.write_payer(transaction.transaction_id, request.payer_vpa)
         if failed or entry in ("debit", "credit", "checked"):
             told["created_s"] = self._calendar.now_s()
         if failed or status == "PENDING":
@@ -268,7 +275,7 @@ class Banks:
     @staticmethod
     async def _hang(limit_s: float) -> Answer:
         """Say no when nobody waits for it any more."""
-        await asyncio.sleep(limit_s)
+        await asyncio.sleep(limit_s + AFTER_LIMIT_S)
         return Answer(j.ERROR, CREDIT_FAILED)
 
     def _credit(self, transaction: Transaction) -> Answer | None:

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from fewseconds import journey as j
 from fewseconds.contracts import PayRequest, Trace
+from fewseconds.payer_app import WALLET
 from fixtures import qr
 from mock_psp.journal import entries, payer_addresses
+from mock_psp.messages import NO_MODE
 from mock_psp.payments import WRONG_PIN_CODES, PaymentOutcome, Transaction
 from mock_psp.walk import Journey
 
@@ -44,7 +47,7 @@ class Recovered(msgspec.Struct):
     stuck: list[Transaction]
     """Debited, and nothing else."""
     deemed: list[Transaction]
-    """Debited and not credited, and the payer was told to wait."""
+    """The payer was told to wait, and the last entry of the journal leaves it at that."""
     checks: list[tuple[str, int]]
     """About which payment the switch was asked, and when by the calendar."""
     wrong: dict[str, int]
@@ -106,20 +109,28 @@ def recovered(world: World) -> Recovered:
     ]
     stuck = [one for one in uncredited if one.transaction_id not in waiting]
     deemed = [one for one in uncredited if one.transaction_id in waiting]
+    for one in found.values():
+        if one.credited and one.shown is not None and one.shown.outcome == j.UNFINISHED:
+            # The bank knows it by now; the payer's service has to ask, as before the restart.
+            one.status, one.code, one.outcome = "PENDING", one.shown.code, "unfinished"
+            deemed.append(one)
     return Recovered(found, last_rrn, unanswered, stuck, deemed, checks, wrong)
 
 
 def _wait_on(transaction: Transaction, walk: Walk, banks: Banks) -> None:
-    """Go on with a deemed payment: its bank credits it or does not, as the same draw says."""
+    """Go on with a deemed payment: its bank credits it or does not, as the same draw says.
+
+    One that has been credited meanwhile waits for somebody to ask.
+    """
     journey = transaction.journey
     step = journey.route.index("pay")
     credit = next(
         place for place, leg in enumerate(journey.route.steps[step].legs)
         if leg.on_timeout == "deemed"
     )  # fmt: skip
-    transaction.forced = banks.forced(transaction.request)
     walk.happen(journey, "pay.deemed", transaction)
-    walk.start(walk.attempt(journey, step, transaction.attempt, transaction, first_leg=credit))
+    if not transaction.credited:
+        walk.start(walk.attempt(journey, step, transaction.attempt, transaction, first_leg=credit))
     banks.owe(walk, transaction)
 
 
@@ -129,11 +140,18 @@ def _transaction(world: World, entry: Entry, payer_vpa: str) -> Transaction | No
     route = None if trace is None else world.route(trace.kind)
     if trace is None or route is None:
         return None
-    journey = Journey(route, trace.journey_id, world.traits(trace))
+    traits = world.traits(trace)
+    if entry.funding == WALLET:
+        traits = msgspec.structs.replace(traits, account=WALLET)
     request = PayRequest(
-        trace.app, payer_vpa, trace.bank, qr.PAYEE, entry.bill_number, entry.amount_paise, ""
-    )
-    return Transaction(entry.transaction_id, request, journey, entry.attempt)
+        trace.app, payer_vpa, trace.bank, qr.PAYEE, entry.bill_number, entry.amount_paise, "",
+        # All that is left of the link.
+        "" if entry.mode == NO_MODE else f"upi://pay?mode={entry.mode}", funding=entry.funding,
+    )  # fmt: skip
+    journey = Journey(route, trace.journey_id, traits)
+    found = Transaction(entry.transaction_id, request, journey, entry.attempt)
+    found.forced = entry.forced
+    return found
 
 
 def _happened(transaction: Transaction, entry: Entry) -> None:

@@ -151,7 +151,12 @@ def test_messages_and_answers_outlive_a_kill(
             late = {("RespPay", "REVERSAL"), ("ReqChkTxn", "ChkTxn"), ("RespChkTxn", "ChkTxn")}
             return [one for one in told if (one["name"], one["txn"]["type"]) not in late]
 
-        paid = {bank: world.pay(430 + n, bank=bank).body for n, bank in enumerate(ends)}
+        def pay(n: int, bank: str) -> dict[str, Any]:
+            scanned = qr.bill_uri(7, world.bill(430 + n))
+            told: dict[str, Any] = world.pay(430 + n, bank=bank, scanned=scanned).body
+            return told
+
+        paid = {bank: pay(n, bank) for n, bank in enumerate(ends)}
         for bank, end in ends.items():
             eventually(lambda: end in world.journal(paid[bank]["transaction_id"]))  # noqa: B023
         eventually(lambda: "acknowledged" in world.journal(paid["AXIS"]["transaction_id"]))
@@ -164,8 +169,14 @@ def test_messages_and_answers_outlive_a_kill(
             paid["SBI"]["transaction_id"]: 10, paid["ICICI"]["transaction_id"]: 6,
             paid["HDFC"]["transaction_id"]: 6, paid["AXIS"]["transaction_id"]: 9,
         }  # fmt: skip
-        for n, bank in enumerate(("SBI", "ICICI", "HDFC")):
-            assert world.pay(430 + n, bank=bank).body == paid[bank]
+        modes = {one["txn"]["initiationMode"] for told in logs.values() for one in told}
+        assert modes == {"23"}
+        for n, bank in enumerate(ends):
+            assert pay(n, bank) == paid[bank]
+        # AXIS has credited what its payer was told to wait for; the switch is asked again.
+        assert paid["AXIS"]["status"] == "PENDING"
+        waiting = paid["AXIS"]["transaction_id"]
+        eventually(lambda: world.status(waiting, 433).body["status"] == "SUCCESS")
 
 
 @given(st.lists(st.tuples(st.integers(0, 4000), st.booleans()), max_size=40))
@@ -259,6 +270,17 @@ def test_what_is_never_credited_goes_back(
     assert [check.first for check in audit(tmp_path).checks if not check.passed] == []
 
 
+def _forced(world: World, index: int, code: str) -> dict[str, Any]:
+    """A payment whose bank says what a test's header asks for."""
+    bill, payer = world.bill(index), f"payer{index}@examplebank"
+    body = c.PayRequest(
+        "phonepe", payer, "SBI", qr.PAYEE, bill.number, bill.amount_paise, "1234"
+    )  # fmt: skip
+    header = {"fewseconds_force": code, "fewseconds_token": world.secrets.token}
+    told: dict[str, Any] = world.ask("POST", "psp", c.PAY, body, **header).body
+    return told
+
+
 def test_a_deemed_payment_keeps_its_day_over_a_kill(
     tmp_path: Path, enter: Callable[..., World], eventually: Eventually
 ) -> None:
@@ -281,7 +303,8 @@ def test_a_deemed_payment_keeps_its_day_over_a_kill(
 
         begun_s = later(world, 3 * 86_400)
         never, late = world.pay(1, bank="AXIS").body, world.pay(2, bank="KOTAK").body
-        assert {(one["status"], one["code"]) for one in (never, late)} == {("PENDING", "RB")}
+        forced = _forced(world, 4, "RB")
+        assert {one["code"] for one in (never, late, forced)} == {"RB"}
         eventually(lambda: "checked" in world.journal(never["transaction_id"]))
         # RB is DEEMED in the public status tables; NPCI's RespPay has that as a result of its own.
         assert ("DEEMED", "RB") in answers(never["transaction_id"], "NPCI")
@@ -309,9 +332,10 @@ def test_a_deemed_payment_keeps_its_day_over_a_kill(
         assert (ended["status"], ended["code"]) == ("FAILURE", "U31")
         assert world.status(late["transaction_id"], 2).body["status"] == "SUCCESS"
         eventually(lambda: ("FAILURE", "U31") in answers(overtaken, "beneficiary bank"))
-        for name in (never["transaction_id"], overtaken):
-            told = world.ask("GET", "psp", f"{c.PAYMENTS}/{name}/messages").body
-            assert names(told).count("ReqPay REVERSAL") == 1
+        eventually(lambda: "reversal" in world.journal(forced["transaction_id"]))
+        for name in (never["transaction_id"], overtaken, forced["transaction_id"]):
+            log = world.ask("GET", "psp", f"{c.PAYMENTS}/{name}/messages").body
+            assert names(log).count("ReqPay REVERSAL") == 1
             moved = [one for one in world.journal(name) if one != "checked"]
             assert moved == ["debit", "shown", "reversal", "shown"]
         receipt = f"{c.BILLER_RECEIPTS}/{late['transaction_id']}"
