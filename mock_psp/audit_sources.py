@@ -169,6 +169,7 @@ class Session:
         if files.settlement is not None:
             self.fill("settled", audit_files.settlement(files.settlement))
             self.own_settlement = True
+            self._check_settlement(files.settlement)
         elif "journal" in self.sources:
             self.fill("settled", self._from_journal())
         self.sqlite.execute("CREATE INDEX main.by_printed ON printed (bill_number)")
@@ -176,6 +177,17 @@ class Session:
         self.sqlite.execute("CREATE INDEX main.by_told ON told (transaction_id)")
         self.sqlite.execute("CREATE INDEX main.by_settled ON settled (transaction_id)")
         self.sqlite.execute("CREATE INDEX main.by_bill ON settled (type, reference)")
+
+    def _check_settlement(self, path: Path) -> None:
+        """Raise UsageError for a file without money beside a ledger that has taken some."""
+        (lines,) = self.sqlite.execute("SELECT count(*) FROM settled").fetchone()
+        if lines or "ledger" not in self.sources:
+            return
+        paid = "SELECT count(*) FROM payments WHERE status <> 'FAILED'"
+        (taken,) = self.sqlite.execute(paid).fetchone()
+        if taken:
+            what = f"holds no payment and no refund, the ledger {taken} payments"
+            raise UsageError(f"{path}: {what}; give the file of the days on which they are settled")
 
     def _from_journal(self) -> list[tuple[Any, ...]]:
         """What the payment service will settle, by its own journal."""

@@ -15,7 +15,7 @@ import pytest
 
 from fewseconds.errors import UsageError
 from fewseconds.identity import IST
-from mock_psp import auditor
+from mock_psp import audit_files, auditor
 from mock_psp.audit_rules import RULES
 from mock_psp.audit_sources import Files
 from mock_psp.auditor import needs
@@ -152,7 +152,16 @@ def test_what_cannot_be_checked_is_listed_with_what_it_needs(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("type,amount\npayment,1\n", ":2: has no entity_id"),
+        ("type,amount\npayment,1\n", ":1: 'type,amount' is no head with type, entity_id, "),
+        ("nonsense", ":1: 'nonsense' is no head with type, entity_id, "),
+        (" \n\n", "is empty; give a file with type, entity_id, "),
+        ("{}", ":1: has no type, entity_id, "),
+        ('{"type": "payment"', "is neither CSV nor JSON"),
+        ('{"error": {\n}}\n', "is neither CSV nor JSON"),
+        (
+            "type,entity_id,upi_transaction_id,amount,created_at,settled_at\ntea,p,t,1,1,1\n",
+            ":2: type: 'tea' is neither 'payment' nor 'refund'",
+        ),
         ("[1, 2]", "is neither CSV nor JSON"),
         ("", "nothing to read"),
         (
@@ -162,10 +171,21 @@ def test_what_cannot_be_checked_is_listed_with_what_it_needs(tmp_path: Path) -> 
     ],
 )
 def test_files_that_cannot_be_read_are_named(tmp_path: Path, content: str, told: str) -> None:
-    """A column that is missing, an amount with a fraction, no file at all: one sentence."""
+    """Nonsense, a column that is missing, an amount with a fraction, no file: one sentence."""
     path = tmp_path / "settlement.csv"
     path.write_text(content, "utf-8")
     files = Files(settlement=path if content else None)
     with pytest.raises(UsageError) as caught:
         auditor.audit(None, "", files)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(("left", "rows"), [(None, 2), (-1, 2), (-2, 1), (-40, 1)])
+def test_a_last_line_counts_unless_it_is_cut_short(
+    tmp_path: Path, left: int | None, rows: int
+) -> None:
+    """Whoever ends a file without a new line has not lost its last row."""
+    path = tmp_path / "settlement.jsonl"
+    text = "".join(f"{json.dumps(settled(name, '1', 100))}\n" for name in "ab")
+    path.write_text(text[:left], "utf-8")
+    assert len(list(audit_files.settlement(path))) == rows

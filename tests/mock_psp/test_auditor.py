@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from fewseconds.errors import HarnessError
+from fewseconds.errors import HarnessError, UsageError
 from fewseconds.outcomes import STEP_ROW, Outcome, Writer
 from mock_psp import auditor
 from mock_psp import schema as t
@@ -219,6 +219,9 @@ def test_a_settlement_file_is_held_against_the_ledger(run_folder: Run, tmp_path:
     found = auditor.audit(run_folder.root, address, Files(settlement=path)).checks
     names = [one.name for one in found if not one.passed]
     assert "every line of the settlement file is in the ledger, at its amount" in names
+    path.write_text(head, "utf-8")
+    with pytest.raises(UsageError, match=r"settlement.csv: holds no payment and no refund, the l"):
+        auditor.audit(run_folder.root, address, Files(settlement=path))
 
 
 @pytest.mark.parametrize(
