@@ -44,16 +44,19 @@ def test_a_pdf_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--out", "bill.jpg"], ["--consumer", "100000000"], ["--out", "/dev/null/bill.pdf"]]
+    ("wrong", "said"),
+    [
+        (["--out", "bill.jpg"], "✗ --out 'bill.jpg'"),
+        (["--consumer", "100000000"], "✗ --consumer 100000000"),
+        (["--out", "/dev/null/bill.pdf"], "✗ /dev/null/bill.pdf: cannot be written"),
+    ],
 )
 def test_what_cannot_be_printed_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: list[str], said: str
 ) -> None:
     """An unknown kind of file, an unknown consumer and a bad folder are the user's to correct."""
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli.app, ["scan", "bill", "smoke", *wrong])
     assert result.exit_code == 2
-    assert (
-        f"✗ {wrong[0]} {wrong[1] if wrong[0] == '--consumer' else repr(wrong[1])}" in result.stderr
-    )
+    assert said in result.stderr
     assert not list(tmp_path.iterdir())
