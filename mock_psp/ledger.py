@@ -97,7 +97,7 @@ class Sent(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """A sweep has looked at everything until then, in seconds since 1970."""
+    """A sweep has looked at everything until then, by the payment service's clock."""
 
     until_s: int
 
@@ -152,7 +152,7 @@ class Ledger:
         await self._ordered(Looked(until_s))
 
     def looked_until_s(self) -> int:
-        """How far the last sweep has looked, in seconds since 1970; 0 before the first."""
+        """How far the last sweep has looked, by the payment service's clock; 0 before the first."""
         with self._reading() as reader:
             return int(reader.execute(_LOOKED).scalar_one_or_none() or 0)
 

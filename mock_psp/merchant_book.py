@@ -90,7 +90,10 @@ class Book:
         """``tr`` of a QR code's link → its id."""
         self.by_key: dict[str, tuple[str, str, int | None]] = {}
         """Idempotency key of a refund → refund, payment, and the amount that was asked for."""
-        self._payments: OrderedDict[str, Paid] = OrderedDict()
+        self._at_hand: dict[int, Paid] = {}
+        """The latest payments by their numbers, …"""
+        self._numbers: dict[str, int] = {}
+        """… and those by their transactions."""
         self._unnamed: list[str] = []
         """Transactions whose payment id nobody has asked for yet: a hash for each would be most of
         what a payment costs here."""
@@ -142,26 +145,29 @@ class Book:
 
     def paid(self, paid: Paid, place: int) -> None:
         """Hold a payment that the journal has been told of, at ``place``."""
-        known = paid.transaction_id in self._payments
-        self._payments[paid.transaction_id] = paid
-        if known:
+        known = self._numbers.get(paid.transaction_id)
+        if known is not None:
             # A failure that was shown before a kill and, with its reversal, again after it.
+            self._at_hand[known] = paid
             return
         number, code = self._every.add(place, paid.created_s), self.code_of(paid)
+        self._at_hand[number] = paid
+        self._numbers[paid.transaction_id] = number
         if code is not None:
             self._of_code.setdefault(code, array("Q")).append(number)
         self._unnamed.append(paid.transaction_id)
-        if len(self._payments) > PAYMENTS_MAX:
-            self._payments.popitem(last=False)
+        if len(self._at_hand) > PAYMENTS_MAX:
+            oldest = self._at_hand.pop(number - PAYMENTS_MAX)
+            del self._numbers[oldest.transaction_id]
         if len(self._unnamed) + len(self._names) > 2 * PAYMENTS_MAX:
             self._names.clear()
-            self._unnamed = list(self._payments)
+            self._unnamed = list(self._numbers)
 
     def payment(self, name: str) -> Paid | None:
         """The payment with that id of ours; None if there was none. May read the whole journal."""
         self._names.update((payment_id(one), one) for one in self._unnamed)
         self._unnamed.clear()
-        found = self._payments.get(self._names.get(name, ""))
+        found = self._at_hand.get(self._numbers.get(self._names.get(name, ""), -1))
         if found is None:
             found = next((one for _, one in _paid(self._folder) if one.id == name), None)
         return found
@@ -193,11 +199,11 @@ class Book:
         return None if name is None else self.codes[name]
 
     def _numbered(self, number: int) -> Paid:
-        entry = self._journal.at(self._every.place(number))
-        name = entry.transaction_id
-        at_hand = self._payments.get(name)
+        at_hand = self._at_hand.get(number)
         if at_hand is not None:
             return at_hand
+        entry = self._journal.at(self._every.place(number))
+        name = entry.transaction_id
         return _ended(entry, self._payer_of(name), self._given_back[payment_id(name)])
 
     def _take(self, kind: str, line: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 import sqlalchemy as sa
 
-from fewseconds.contracts import REPLAY_WINDOW_S, Callback
+from fewseconds.contracts import Callback
 from fewseconds.identity import IST
 from mock_psp import merchant_contract as m
 from mock_psp import schema as t
@@ -34,9 +34,6 @@ EVERY_S: Final = 60
 """How often the sweep comes by: *assumption*."""
 SETTLING_S: Final = 30
 """A younger payment may still be called back in the ordinary way."""
-OVERLAP_S: Final = SETTLING_S + REPLAY_WINDOW_S
-"""How far before the last sweep the next one looks: at what was too young then, and as much further
-as clocks may differ between machines of which one takes the other's signatures."""
 CHUNK: Final = 500
 """So many payments are held at once, however many a sweep finds."""
 
@@ -102,13 +99,16 @@ class Sweeper:
             raise
 
     async def _sweep(self, settling_s: int) -> Swept:
-        since_s, now_s = max(self._ledger.looked_until_s() - OVERLAP_S, 0), wall_s()
+        until_s, now_s = self._ledger.looked_until_s(), wall_s()
+        # By the other side's clock, so that it does not matter how far ours is from it: nothing
+        # comes later that is older, and what was too young the last time is looked at again.
+        since_s = max(until_s - SETTLING_S, 0)
         found: dict[str, m.MerchantPayment] = {}
         looked_at, posted = 0, list[str]()
         newest_s = now_s
         async for one in self._client.payments(since_s):
             # The newest come first; times are the other side's, so only their distance counts.
-            newest_s = max(newest_s, one.created_at)
+            until_s, newest_s = max(until_s, one.created_at), max(newest_s, one.created_at)
             if one.qr_code_id is not None:
                 continue
             if one.captured and one.created_at <= newest_s - settling_s:
@@ -119,7 +119,7 @@ class Sweeper:
                 found.clear()
         posted += await self._post_missing(found)
         refunded = await self._sweep_refunds(since_s)
-        await self._ledger.looked(now_s)
+        await self._ledger.looked(until_s)
         self.counts["sweeps_ended"] += 1
         self.counts["sweeps_posted"] += len(posted) + len(refunded)
         if posted or refunded:

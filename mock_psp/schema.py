@@ -133,7 +133,7 @@ sweeps: Final = Table(
     "sweeps", LEDGER,
     Column("until_s", BigInteger, primary_key=True, comment="seconds since 1970"),
     comment="how far the last sweep that succeeded has looked for payments that nobody had told "
-    "of: one row, none before the first",
+    "of, by the payment service's clock: one row, none before the first",
 )  # fmt: skip
 
 RECEIVABLE: Final = "upi_receivable"

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pytest
 
 from fixtures import bills
 from mock_psp import merchant_contract as m
@@ -17,7 +18,6 @@ from mock_psp.posting import Conflict, Notice
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    import pytest
     import sqlalchemy as sa
 
     from fewseconds.contracts import Callback
@@ -108,6 +108,45 @@ def test_the_sweep_goes_on_where_the_last_one_ended(
     bank.made = [one for one in bank.made if one.created_at == BEGAN_S]
     bank.made[0] = _payment(9, BEGAN_S)
     assert asyncio.run(swept(bank)) == []
+
+
+@pytest.mark.parametrize("ahead_s", [-3600, 0, 3600])
+def test_nothing_is_missed_or_read_for_ever_however_far_the_clocks_are_apart(
+    ledger_url: sa.URL, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    """What was too young is found the next time, and what has been seen is not asked for again."""
+    now_s = BEGAN_S
+    monkeypatch.setattr(reconcile, "wall_s", lambda: now_s)
+    bank = Bank()
+    asked_s: list[int] = []
+    whole = bank.payments
+
+    def payments(since_s: int) -> AsyncIterator[m.MerchantPayment]:
+        asked_s.append(since_s)
+        return whole(since_s)
+
+    async def sweeps() -> list[str]:
+        nonlocal now_s
+        ledger, posted = Ledger(ledger_url, "run"), list[str]()
+        made: Any = bank
+        made.payments = payments
+        sweeper = reconcile.Sweeper(made, ledger, _posting(ledger), _nothing_back)
+        for _ in range(4):
+            now_s += 60
+            # One is old enough to be posted, one has just been made.
+            for age_s in (45, 10):
+                bank.made.append(_payment(len(bank.made), now_s + ahead_s - age_s))
+            posted += (await sweeper.sweep()).posted
+        await sweeper.close()
+        ledger.close()
+        return posted
+
+    posted = asyncio.run(sweeps())
+    names = [one.acquirer_data["upi_transaction_id"] for one in bank.made]
+    # By a clock that is behind ours even the last one looks old.
+    assert sorted(posted) == sorted(names if ahead_s < 0 else names[:-1])
+    latest_s = [one.created_at for one in bank.made[1::2]]
+    assert asked_s == [0, *(at_s - reconcile.SETTLING_S for at_s in latest_s[:-1])]
 
 
 def test_the_sweep_comes_by_again_whatever_went_wrong(
