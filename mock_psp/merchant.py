@@ -308,7 +308,7 @@ class Merchant:
 
     def _make(self, refund: m.Refund, paid: Paid) -> None:
         """Give the money back, and tell of it."""
-        paid.refunded_paise += refund.amount
+        paid.refunded_paise = self.book.given_back_paise(paid)
         self._journal.write(
             Entry(
                 self._world.clock.now_us(), "refund", paid.transaction_id, -1, 1, refund.amount,

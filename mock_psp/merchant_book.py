@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
+from mock_psp.compact import Index
 from mock_psp.journal import Entry, Journal, entries, payer_addresses, placed_entries
 from mock_psp.line_file import opened, whole_lines
 from mock_psp.merchant_contract import QrCode, Refund, payment_id
@@ -94,11 +95,8 @@ class Book:
         """The latest payments by their numbers, …"""
         self._numbers: dict[str, int] = {}
         """… and those by their transactions."""
-        self._unnamed: list[str] = []
-        """Transactions whose payment id nobody has asked for yet: a hash for each would be most of
-        what a payment costs here."""
-        self._names: dict[str, str] = {}
-        """Payment id → transaction."""
+        self._ids = Index()
+        """Payment id → number."""
         self._every = PaymentList()
         self._of_code: dict[str, array[int]] = {}
         """QR code → the numbers of its payments."""
@@ -155,22 +153,19 @@ class Book:
         self._numbers[paid.transaction_id] = number
         if code is not None:
             self._of_code.setdefault(code, array("Q")).append(number)
-        self._unnamed.append(paid.transaction_id)
+        self._ids.add(paid.id, number)
         if len(self._at_hand) > PAYMENTS_MAX:
             oldest = self._at_hand.pop(number - PAYMENTS_MAX)
             del self._numbers[oldest.transaction_id]
-        if len(self._unnamed) + len(self._names) > 2 * PAYMENTS_MAX:
-            self._names.clear()
-            self._unnamed = list(self._numbers)
 
     def payment(self, name: str) -> Paid | None:
-        """The payment with that id of ours; None if there was none. May read the whole journal."""
-        self._names.update((payment_id(one), one) for one in self._unnamed)
-        self._unnamed.clear()
-        found = self._at_hand.get(self._numbers.get(self._names.get(name, ""), -1))
-        if found is None:
-            found = next((one for _, one in _paid(self._folder) if one.id == name), None)
-        return found
+        """The payment with that id of ours; None if there was none."""
+        found = map(self._numbered, self._ids.numbers(name))
+        return next((one for one in found if one.id == name), None)
+
+    def given_back_paise(self, paid: Paid) -> int:
+        """What the refunds of a payment come to, those that are ordered and not made included."""
+        return self._given_back[paid.id]
 
     def unmade(self) -> list[Refund]:
         """Refunds that were ordered, and no money has moved; reads the whole journal."""
@@ -203,8 +198,9 @@ class Book:
         if at_hand is not None:
             return at_hand
         entry = self._journal.at(self._every.place(number))
-        name = entry.transaction_id
-        return _ended(entry, self._payer_of(name), self._given_back[payment_id(name)])
+        paid = _ended(entry, self._payer_of(entry.transaction_id), 0)
+        paid.refunded_paise = self.given_back_paise(paid)
+        return paid
 
     def _take(self, kind: str, line: dict[str, Any]) -> None:
         data = line["data"]

@@ -137,3 +137,11 @@ def test_a_biller_that_was_away_for_long_finds_every_payment(
         path = f"{m.PAYMENTS}/{m.payment_id(name)}/refund"
         assert world.merchant("POST", path, {"amount": 100}).status == 200
         assert listed(f"to={begin_s + 3}&count=1") == [(m.payment_id(name), payer, 100)]
+        # Nor does a restart forget what has been given back.
+        services.kill("psp")
+        services.restart("psp")
+        told = world.merchant("GET", f"{m.PAYMENTS}/{m.payment_id(name)}").body
+        assert (told["vpa"], told["amount_refunded"]) == (payer, 100)
+        assert world.merchant("POST", path, {}).body["amount"] == told["amount"] - 100
+        assert world.merchant("POST", path, {}).status == 400
+        assert listed(f"to={begin_s + 3}&count=1") == [(told["id"], payer, told["amount"])]
