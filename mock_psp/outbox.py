@@ -14,6 +14,7 @@ import logging
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
+from sqlalchemy.exc import SQLAlchemyError
 
 from fewseconds import journey as j
 from fewseconds.contracts import SMS_SEND, SmsAccepted, SmsRequest, Trace
@@ -62,6 +63,8 @@ class Relay:
         """No message before this one is left behind."""
         self._under_way: set[int] = set()
         self._refused: set[int] = set()
+        self._unnoted: dict[int, int] = {}
+        """When the gateway took messages, as long as the ledger has not been able to note it."""
         self._station = world.station("sms_outbox")
         self._url = world.spec.url("sms") + SMS_SEND
         self.walk = Walk(world, {}, {"sms_outbox": self._take, "sms_gateway": self._send}, {})
@@ -95,7 +98,12 @@ class Relay:
         self._again += 1
         now_us = self._world.clock.now_us()
         for message in left:
-            if message.sequence not in self._under_way:
+            if message.sequence in self._under_way:
+                continue
+            if message.sequence in self._unnoted:
+                self._under_way.add(message.sequence)
+                self.walk.start(self._note(message.sequence))
+            else:
                 self.walk.start(self._deliver(_Parcel(message, now_us, self._again)))
 
     async def _deliver(self, parcel: _Parcel) -> None:
@@ -105,16 +113,33 @@ class Relay:
         try:
             answer = await self._attempts(parcel)
             if answer.outcome == j.OK:
-                await self._ledger.sent(sequence, self._world.clock.now_us())
+                self._unnoted[sequence] = self._world.clock.now_us()
+                await self._note(sequence)
             elif answer.outcome == j.DECLINED:
                 # It would be refused again; a person has to look.
                 self._refused.add(sequence)
                 log.warning("a message of the outbox is refused", extra={"sequence": sequence})
             else:
-                self._left = sequence if self._left is None else min(self._left, sequence)
+                self._leave(sequence)
                 log.warning("a message of the outbox is unsent", extra={"sequence": sequence})
         finally:
             self._under_way.discard(sequence)
+
+    async def _note(self, sequence: int) -> None:
+        """Note that the gateway has a message; another round tries again what cannot be noted."""
+        try:
+            await self._ledger.sent(sequence, self._unnoted[sequence])
+        except SQLAlchemyError:
+            self._leave(sequence)
+            log.warning("a sent message could not be noted", extra={"sequence": sequence})
+        else:
+            del self._unnoted[sequence]
+        finally:
+            self._under_way.discard(sequence)
+
+    def _leave(self, sequence: int) -> None:
+        """Come back to a message in another round."""
+        self._left = sequence if self._left is None else min(self._left, sequence)
 
     async def _attempts(self, parcel: _Parcel) -> Answer:
         """Pass the legs of the step, again if need be, as the journey's rules say."""
