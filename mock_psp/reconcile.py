@@ -35,6 +35,8 @@ EVERY_S: Final = 60
 SETTLING_S: Final = 30
 """A younger payment may still be called back in the ordinary way."""
 CHUNK: Final = 500
+TOGETHER: Final = 64
+"""Payments that are posted at once; callbacks wait behind no more."""
 """So many payments are held at once, however many a sweep finds."""
 
 _POSTED: Final = sa.select(t.payments.c.transaction_id).where(t.payments.c.status != "FAILED")
@@ -131,7 +133,17 @@ class Sweeper:
         """Post those of these payments that the ledger does not have; which were news."""
         held = self._held(_POSTED, t.payments.c.transaction_id, list(found))
         missing = [name for name in found if name not in held]
-        return [name for name in missing if await self._post(_callback(found[name]))]
+        posted: list[str] = []
+        for begin in range(0, len(missing), TOGETHER):
+            names = missing[begin : begin + TOGETHER]
+            # They share the ledger's transactions; all have come to an end before one's error is.
+            posts = (self._post(_callback(found[name])) for name in names)
+            news = await asyncio.gather(*posts, return_exceptions=True)
+            for one in news:
+                if isinstance(one, BaseException):
+                    raise one
+            posted += [name for name, new in zip(names, news, strict=True) if new]
+        return posted
 
     async def _sweep_refunds(self, since_s: int) -> list[str]:
         """Post what has been given back since then and nobody has told of; their ids."""
