@@ -21,8 +21,9 @@ PRAGMAS: Final = (
     "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000",
     "temp_store=MEMORY", "cache_size=-16384", "wal_autocheckpoint=4000",
 )  # fmt: skip
-"""The writer stands still while the log is folded into the database. At 16 MB it does so a quarter
-as often as by SQLite's default, and a page that was changed many times since is written once."""
+"""The writer stands still while the log is folded into the database. At 16 MB, which it reaches
+only if it never has a moment's rest (see :func:`fold`), it does so a quarter as often as by
+SQLite's default, and a page that was changed many times since is written once."""
 
 
 def url_of(database: str, folder: Folder) -> sa.URL:
@@ -86,10 +87,19 @@ def cause(error: sa.exc.SQLAlchemyError) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def fold(connection: sa.Connection) -> None:
+    """Fold what is in SQLite's log into the database; raises SQLAlchemyError.
+
+    All writing and folding is on one connection: SQLite before 3.51.3 could lose the log of a
+    database that two of them reset (sqlite.org, WAL-reset bug).
+    """
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+        connection.rollback()
+
+
 def finish(connection: sa.Connection) -> None:
     """Put things in order after the last write, and close."""
     if connection.dialect.name == "sqlite":
-        # All writing and checkpointing is on this one connection: SQLite before 3.51.3 could
-        # lose the log of a database that two of them reset (sqlite.org, WAL-reset bug).
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()

@@ -36,6 +36,9 @@ BATCH_MAX: Final = 256
 MESSAGES_MAX: Final = 1 << 40
 """More than any outbox holds."""
 LINGER_S: Final = 0.1
+FOLD_ORDERS, FEW = 100, 16
+"""After so many, when fewer came together than that, the writer uses a moment in which nobody waits
+to put the database in order: the less there is to do, the shorter does whoever comes then wait."""
 _INSERT = {
     table: sa.insert(table).inline()
     for table in (
@@ -235,13 +238,18 @@ class Ledger:
         return answered
 
     def _write(self) -> None:
-        going_on = True
+        going_on, unfolded = True, 0
         while going_on:
             batch, going_on = self._waiting()
             with self._pen.at_work():
                 self._pen.look_when_due()
                 if batch:
                     self._commit(batch)
+                    unfolded += len(batch)
+                due = unfolded >= (FOLD_ORDERS if batch else 1) and len(batch) < FEW
+                if due and self._queue.empty():
+                    self._pen.rest()
+                    unfolded = 0
         self._pen.close()
 
     def _waiting(self) -> tuple[list[_Entry], bool]:

@@ -103,6 +103,14 @@ class Pen:
             log.info("the ledger can be written to")
         self._away, self._due_s = why, time.monotonic() + LOOK_S
 
+    def rest(self) -> None:
+        """Nobody waits for the writer: do now what would keep somebody waiting later."""
+        if not self._away and self._connection is not None:
+            try:
+                database.fold(self._connection)
+            except sa.exc.SQLAlchemyError:
+                self.look()
+
     def close(self) -> None:
         """Put the database in order, and let go."""
         if self._connection is not None:
