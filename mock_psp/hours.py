@@ -6,13 +6,16 @@ the clock of the plan.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from fewseconds.timeline import FOR_EVER_US, phase_at, phases
+from fewseconds.timeline import FOR_EVER_US, OPEN, phase_at, phases
 
 if TYPE_CHECKING:
     from fewseconds.scenario import Scenario
     from fewseconds.timeline import Phase
+
+NORMAL: Final = 1000
+"""Pace of a station that nothing slows down, in thousandths."""
 
 
 class Hours:
@@ -23,7 +26,9 @@ class Hours:
         self._phases = phases(scenario, station)
         self._edges = [phase.from_us for phase in self._phases]
         self.constant = len(self._phases) == 1
-        self.slows = any(phase.pace_milli != 1000 for phase in self._phases)  # noqa: PLR2004
+        first = self._phases[0]
+        self.always_open = self.constant and first.door == OPEN and first.pace_milli == NORMAL
+        self.slows = any(phase.pace_milli != NORMAL for phase in self._phases)
 
     def at(self, now_us: int) -> Phase:
         """The phase that holds at a moment."""

@@ -20,7 +20,7 @@ from fewseconds.pace import scaled
 from fewseconds.station import PRIORITIES
 from fewseconds.timeline import FOR_EVER_US, OPEN, REFUSING
 from mock_psp.alarms import EARLY_US, Alarms
-from mock_psp.hours import Hours
+from mock_psp.hours import NORMAL, Hours
 
 if TYPE_CHECKING:
     from fewseconds import station as s
@@ -64,8 +64,7 @@ class Lot(NamedTuple):
 
 DONE: Final = Answer(OK)
 _IN_LINE: Final = Answer(UNFINISHED, "in_line")
-NORMAL: Final = 1000
-"""Pace of a station that nothing slows down, in thousandths."""
+_CUT_OFF: Final = Answer(UNFINISHED)
 Turn = asyncio.Future[Answer | None]
 """A place in line: None when it is served, else the answer that it gets instead."""
 Part = Callable[[], Answer | Awaitable[Answer | None] | None]
@@ -137,6 +136,13 @@ class Station:
         )
         self._changes = table.rate_limit is not None or not self._hours.constant
         """Whether a visit may have to wait although nobody is being served."""
+        self._steady = (
+            self._hours.always_open
+            and self._hours.at(0).servers == table.servers
+            and table.rate_limit is None
+            and self.in_flight_max is None
+        )
+        """Whether only busy servers can hold a visit up: then it is let in at once."""
 
     async def visit(
         self,
@@ -153,11 +159,12 @@ class Station:
         clock = self._clock
         now_us = clock.now_us()
         arrived_us = now_us if arrived_us is None else arrived_us
-        waiting, planned_us = self.waiting if any(self._waiting) else 0, None
+        waiting = self.waiting if any(self._waiting) else 0
         granted_us: int | None = None
-        answer = Answer(UNFINISHED)
+        planned_us: int | None = None
+        answer = _CUT_OFF
         try:
-            refusal = self._enter(now_us)
+            refusal = self._enter(now_us, waiting)
             if refusal is _IN_LINE:
                 refusal = await self._turn(call, priority)
                 now_us = clock.now_us()
@@ -166,12 +173,15 @@ class Station:
                 answer = refusal
                 return answer
             try:
-                pace_milli = self._hours.at(granted_us).pace_milli
+                pace_milli = NORMAL if self._steady else self._hours.at(granted_us).pace_milli
+                failure = None
                 if self.sleeps or pace_milli != NORMAL:
                     start_us = granted_us if self.servers or self._changes else arrived_us
-                    drawn_us = self._lot(call, arrived_us).service_us
-                    planned_us = start_us + scaled(drawn_us, pace_milli, 1)
-                answer = await self._serve(call, duty, planned_us, arrived_us)
+                    drawn_us, failure = self._lot(call, arrived_us)
+                    if pace_milli != NORMAL:
+                        drawn_us = scaled(drawn_us, pace_milli, 1)
+                    planned_us = start_us + drawn_us
+                answer = await self._serve(duty, planned_us, failure)
             except Exception:
                 answer = Answer(ERROR, "exception")
                 raise
@@ -230,8 +240,11 @@ class Station:
             self._known = call, lot
         return lot
 
-    def _enter(self, now_us: int) -> Answer | None:
+    def _enter(self, now_us: int, waiting: int) -> Answer | None:
         """Come to be served; an answer instead if it never comes to that, or not at once."""
+        if self._steady and not waiting and (not self.servers or self._busy < self.servers):
+            self._busy += 1
+            return None
         if self.in_flight_max is not None and self._busy >= self.in_flight_max:
             return Answer(REJECTED, QUEUE_FULL)
         phase = self._hours.at(now_us)
@@ -239,12 +252,11 @@ class Station:
             return Answer(REJECTED, phase.code)
         if self._bucket.rejects(now_us):
             return Answer(REJECTED, self._bucket.code)
-        nobody_waits = not any(self._waiting)
-        if nobody_waits and self._has_room(phase) and self._bucket.start_us <= now_us:
+        if not waiting and self._has_room(phase) and self._bucket.start_us <= now_us:
             self._begin(now_us)
             return None
         limit = self.table.queue_limit
-        if limit is not None and self.waiting >= limit:
+        if limit is not None and waiting >= limit:
             return Answer(REJECTED, QUEUE_FULL)
         return _IN_LINE
 
@@ -332,10 +344,9 @@ class Station:
         if any(self._waiting):
             self._admit()
 
-    async def _serve(
-        self, call: Call, duty: Duty, planned_us: int | None, arrived_us: int
-    ) -> Answer:
-        failure = self._lot(call, arrived_us).failure if self.table.role == "mocked" else None
+    async def _serve(self, duty: Duty, planned_us: int | None, failure: Failure | None) -> Answer:
+        if self.table.role != "mocked":
+            failure = None  # It fails as its work does.
         lost = failure is not None and failure.outcome == "timed_out"
         answer = DONE
         if failure is not None and not lost:

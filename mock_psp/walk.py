@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fewseconds import journey as j
@@ -96,9 +97,13 @@ class Walk:
             station = self.stations.get(leg.station)
             if station is None and leg.station not in self.remotes:
                 return answer
-            call = Call(
-                journey.route.kind, journey.journey_id, branch, told.name, index, attempt,
-                journey.traits,
+            # There are so many visits that a constructor with seven arguments is felt.
+            call = tuple.__new__(
+                Call,
+                (
+                    journey.route.kind, journey.journey_id, branch, told.name, index, attempt,
+                    journey.traits,
+                ),
             )  # fmt: skip
             limit_ms = leg.timeout_ms
             sure = limit_ms is None or (
@@ -128,11 +133,13 @@ class Walk:
             if first in self.stations:
                 self.start(self.branch(journey, branch, parcel))
 
-    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run something in the background, until it ends or the service stops."""
-        task = asyncio.get_running_loop().create_task(work)
+    def start(
+        self, work: Coroutine[Any, Any, Any], over: asyncio.Future[None] | None = None
+    ) -> asyncio.Task[Any]:
+        """Run something in the background, until it ends (and so is ``over``) or all stops."""
+        task = self.world.alarms.loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._ended if over is None else partial(self._ended, over=over))
         return task
 
     async def close(self) -> None:
@@ -189,12 +196,11 @@ class Walk:
         self, journey: Journey, leg: j.Leg, call: Call, parcel: object, work: Work
     ) -> Answer:
         """The answer of one leg, or what its absence means."""
-        alarms = self.world.alarms
-        deadline_us = self.world.clock.now_us() + (leg.timeout_ms or 0) * 1000
-        task = self.start(work)
+        alarms, limit_us = self.world.alarms, (leg.timeout_ms or 0) * 1000
+        deadline_us = self.world.clock.now_us() + limit_us
         # What asyncio.wait does for any number of tasks, at a third of its cost.
-        over = alarms.at(deadline_us)
-        task.add_done_callback(lambda _: _set(over))
+        over = alarms.within(limit_us)
+        task = self.start(work, over)
         await over
         if task.done():
             answer: Answer = task.result()
@@ -209,7 +215,8 @@ class Walk:
         self, journey: Journey, leg: j.Leg, call: Call, parcel: object, station: Station | None
     ) -> Answer:
         """One leg's visit, and the event of its success."""
-        begun_us = self.world.clock.now_us()
+        passed = getattr(parcel, "passed", None)
+        begun_us = 0 if passed is None else self.world.clock.now_us()
         if station is None:
             answer = await self.remotes[leg.station](call, parcel)
         else:
@@ -218,7 +225,7 @@ class Walk:
             if leg.asks:
                 duty = Duty(duty.do, lambda: self._asked(journey, leg.asks, parcel))
             answer = await station.visit(call, duty, priority=leg.priority)
-        if (passed := getattr(parcel, "passed", None)) is not None:
+        if passed is not None:
             ended_us = self.world.clock.now_us()
             passed.append(
                 Passed(
@@ -235,12 +242,9 @@ class Walk:
         known = (event, payment_of(parcel)) in journey.events
         return None if known else Answer(j.UNFINISHED, j.PENDING_CODE)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _ended(self, task: asyncio.Task[Any], over: asyncio.Future[None] | None = None) -> None:
         self._tasks.discard(task)
+        if over is not None and not over.done():
+            over.set_result(None)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a branch broke off", exc_info=error)
-
-
-def _set(over: asyncio.Future[None]) -> None:
-    if not over.done():
-        over.set_result(None)

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HOUR_US = 3_600_000_000
+LIMITS = st.lists(
+    st.tuples(st.integers(0, HOUR_US), st.sampled_from([1000, 5_000_000]), st.booleans()),
+    max_size=30,
+)
+"""Of everybody: when it comes, its limit, whether it is answered before that is over."""
 WAITS = st.lists(
     st.tuples(st.integers(0, HOUR_US), st.integers(-HOUR_US, HOUR_US), st.booleans()), max_size=30
 )
@@ -53,6 +58,51 @@ def test_everybody_is_woken_at_the_moment_that_was_asked_for(
         for place, (comes_us, wait_us, leaves) in enumerate(waits)
         if not (leaves and wait_us > 1)
     }
+
+
+@given(LIMITS)
+def test_a_limit_is_over_when_it_is_over(waits: list[tuple[int, int, bool]]) -> None:
+    """Who is answered goes on at once, everybody else when the own limit has passed."""
+    loop = SkippingLoop()
+    clock: Any = loop
+    alarms = Alarms(clock)
+    ended: dict[int, int] = {}
+
+    async def one(place: int, comes_us: int, limit_us: int, *, answered: bool) -> None:
+        await asyncio.sleep(comes_us / 1e6)
+        over = alarms.within(limit_us)
+        if answered:
+            loop.call_later(limit_us / 2e6, over.set_result, None)
+        await over
+        ended[place] = loop.now_us()
+
+    async def everybody() -> None:
+        await asyncio.gather(
+            *(
+                one(place, comes_us, limit_us, answered=answered)
+                for place, (comes_us, limit_us, answered) in enumerate(waits)
+            )
+        )
+
+    loop.run_until_complete(everybody())
+    loop.close()
+    for place, (comes_us, limit_us, answered) in enumerate(waits):
+        due_us = comes_us + limit_us // (2 if answered else 1)
+        assert due_us - EARLY_US <= ended[place] <= due_us
+
+
+def test_answers_that_came_in_time_are_not_kept(virtual_loop: SkippingLoop) -> None:
+    """However many have been asked for, only those that are waited for are in line."""
+    clock: Any = virtual_loop
+    alarms = Alarms(clock)
+
+    async def all_of_them() -> int:
+        for _ in range(1000):
+            alarms.within(15_000_000).set_result(None)
+            await asyncio.sleep(0.001)
+        return len(alarms._limits[15_000_000])
+
+    assert virtual_loop.run_until_complete(all_of_them()) == 1
 
 
 def test_those_who_are_due_together_are_woken_as_they_came(virtual_loop: SkippingLoop) -> None:

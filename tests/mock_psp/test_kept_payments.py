@@ -18,6 +18,7 @@ from fewseconds.contracts import PayRequest, Trace
 from fewseconds.identity import IST
 from fewseconds.plan import Traits
 from mock_psp import compact, kept_payments
+from mock_psp.alarms import Alarms
 from mock_psp.calendar import Calendar
 from mock_psp.compact import Index
 from mock_psp.kept_payments import KeptPayments
@@ -195,10 +196,10 @@ def test_nobody_waits_five_days_for_a_deemed_payment_whose_end_is_known() -> Non
     """Of fifty, only the one that nobody has asked about is held, and goes back on its day."""
     told: list[tuple[str, str]] = []
     moment = dt.datetime(2026, 6, 1, tzinfo=IST)
+    clock: Any = SimpleNamespace(now_us=lambda: 0, moment=lambda: moment)
     world: Any = SimpleNamespace(
-        clock=SimpleNamespace(now_us=lambda: 0, moment=lambda: moment),
-        spec=SimpleNamespace(run_name="r"), counts=[],
-    )  # fmt: skip
+        clock=clock, alarms=Alarms(clock), spec=SimpleNamespace(run_name="r"), counts=[]
+    )
     journal: Any = SimpleNamespace(
         write=lambda entry: told.append((entry.entry, entry.transaction_id))
     )

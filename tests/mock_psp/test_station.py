@@ -274,6 +274,18 @@ def test_servers_that_come_later_take_who_waits(
         assert start_us == pytest.approx(expected_ms * MS, abs=2 * MS)
 
 
+def test_a_change_at_the_very_beginning_counts(
+    station: Callable[..., Any], virtual_loop: SkippingLoop
+) -> None:
+    """Three servers by the table, one from the first midnight on: visits come one by one."""
+    fewer = [{"from": moment(0), "servers": 1, "source": "test"}]
+    switch, rows = station("switch", servers=3, servers_later=fewer)
+    times(virtual_loop, switch, 0, 0, 0)
+    begun = sorted(row.service_start_us for row in rows)
+    for start_us, expected_ms in zip(begun, (0, 100, 200), strict=True):
+        assert start_us == pytest.approx(expected_ms * MS, abs=2 * MS)
+
+
 def test_who_still_waits_when_it_closes_is_turned_away(
     station: Callable[..., Any], virtual_loop: SkippingLoop
 ) -> None:
