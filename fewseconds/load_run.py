@@ -102,7 +102,7 @@ def run(
 def _found(stage: Stage) -> LoadRecord:
     """Play, judge, audit and write it down."""
     wish, say = stage.wish, stage.say
-    summary, troubles, _ = stage.play()
+    summary, troubles = stage.play()
     say("reading the outcomes", 0.0)
     unmeasured = wish.real.unmeasured() if wish.real else ()
     told = None if summary is None else msgspec.structs.asdict(summary)

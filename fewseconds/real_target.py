@@ -85,7 +85,9 @@ class RealTarget(msgspec.Struct, frozen=True, kw_only=True):
     def options(self) -> Options:
         """What our own services are told."""
         bills = self.bills.bills if self.bills and self.biller is None else ()
-        return Options(biller=self.biller, biller_secret=self.biller_secret, bills=bills)
+        return Options(
+            biller=self.biller, biller_secret=self.biller_secret, bills=bills, awaits_start=True
+        )
 
     def targets(self, urls: dict[str, str]) -> Targets:
         """Where phones send their requests; ``urls`` are those of our own services."""

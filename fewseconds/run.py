@@ -47,7 +47,8 @@ CAMERA_JOURNEYS_MAX = 20_000
 IN_FLIGHT_S = 120
 """Longer than nearly all journeys; those that wait for a portal or a lost SMS are few."""
 SERVICES_LEAD_US = 5_000_000
-"""The services' clock is set so that the window begins about this long after their start."""
+"""What the services' clock shows before the window at their start, until they are told when it
+begins."""
 
 
 class LoadWish(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,27 +126,21 @@ class Stage:
         """What tells this plan from every other, with the bills that it pays."""
         return (self.wish.real or RealTarget()).plan_hash(self.whole)
 
-    def play(self) -> tuple[LoadSummary | None, list[str], int]:
-        """Play the window against the services.
-
-        Returns the generator's count, troubles, and by how much the services' clock is ahead, µs.
-        """
+    def play(self) -> tuple[LoadSummary | None, list[str]]:
+        """Play the window against the services; the generator's count, and troubles."""
         troubles: list[str] = []
         summary = None
         real = self.wish.real or RealTarget()
         if real.hook is not None:
             self.say("resetting the biller", 0.0)
             real.hook.carry_out(real.tls())
-        origin_us = self.window_us[0] - SERVICES_LEAD_US
         self.say("starting the services", 0.0)
-        epoch_us = time.monotonic_ns() // 1000
         try:
             with serve.start(
                 self.scenario,
                 self.seed,
                 self.folder,
-                epoch_monotonic_us=epoch_us,
-                plan_origin_us=origin_us,
+                plan_origin_us=self.window_us[0] - SERVICES_LEAD_US,
                 only=real.ours,
                 options=real.options(),
             ) as services:
@@ -154,22 +149,12 @@ class Stage:
                 self.say("stopping the services", 1.0)
         except HarnessError as error:
             troubles.append(str(error))
-        # The services were told the plan's clock before the generator knew when it could start.
-        shift_us = 0 if summary is None else (origin_us - epoch_us) + summary.epoch_us
-        return summary, troubles, shift_us
+        return summary, troubles
 
     def measure(self) -> tuple[pl.DataFrame, LoadSummary | None, list[str]]:
-        """As :meth:`play`, with all rows; their times are the plan's."""
-        summary, troubles, shift_us = self.play()
-        rows = measures.frame(outcomes.read(self.folder / "outcomes"))
-        moved = [
-            pl.when(pl.col("observer") == "server")
-            .then(pl.col(name) - shift_us)
-            .otherwise(pl.col(name))
-            .alias(name)
-            for name in ("intended_us", "start_us", "service_start_us", "end_us")
-        ]
-        return rows.with_columns(moved), summary, troubles
+        """As :meth:`play`, with all rows."""
+        summary, troubles = self.play()
+        return measures.frame(outcomes.read(self.folder / "outcomes")), summary, troubles
 
     def _load(self, services: serve.Services, real: RealTarget) -> LoadSummary:
         # The token of our own gateway is nobody else's business.
@@ -194,7 +179,7 @@ class Stage:
             processes=wish.processes, client=wish.client, decoding=self.decoding,
             corpus=wish.corpus and str(Path(wish.corpus).resolve()),
             telemetry=wish.telemetry, abort_after_s=wish.abort_after_s,
-            outside=real.outside(),
+            outside=real.outside(), start_file=str(services.folder.start),
         ) as load:  # fmt: skip
             summary = load.wait(look)
         if real.biller is not None and not real.psp_url:

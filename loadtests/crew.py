@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LEAD_US: Final = 300_000
+LEAD_US: Final = 500_000
 """Between having everything ready and the beginning of the plan."""
 CREW_LEAD_US: Final = 1_000_000
 LOOK_S: Final = 0.1
@@ -70,6 +70,9 @@ class Job(Protocol):
 
     def prepare(self, order: bytes, index: int, count: int) -> None:
         """Get ready; nothing is sent yet."""
+
+    def announce(self, epoch_us: int) -> None:
+        """Tell those who do not play it themselves that it is played from ``epoch_us`` on."""
 
     def play(self, epoch_us: int) -> bytes:
         """Play the share from ``epoch_us`` of CLOCK_MONOTONIC on; returns the report."""
@@ -187,6 +190,7 @@ class _Alone:
         """Do it all here."""
         self._job.prepare(self._job.order(0, 1), 0, 1)
         epoch_us = monotonic_us() + LEAD_US
+        self._job.announce(epoch_us)
         with _asking(self._job, self._job.stop):
             report = self._job.play(epoch_us)
         self._job.finish({0: report}, CrewFacts(1), epoch_us)
@@ -236,6 +240,7 @@ class _Master:
             self._runner.send_message(ORDER, order, name)
         self._wait_for(self._ready, PREPARING_SILENCE_S)
         epoch_us = monotonic_us() + CREW_LEAD_US
+        self._job.announce(epoch_us)
         for name, index in self._members.items():
             if index in self._ready:
                 self._runner.send_message(PLAY, {"epoch_us": epoch_us}, name)

@@ -16,7 +16,7 @@ import gevent
 import msgspec
 import pyarrow.parquet as pq
 
-from fewseconds import garbage
+from fewseconds import garbage, plan_start
 from fewseconds.acknowledgements import Acknowledgements
 from fewseconds.outcomes import Writer
 from fewseconds.plan import Plan
@@ -178,6 +178,12 @@ class Journeys:
             self._tracer = Tracer(scenario, spec.seed, spec.outcomes, self._clock, spec.telemetry)
             self._world.onlookers += (self._tracer,)
             self._world.traces = self._tracer
+
+    def announce(self, epoch_us: int) -> None:
+        """Tell the services that were started for this load what time it is."""
+        spec = self._orders
+        if spec.start_file:
+            plan_start.tell(Path(spec.start_file), epoch_us - spec.window_us[0])
 
     def play(self, epoch_us: int) -> bytes:
         """Play the rows and write what happened."""

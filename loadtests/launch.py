@@ -160,7 +160,7 @@ class Generator(LocustProcess):
         self, folder: Path, window: Plan, window_us: tuple[int, int], targets: Targets, token: str,
         *, processes: int = 1, client: str = "lean", decoding: str = "camera", corpus: str = "",
         telemetry: Telemetry = NO_TELEMETRY, outside: Outside = NOTHING_OUTSIDE,
-        abort_after_s: float = 0.0,
+        abort_after_s: float = 0.0, start_file: str = "",
     ) -> None:  # fmt: skip
         """Write its orders into ``folder``; ``window`` holds the rows to play.
 
@@ -186,6 +186,7 @@ class Generator(LocustProcess):
             client=client,
             decoding=decoding,
             corpus=corpus,
+            start_file=start_file,
             acknowledgements=str(self.folder / "acknowledgements"),
             outside=outside,
             abort_after_s=abort_after_s,

@@ -84,6 +84,9 @@ class Probe:
         self._grace_s = spec.abort_after_s
         self._aborted = False
 
+    def announce(self, epoch_us: int) -> None:
+        """Nobody else has to know."""
+
     def play(self, epoch_us: int) -> bytes:
         """Send everything."""
         spec, self._epoch_us = self.spec, epoch_us

@@ -100,6 +100,9 @@ class LoadSpec(msgspec.Struct, frozen=True):
     """``camera`` photographs and decodes every bill; ``printed`` takes the printed text."""
     corpus: str = ""
     """File of scans that were decoded before; if there is one, they are taken."""
+    start_file: str = ""
+    """File that tells the services what time of the plan it is; empty: they were not started for
+    this load."""
     acknowledgements: str = ""
     """Folder for what payers were told; empty: it is not kept."""
     outside: Outside = NOTHING_OUTSIDE

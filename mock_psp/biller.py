@@ -44,7 +44,15 @@ from mock_psp.outgoing import Outgoing
 from mock_psp.posting import Conflict, Notice
 from mock_psp.reconcile import Sweeper
 from mock_psp.station import Answer, Duty
-from mock_psp.web import HttpRequest, Refusal, body_of, refuse_nul, refused, trace_of
+from mock_psp.web import (
+    HttpRequest,
+    Refusal,
+    ShortWay,
+    body_of,
+    refuse_nul,
+    refused,
+    trace_of,
+)
 from mock_psp.web import application as service
 from mock_psp.webhook import NotAuthenticError, checked_id
 
@@ -92,7 +100,7 @@ class Biller:
             lambda: {"ledger_orders": self.ledger.orders, "ledger_batches": self.ledger.batches}
         )
         world.unable.append(self.ledger.unable)
-        self.outgoing = Outgoing()
+        self.outgoing = Outgoing(world.spec)
         self.relay = Relay(self.world, self.ledger, self.outgoing)
         self.relay.wake()
         self.relay.walk.start(self.relay.rounds())
@@ -357,6 +365,6 @@ def application(world: World) -> Front:
         {"biller": biller},
         biller.start,
         biller.stop,
-        hot=(resolve, authorise, callback),
+        hot=(ShortWay(resolve, at_once=True), ShortWay(authorise, at_once=True), callback),
         absent=(SQLAlchemyError,),
     )

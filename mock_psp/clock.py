@@ -32,6 +32,13 @@ class PlanClock:
         self._offset_us = plan_origin_us - epoch_monotonic_us
         self._midnight = dt.datetime.combine(first_day, dt.time(), IST)
 
+    def begin(self, zero_monotonic_us: int) -> None:
+        """Show 0 at that moment of CLOCK_MONOTONIC, and go on from there.
+
+        Whoever sleeps on the clock already is woken by as much too late as it is set back.
+        """
+        self._offset_us = -zero_monotonic_us
+
     def now_us(self) -> int:
         """Microseconds since the plan's first midnight."""
         return time.monotonic_ns() // 1000 + self._offset_us

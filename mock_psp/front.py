@@ -76,6 +76,9 @@ class Hot(NamedTuple):
     arguments: Arguments | None = None
     """From the last part of the path, and the query, to what the handler is called with besides the
     request; None leaves the request to the framework."""
+    at_once: bool = False
+    """Whether it begins before a task is made for it, and gets one only if it has to wait. Nothing
+    in it may ask which task it is in (``asyncio.timeout`` and aiohttp do)."""
 
 
 class Reply(NamedTuple):

@@ -7,6 +7,7 @@ for each address, and answers are parsed by httptools.
 from __future__ import annotations
 
 import asyncio
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -89,9 +90,18 @@ class _Connection(asyncio.Protocol):
 class LeanClient:
     """Posts JSON to services, over as many connections as are in use at once."""
 
-    def __init__(self, idle_s: float, give_up_s: float) -> None:
-        """Unused connections are closed after ``idle_s``; no answer takes over ``give_up_s``."""
-        self._idle_s, self._give_up_s = idle_s, give_up_s
+    def __init__(
+        self, idle_s: float, give_up_s: float, doors: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Must be made where the event loop runs.
+
+        Unused connections are closed after ``idle_s``; no answer takes over ``give_up_s``.
+
+        ``doors`` are Unix sockets by the ``host:port`` whose service listens there as well: a byte
+        costs a quarter of what it costs over the network's stack, also on one machine.
+        """
+        self._idle_s, self._give_up_s, self._doors = idle_s, give_up_s, doors
+        self._loop = asyncio.get_running_loop()
         self._idle: dict[str, list[_Connection]] = {}
         self._heads: dict[str, tuple[str, int, str, bytes]] = {}
         self._busy: set[_Connection] = set()
@@ -107,8 +117,10 @@ class LeanClient:
         request = b"%b%bcontent-length: %d\r\n\r\n%b" % (
             head, lines.encode("latin-1"), len(body), body,
         )  # fmt: skip
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         connection = self._kept(place, loop.time())
+        if connection is None:
+            connection = await self._through_door(loop, place)
         if connection is None:
             _, connection = await loop.create_connection(_Connection, host, port)
         connection.since_s = loop.time()
@@ -147,6 +159,20 @@ class LeanClient:
                 return connection
             connection.transport.close()
         return None
+
+    async def _through_door(
+        self, loop: asyncio.AbstractEventLoop, place: str
+    ) -> _Connection | None:
+        """A new connection past the network; None where there is none, or not now."""
+        door = self._doors.get(place)
+        if door is None:
+            return None
+        try:
+            _, connection = await loop.create_unix_connection(_Connection, door)
+        except OSError:
+            # At the port, too many who come at once have to wait; here they are turned away.
+            return None
+        return connection
 
     def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
         """Break off what has taken too long; one look at all costs less than an alarm for each."""

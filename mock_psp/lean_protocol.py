@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
+from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -40,10 +42,38 @@ class _Nobody:
         """Nobody waits."""
 
 
+class _Begun(Coroutine[Any, Any, None]):
+    """A coroutine that has run until it had to wait: what a task needs to go on with it."""
+
+    __slots__ = ("_waits_for", "_work")
+
+    def __init__(self, work: Coroutine[Any, Any, None], waits_for: object) -> None:
+        """``waits_for`` is what the work has yielded."""
+        self._work, self._waits_for = work, waits_for
+
+    def send(self, value: object) -> object:
+        """What it waits for: at first that which is known."""
+        waits_for, self._waits_for = self._waits_for, None
+        return self._work.send(value) if waits_for is None else waits_for
+
+    def throw(self, *error: Any) -> object:  # noqa: ANN401 - as Python calls it
+        """Raise an error where it waits."""
+        self._waits_for = None
+        return self._work.throw(*error)
+
+    def close(self) -> None:
+        """Break it off."""
+        self._work.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        """Tasks do without it."""
+        raise NotImplementedError
+
+
 class _Exchange:
     """A request of a hot path until it is answered: to uvicorn, a cycle like any other."""
 
-    __slots__ = ("arguments", "body", "disconnected", "hot", "keep_alive", "overdue",
+    __slots__ = ("arguments", "begun", "body", "disconnected", "hot", "keep_alive", "overdue",
                  "response_complete", "size", "task")  # fmt: skip
     message_event: ClassVar = _Nobody()
 
@@ -52,7 +82,7 @@ class _Exchange:
         self.hot, self.arguments, self.keep_alive = hot, arguments, keep_alive
         self.body: list[bytes] = []
         self.size = 0
-        self.response_complete = self.disconnected = self.overdue = False
+        self.begun = self.response_complete = self.disconnected = self.overdue = False
         self.task: asyncio.Task[None] | None = None
 
 
@@ -75,7 +105,7 @@ class LeanProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         app: Any = self.app
         self._front = app if isinstance(app, Front) else None
-        if self.allowed is not None:
+        if self.allowed is not None and not _from_door(transport):
             address, *_ = transport.get_extra_info("peername")
             if not welcome(address, self.allowed):
                 transport.abort()
@@ -134,7 +164,7 @@ class LeanProtocol(HttpToolsProtocol):
         exchange = self._exchange
         if exchange is None:
             super().on_body(body)
-        elif exchange.task is None and self._front is not None:
+        elif not exchange.begun and self._front is not None:
             exchange.body.append(body)
             exchange.size += len(body)
             if exchange.size > self._front.limit:
@@ -146,7 +176,7 @@ class LeanProtocol(HttpToolsProtocol):
         exchange = self._exchange
         if exchange is None:
             super().on_message_complete()
-        elif exchange.task is None and self._front is not None:
+        elif not exchange.begun and self._front is not None:
             self._answer(self._front, exchange, b"".join(exchange.body))
 
     def on_response_complete(self) -> None:
@@ -170,8 +200,16 @@ class LeanProtocol(HttpToolsProtocol):
         return _Exchange(*found, keep_alive=parser.should_keep_alive())
 
     def _answer(self, front: Front, exchange: _Exchange, body: bytes | None) -> None:
+        exchange.begun = True
         request = LeanRequest(self.headers, body, front.app)
-        exchange.task = self.loop.create_task(self._answered(front, exchange, request))
+        work: Coroutine[Any, Any, None] = self._answered(front, exchange, request)
+        if exchange.hot.at_once:
+            try:
+                work = _Begun(work, work.send(None))
+            except StopIteration:
+                # It had nothing to wait for: a task would have cost as much as the answer.
+                return
+        exchange.task = self.loop.create_task(work)
         # A server that drains waits for what is in here.
         self.tasks.add(exchange.task)
 
@@ -219,6 +257,12 @@ class LeanProtocol(HttpToolsProtocol):
         else:
             self._alarm = None
             self.transport.abort()
+
+
+def _from_door(transport: asyncio.Transport) -> bool:
+    """Whether a connection comes from a service beside this one."""
+    accepted: socket.socket = transport.get_extra_info("socket")
+    return accepted.family == socket.AF_UNIX
 
 
 def welcome(address: str, allowed: tuple[Network, ...]) -> bool:

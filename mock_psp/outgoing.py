@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
+    from mock_psp.spec import RunSpec
+
 IDLE_S: Final = 15
 """Shorter than the servers keep a connection, so that no request meets one that just closed."""
 GIVE_UP_S: Final = 120
@@ -27,9 +29,9 @@ BY_STATUS: Final = {429: REJECTED, 503: REJECTED, 504: TIMED_OUT}
 class Outgoing:
     """The HTTP client of one service."""
 
-    def __init__(self) -> None:
+    def __init__(self, spec: RunSpec) -> None:
         """Must be made where the event loop runs."""
-        self._client = LeanClient(IDLE_S, GIVE_UP_S)
+        self._client = LeanClient(IDLE_S, GIVE_UP_S, spec.doors_by_host())
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
             timeout=aiohttp.ClientTimeout(total=GIVE_UP_S),

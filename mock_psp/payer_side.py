@@ -56,6 +56,7 @@ from mock_psp.walk import Journey, Remote, Walk
 from mock_psp.web import (
     HttpRequest,
     Refusal,
+    ShortWay,
     body_of,
     check_token,
     refused,
@@ -106,7 +107,7 @@ class PayerSide:
         before = recovered(world)
         self.transactions.update(before.transactions)
         self.journal = Journal(world.folder.journal, world.folder.payers)
-        self.outgoing = Outgoing()
+        self.outgoing = Outgoing(world.spec)
         self.calendar = Calendar(kept=world.folder.calendar)
         self.banks = Banks(world, self.journal, self.calendar, before.last_rrn)
         self.merchant = Merchant(world, self.calendar, self.journal, self._payer_of)
@@ -225,7 +226,7 @@ class PayerSide:
         transaction.forced = forced or self.banks.forced(data)
         transaction.paid_s = self.calendar.now_s()
         self.transactions.add(transaction)
-        self.under_way[name] = asyncio.get_running_loop().create_future()
+        self.under_way[name] = self.world.alarms.loop.create_future()
         try:
             answer = await self.walk.attempt(journey, step, trace.attempt, transaction)
             transaction.end(answer)
@@ -364,7 +365,7 @@ def application(world: World) -> Front:
         resolve, pay, payment_status, payment_messages, payment_check, calendar,
         merchant_api.router(),
     ]  # fmt: skip
-    hot = resolve, pay, (payment_status, _status_arguments)
+    hot = resolve, pay, ShortWay(payment_status, _status_arguments)
     return service(
         world, "payer side", handlers, {"payer": payer}, payer.start, payer.stop, hot=hot
     )

@@ -98,7 +98,7 @@ class Portal:
     async def start(self) -> None:
         """Fill the pools of names, which takes half a second."""
         consumers.consumer(self.world.seed, 0)
-        self._outgoing = Outgoing()
+        self._outgoing = Outgoing(self.world.spec)
         self._resets = Resets(self.world.spec.url("sms"), self._outgoing)
 
     async def stop(self) -> None:
@@ -131,6 +131,10 @@ class Portal:
             return _declined(Refusal(400, "Malformed", str(error)))
         if not theirs:
             return _declined(Refusal(400, "Malformed", "consumer_number: nobody has this one"))
+        owner = self._owner(account.login)
+        if owner is not None and owner.consumer != theirs[0].consumer:
+            # Else it could be the number of a consumer who registered before this run.
+            return _declined(Refusal(409, "Login taken", "choose another login"))
         if account.login not in self._accounts:
             made = await self._hashed(account.password)
             # Somebody else may have taken the login while the hash was computed.
@@ -138,6 +142,8 @@ class Portal:
                 self._keep(account.login, theirs[0], made)
                 return Answer(j.OK, "", PortalRegistered(account.login))
         known = self._accounts[account.login]
+        if known.owner.consumer != theirs[0].consumer:
+            return _declined(Refusal(409, "Login taken", "choose another login"))
         if not await self._verified(known.password_hash, account.password):
             return _declined(Refusal(409, "Login taken", "choose another login"))
         return Answer(j.OK, "", PortalRegistered(account.login))

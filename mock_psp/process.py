@@ -1,6 +1,7 @@
 """One service as a process: ``python -m mock_psp.process --spec FILE --service NAME --socket FD``.
 
-The socket is bound by whoever starts the process, so a busy port is noticed there. The process
+The sockets are bound by whoever starts the process, so a busy port is noticed there: one that
+everybody comes to, and with ``--door FD`` a Unix socket for the services beside it. The process
 ends when it is told to (SIGTERM, SIGINT) or when its standard input closes, which happens at the
 latest when its parent dies.
 """
@@ -13,6 +14,7 @@ import logging
 import os
 import socket
 import threading
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -40,10 +42,10 @@ log = logging.getLogger("mock_psp.process")
 class Server(uvicorn.Server):
     """Uvicorn that tells the service when it has to stop, and then ends with status 0."""
 
-    def __init__(self, config: uvicorn.Config, world: World) -> None:
+    def __init__(self, config: uvicorn.Config, world: World, door: socket.socket | None) -> None:
         """``world.closing`` is set as soon as the process is told to stop."""
         super().__init__(config)
-        self._world = world
+        self._world, self._door = world, door
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -51,8 +53,19 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._watch_parent, daemon=True).start()
         await super().startup(sockets=sockets)
+        if self._door is not None and self.started:
+            await self._open(self._loop, self._door)
         log.info("serving", extra={"pid": os.getpid()})
         garbage.settle()
+
+    async def _open(self, loop: asyncio.AbstractEventLoop, door: socket.socket) -> None:
+        """Answer at the door as at the port."""
+
+        def protocol() -> LeanProtocol:
+            return LeanProtocol(self.config, self.server_state, self.lifespan.state)
+
+        server: Any = await loop.create_unix_server(protocol, sock=door, backlog=BACKLOG)
+        self.servers.append(server)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Begin to stop; unlike the original, do not raise the signal again at the end."""
@@ -74,6 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--spec", type=Path, required=True)
     parser.add_argument("--service", choices=SERVICES, required=True)
     parser.add_argument("--socket", type=int, required=True)
+    parser.add_argument("--door", type=int)
     parser.add_argument("--smpp", type=int)
     parser.add_argument("--process", default="")
     given = parser.parse_args(arguments)
@@ -84,12 +98,16 @@ def main(arguments: list[str] | None = None) -> None:
         world.smpp = socket.socket(fileno=given.smpp)
     LeanProtocol.allowed = spec.networks(given.service)
     module = import_module(f"mock_psp.{MODULES[given.service]}")
-    serve(module.application(world), world, socket.socket(fileno=given.socket))
+    door = None if given.door is None else socket.socket(fileno=given.door)
+    serve(module.application(world), world, socket.socket(fileno=given.socket), door)
 
 
-def serve(app: Front, world: World, listening: socket.socket) -> None:
-    """Answer on a bound socket until told to stop, then drain within :data:`DRAIN_S`."""
+def serve(
+    app: Front, world: World, listening: socket.socket, door: socket.socket | None = None
+) -> None:
+    """Answer on bound sockets until told to stop, then drain within :data:`DRAIN_S`."""
     asgi: Any = app
+    door_path = "" if door is None else door.getsockname()
     config = uvicorn.Config(
         asgi,
         http=LeanProtocol,
@@ -105,7 +123,13 @@ def serve(app: Front, world: World, listening: socket.socket) -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    Server(config, world).run(sockets=[listening])
+    Server(config, world, door).run(sockets=[listening])
+    if door is not None:
+        # Whoever has made it may have been killed.
+        with suppress(OSError):
+            path = Path(door_path)
+            path.unlink()
+            path.parent.rmdir()
     log.info("stopped")
 
 

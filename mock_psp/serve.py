@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,12 +13,12 @@ from typing import IO, TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from fewseconds.contracts import READY
 from fewseconds.errors import HarnessError, UsageError
 from fewseconds.identity import Bill
 from fewseconds.own_bills import encoded
 from mock_psp.clock import monotonic_us
 from mock_psp.dlt import Registration
+from mock_psp.listening import bound, bound_door, is_ready, make_doors
 from mock_psp.spec import (
     EXPOSABLE,
     HOST,
@@ -32,6 +31,7 @@ from mock_psp.spec import (
 )
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
@@ -81,6 +81,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Whoever has the token may put faults in force while the services run."""
     bills: tuple[Bill, ...] = ()
     """The mock biller's bills, if they are not to be made from the seed."""
+    awaits_start: bool = False
+    """What time of the plan it is will be told when somebody begins to play it."""
     sms_paused: bool = False
     """SMS stay in the biller's outbox: what a posting alone costs can be measured."""
 
@@ -117,6 +119,7 @@ class Services:
         self._epoch_us = monotonic_us() if epoch_monotonic_us is None else epoch_monotonic_us
         self._origin_us = plan_origin_us
         self._smpp_port = options.smpp_port
+        self._doors: dict[str, str] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._starts = dict.fromkeys(SERVICES, 0)
         self.spec: RunSpec
@@ -149,6 +152,7 @@ class Services:
                 # Only its number is kept: the gateway's start binds it, now and after a crash.
                 with bound("smpp", self._smpp_port, self._options.listen) as door:
                     self._smpp_port = door.getsockname()[1]
+            self._doors = make_doors(self._only)
             self._write_spec({name: one.getsockname()[1] for name, one in sockets.items()})
             for service in self._only:
                 self._start(service, sockets.pop(service))
@@ -213,6 +217,8 @@ class Services:
                 process.wait()
             _close(process)
         self._running.clear()
+        for door in self._doors.values():
+            shutil.rmtree(Path(door).parent, ignore_errors=True)
 
     def log_tail(self, service: str) -> str:
         """The last lines of what a service has said."""
@@ -236,9 +242,11 @@ class Services:
                 seed=self.seed,
                 run_folder=str(folder.root),
                 ports=ports,
+                doors=self._doors,
                 epoch_monotonic_us=self._epoch_us,
                 plan_origin_us=self._origin_us,
                 secrets_file=str(secrets_file),
+                awaits_start=self._options.awaits_start,
                 registrations=self._options.registrations,
                 smpp_port=self._smpp_port,
                 biller=self._options.biller,
@@ -261,19 +269,23 @@ class Services:
         self._starts[service] += 1
         count = self._starts[service]
         name = service if count == 1 else f"{service}.{count}"
-        descriptors = [listening.fileno()]
-        command = [
-            sys.executable, *self._options.entry, "--spec", str(self.folder.spec),
-            "--service", service, "--socket", str(descriptors[0]), "--process", name,
-        ]  # fmt: skip
         with contextlib.ExitStack() as stack:
             stack.enter_context(listening)
+            descriptors = [listening.fileno()]
+            command = [
+                sys.executable, *self._options.entry, "--spec", str(self.folder.spec),
+                "--service", service, "--socket", str(descriptors[0]), "--process", name,
+            ]  # fmt: skip
+            if service in self.spec.doors:
+                neighbours = stack.enter_context(bound_door(service, self.spec.doors[service]))
+                descriptors.append(neighbours.fileno())
+                command += ["--door", str(neighbours.fileno())]
             log = stack.enter_context((self.folder.logs / f"{service}.log").open("ab"))
             if service == "sms" and self.spec.smpp_port is not None:
                 port, host = self.spec.smpp_port, self._options.listen
                 door = stack.enter_context(bound("smpp", port, host))
                 descriptors.append(door.fileno())
-                command += ["--smpp", str(descriptors[1])]
+                command += ["--smpp", str(door.fileno())]
             self._running[service] = self._spawn(command, descriptors, log)
 
     def _spawn(
@@ -335,33 +347,6 @@ def start(
         only=only,
         options=options,
     )
-
-
-def bound(service: str, port: int, host: str = HOST) -> socket.socket:
-    """A socket bound to a port of ``host`` (0: a free one); raises HarnessError if it is busy."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        made.bind((host, port))
-    except OSError as error:
-        made.close()
-        raise HarnessError(
-            f"{service} (port {port}): {error.strerror}; stop what uses the port, or choose another"
-        ) from None
-    return made
-
-
-def is_ready(port: int, host: str = HOST) -> bool:
-    """Whether the service on this port says that it is ready."""
-    connection = http.client.HTTPConnection(host, port, timeout=2)
-    try:
-        connection.request("GET", READY)
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:

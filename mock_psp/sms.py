@@ -15,7 +15,15 @@ from mock_psp.described import PARTIES, RUN_TOKEN, described
 from mock_psp.gateway import Gateway
 from mock_psp.reports import Reports
 from mock_psp.smpp import Smpp
-from mock_psp.web import HttpRequest, Refusal, body_of, check_token, refused, trace_of
+from mock_psp.web import (
+    HttpRequest,
+    Refusal,
+    ShortWay,
+    body_of,
+    check_token,
+    refused,
+    trace_of,
+)
 from mock_psp.web import application as service
 from mock_psp.webhooks import ForbiddenTargetError, check_target
 
@@ -104,5 +112,11 @@ def application(world: World) -> Front:
     handlers: list[Any] = [send, state, inbox]
     parts = {"gateway": gateway, "reports": reports}
     return service(
-        world, "sms gateway", handlers, parts, start, stop, hot=(send, (inbox, _inbox_arguments))
+        world,
+        "sms gateway",
+        handlers,
+        parts,
+        start,
+        stop,
+        hot=(send, ShortWay(inbox, _inbox_arguments)),
     )

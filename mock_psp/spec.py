@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from fewseconds import plan_start
 from fewseconds.errors import HarnessError
 from fewseconds.scenario import Scenario
 from mock_psp.dlt import Registration
@@ -40,11 +41,16 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     run_folder: str
     ports: dict[str, int]
     """Port of each service of :data:`SERVICES` on 127.0.0.1."""
+    doors: dict[str, str] = {}
+    """Unix socket of each service that runs here: the way in for its neighbours, who are spared
+    the network's work. Everybody else comes to the port."""
     epoch_monotonic_us: int
     """CLOCK_MONOTONIC, in microseconds, at the moment when the plan's clock shows …"""
     plan_origin_us: int
     """… this many microseconds since the plan's first midnight."""
     secrets_file: str
+    awaits_start: bool = False
+    """The plan's clock shows something else as soon as somebody says so in ``Folder.start``."""
     webhook_hosts: tuple[str, ...] = ()
     """Machines other than this one that webhooks may be sent to, by name or address."""
     sms_paused: bool = False
@@ -92,6 +98,13 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             return self.biller.url
         return f"http://{self.host(service)}:{self.ports[service]}"
 
+    def doors_by_host(self) -> dict[str, str]:
+        """Unix sockets by the ``host:port`` that stands for them in our own URLs."""
+        return {
+            f"{self.host(service)}:{self.ports[service]}": path
+            for service, path in self.doors.items()
+        }
+
     def host(self, service: str) -> str:
         """The address of this machine at which ``service`` answers our own requests."""
         anywhere = self.listen in ("0.0.0.0", "::")  # noqa: S104 - asked for by the person
@@ -115,6 +128,7 @@ class Folder:
         """Nothing is made yet."""
         self.root = Path(root)
         self.spec = self.root / "services.json"
+        self.start = self.root / plan_start.NAME
         self.outcomes = self.root / "outcomes"
         self.ledger = self.root / "ledger.sqlite3"
         self.journal = self.root / "journal.jsonl"

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from litestar import Litestar, MediaType, Request, Response, get
@@ -57,6 +57,14 @@ _DECODERS: Final[dict[type, Any]] = {}
 T = TypeVar("T")
 HttpRequest = Request[Any, Any, State]
 log = logging.getLogger(__name__)
+
+
+class ShortWay(NamedTuple):
+    """A hot handler with something to say about it, see :class:`front.Hot`."""
+
+    handler: HTTPRouteHandler
+    arguments: Arguments | None = None
+    at_once: bool = False
 
 
 class Refusal(Exception):  # noqa: N818 - what the caller gets, not something that went wrong here
@@ -147,15 +155,14 @@ def application(
     state: dict[str, Any],
     start: Callable[[], Awaitable[None]],
     stop: Callable[[], Awaitable[None]],
-    hot: Sequence[HTTPRouteHandler | tuple[HTTPRouteHandler, Arguments]] = (),
+    hot: Sequence[HTTPRouteHandler | ShortWay] = (),
     absent: tuple[type[Exception], ...] = (),
 ) -> Front:
     """A service: its handlers find their parts in ``request.app.state``.
 
-    Those in ``hot``, which must be among the others, are answered without the framework; one whose
-    path ends in a parameter comes with its arguments (see ``front.Hot``). ``start`` runs before the
-    service is ready, ``stop`` when no request is open any more. Errors in ``absent`` say that
-    something the service stands on is away: a 503, and no fault of its own.
+    Those in ``hot``, which must be among the others, are answered without the framework. ``start``
+    runs before the service is ready, ``stop`` when no request is open any more. Errors in
+    ``absent`` say that something the service stands on is away: a 503, and no fault of its own.
     """
     told_of = partial(problem, absent=absent)
     meter = Meter()
@@ -165,10 +172,12 @@ def application(
     async def running(app: Litestar) -> AsyncIterator[None]:
         await start()
         recording = asyncio.create_task(_record(world))
+        setting = asyncio.create_task(world.set_clock())
         app.state.ready = True
         yield
         app.state.ready = False
         await stop()
+        setting.cancel()
         recording.cancel()
         world.writer.close()
 
@@ -190,19 +199,19 @@ def application(
     return Front(inner, SimpleNamespace(**state), _routes(hot), told_of, BODY_BYTES_MAX, meter)
 
 
-def _routes(
-    hot: Sequence[HTTPRouteHandler | tuple[HTTPRouteHandler, Arguments]],
-) -> dict[tuple[str, str], Hot]:
+def _routes(hot: Sequence[HTTPRouteHandler | ShortWay]) -> dict[tuple[str, str], Hot]:
     """The hot handlers by method and path, or by the part of it before the parameter."""
     routes = {}
     for one in hot:
-        handler, arguments = one if isinstance(one, tuple) else (one, None)
+        handler, arguments, at_once = one if isinstance(one, ShortWay) else ShortWay(one)
         for path in handler.paths:
             place = path if arguments is None else path.rpartition("/")[0]
             named = path.replace(":str}", "}")
             for method in map(str, handler.http_methods):
                 status = int(handler.status_code)
-                routes[method, place] = Hot(method, named, handler.fn, status, arguments)
+                routes[method, place] = Hot(
+                    method, named, handler.fn, status, arguments, at_once=at_once
+                )
     return routes
 
 

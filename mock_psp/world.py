@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from fewseconds import plan_start
 from fewseconds.draws import Draws
+from fewseconds.errors import HarnessError
 from fewseconds.outcomes import Writer
 from fewseconds.plan import traits_of
 from mock_psp.alarms import Alarms
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from fewseconds.journey import Route
     from fewseconds.plan import Traits
     from mock_psp.spec import RunSpec, Secrets
+
+LOOK_S: Final = 0.05
+"""A generator says when it begins half a second before, or more."""
 
 
 class World:
@@ -48,6 +53,7 @@ class World:
         self.faults = Faults(self)
         self.smpp: socket.socket | None = None
         """Where the SMS gateway's second door listens, if it has one."""
+        self.look_at_clock()
         self._traits = lru_cache(maxsize=4096)(partial(traits_of, spec.scenario))
         self._routes = {
             kind: spec.scenario.route(kind)
@@ -59,6 +65,26 @@ class World:
             for kind, route in self._routes.items()
             for step in route.steps
         }
+
+    def look_at_clock(self) -> bool:
+        """Set the clock if somebody has said what time it is; whether nothing is left to hear."""
+        if not self.spec.awaits_start:
+            return True
+        zero_us = plan_start.told(self.folder.start)
+        if zero_us is not None:
+            self.clock.begin(zero_us)
+        return zero_us is not None
+
+    async def set_clock(self) -> None:
+        """Wait until somebody has said what time it is, which is before anything is asked of us.
+
+        Raises SystemExit, which ends the service, if that cannot be read.
+        """
+        try:
+            while not self.look_at_clock():  # noqa: ASYNC110 - another process says so, in a file
+                await asyncio.sleep(LOOK_S)
+        except HarnessError as error:
+            raise SystemExit(str(error)) from None
 
     def route(self, kind: str) -> Route | None:
         """A kind of journey, or None if there is no such kind in real time."""

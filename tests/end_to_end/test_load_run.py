@@ -111,6 +111,22 @@ def test_what_a_load_run_leaves_says_one_thing(base: Ran) -> None:
     assert len(journeys) >= said["journeys"] > 0
 
 
+def test_services_and_phones_tell_the_same_time(base: Ran) -> None:
+    """What a service notes of a phone's request lies between its sending and its answer."""
+    rows = measures.frame(outcomes.read(base.at / base.said["outcomes"]))
+    keys = ["journey_id", "branch", "step", "attempt"]
+    asked = rows.filter(
+        pl.col("observer").eq("client") & pl.col("step").is_in(["resolve", "pay"])
+        & pl.col("outcome").eq("ok")
+    ).select(*keys, sent_us="start_us", answered_us="end_us")  # fmt: skip
+    visits = rows.filter(pl.col("observer").eq("server")).join(asked, on=keys)
+    assert visits["journey_id"].n_unique() > 50
+    outside = visits.filter(
+        (pl.col("start_us") < pl.col("sent_us")) | (pl.col("end_us") > pl.col("answered_us"))
+    )
+    assert outside.is_empty()
+
+
 def test_every_journey_arrives_at_the_collector_as_one_trace(
     base: Ran, collector: Collector
 ) -> None:

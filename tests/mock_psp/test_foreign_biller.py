@@ -23,7 +23,8 @@ from fixtures import bills
 from mock_psp import merchant_contract as m
 from mock_psp import smpp_pdu as p
 from mock_psp import templates
-from mock_psp.serve import Options, Services, is_ready
+from mock_psp.listening import is_ready
+from mock_psp.serve import Options, Services
 from mock_psp.spec import Foreign
 
 if TYPE_CHECKING:

@@ -105,6 +105,17 @@ def test_a_new_account_works_with_its_own_password_only(world: World) -> None:
     assert shown(world, token).body["consumer_number"] == number
 
 
+def test_nobody_takes_the_number_of_another_consumer_for_a_login(world: World) -> None:
+    """Who registered before this run, with the number on the bill, would be locked out."""
+    mine, theirs = world.bill(511).consumer, world.bill(512).consumer
+    account = c.PortalAccount(theirs, "correct horse", mine)
+    assert world.ask("POST", "portal", c.PORTAL_REGISTER, account).status == 409
+    token = log_in(world, theirs, c.portal_password(world.seed, 512)).body["token"]
+    assert shown(world, token).body["consumer_number"] == theirs
+    own = c.PortalAccount(mine, "correct horse", mine)
+    assert world.ask("POST", "portal", c.PORTAL_REGISTER, own).status == 201
+
+
 @pytest.mark.parametrize(
     ("login", "password"),
     [("2000005025", "wrong password"), ("nobody", "wrong password"), ("2999999990", "")],

@@ -25,7 +25,8 @@ from fixtures import bills, qr
 from mock_psp import auditor
 from mock_psp import schema as t
 from mock_psp.journal import entries
-from mock_psp.serve import Options, Services, bound, is_ready
+from mock_psp.listening import bound, is_ready
+from mock_psp.serve import Options, Services
 from mock_psp.spec import SERVICES
 from tests.mock_psp.scenarios import moody_scenario
 
