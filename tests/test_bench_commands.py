@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from contextlib import nullcontext
 from typing import Any
 
@@ -38,6 +39,7 @@ def test_what_services_cost_is_the_median_of_the_repeats(monkeypatch: pytest.Mon
     }  # fmt: skip
     assert figures.items() <= told.items()
     assert told["repeats"]["sqlite"] == [250.0, 300.0, 260.0]
+    assert platform.python_version() in told["interpreter"]
 
 
 @pytest.mark.parametrize(
