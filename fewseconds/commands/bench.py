@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
-import sysconfig
 
 import msgspec
 
@@ -141,11 +139,11 @@ def bench_services(repeats: int, database: str, *, as_json: bool) -> int:
     from mock_psp.bench import bench
 
     state = commit()
-    console.say(f"repeats={repeats} engine=services commit={state} ({interpreter()})")
+    console.say(f"repeats={repeats} engine=services commit={state}")
     with console.progress() as say:
         found = bench(repeats, database, say)
     if as_json:
-        fields = {"engine": "services", "commit": state, "interpreter": interpreter()}
+        fields = {"engine": "services", "commit": state}
         console.print_json({**fields, **msgspec.to_builtins(found)})
         return EXIT_OK
     table = Table("figure", "median", "from … to")
@@ -154,10 +152,3 @@ def bench_services(repeats: int, database: str, *, as_json: bool) -> int:
         table.add_row(name, f"{middle:.1f}", f"{min(values):.1f} … {max(values):.1f}")
     console.out.print(table)
     return EXIT_OK
-
-
-def interpreter() -> str:
-    """Which Python this is, and whether it was built to be fast: what it runs costs less then."""
-    name = f"{platform.python_implementation()} {platform.python_version()}"
-    guided = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
-    return name if guided else f"{name}, built without profile-guided optimisation"
