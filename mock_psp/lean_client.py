@@ -97,8 +97,8 @@ class LeanClient:
 
         Unused connections are closed after ``idle_s``; no answer takes over ``give_up_s``.
 
-        ``doors`` are Unix sockets by the ``host:port`` whose service listens there as well: a message
-        costs a quarter of what it costs over the network's stack, also on one machine.
+        ``doors`` are Unix sockets by the ``host:port`` whose service listens there as well: a
+        message costs a quarter of what it costs over the network's stack, also on one machine.
         """
         self._idle_s, self._give_up_s, self._doors = idle_s, give_up_s, doors
         self._loop = asyncio.get_running_loop()
