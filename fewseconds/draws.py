@@ -51,7 +51,8 @@ class Visit:
     """How a leg's visits to its station turn out, for journeys with certain traits."""
 
     __slots__ = (
-        "_seed", "burst_below", "burst_key", "burst_us", "edges", "edges_in_burst", "failure_key",
+        "_as_it_is", "_drawn", "_seed", "burst_below", "burst_key", "burst_us", "edges",
+        "edges_in_burst", "failure_key",
         "failure_share", "failures", "grid_us", "milli", "outages", "patience", "patience_key",
         "persistence", "refresh", "service_key", "table",
     )  # fmt: skip
@@ -67,6 +68,7 @@ class Visit:
         named = (place.step, place.leg, place.station)
         self.table = law.table()
         self.service_key = chance.key(seed, chance.stream("service", *named))
+        self._drawn = chance.drawer(self.service_key)
         self.failure_key = chance.key(seed, chance.stream("failure", *named))
         self.patience_key = chance.key(seed, chance.stream("patience", *named))
         self.refresh = chance.stream("refresh", *named)
@@ -81,6 +83,7 @@ class Visit:
         ]  # fmt: skip
         self.persistence = chance.threshold(place.memory(persistence))
         self.milli, self.grid_us = round(place.slowdown * 1000), place.grid_us
+        self._as_it_is = (self.milli, self.grid_us) == (1000, 1)
         self.patience = station.patience.table() if station.patience else None
 
     def _set_burst(self, seed: int, place: Place, burst: Burst | None) -> None:
@@ -108,8 +111,8 @@ class Visit:
 
     def service_us(self, journey_id: int, attempt: int) -> int:
         """How long the work takes."""
-        draw = chance.draw(self.service_key, journey_id, attempt)
-        return pace.scaled(chance.quantile(self.table, draw), self.milli, self.grid_us)
+        took_us = chance.quantile(self.table, self._drawn(journey_id, attempt))
+        return took_us if self._as_it_is else pace.scaled(took_us, self.milli, self.grid_us)
 
     def failure(self, journey_id: int, attempt: int, now_us: int = 0) -> Failure | None:
         """How the work of a visit that comes at ``now_us`` fails, if it does."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import re
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from fewseconds import chance
 from fewseconds.errors import MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 TRANSACTION_ID_LENGTH: Final = 35
@@ -90,9 +93,9 @@ def checked_vpa(vpa: str) -> str:
 def transaction_id(prefix: str, seed: int, journey_id: int, attempt: int) -> str:
     """The 35-character UPI transaction id of one payment attempt, led by the PSP's ``prefix``."""
     body = []
-    for key in _keys(seed)[: (TRANSACTION_ID_LENGTH - len(prefix) + 4) // 5]:
+    for draw in _drawers(seed)(journey_id, attempt):
         # Five characters of base 62 (29.8 bits) come out of each 32-bit draw.
-        word = chance.draw(key, journey_id, attempt)
+        word = draw
         for _ in range(5):
             body.append(ALPHABET[word % 62])
             word //= 62
@@ -100,10 +103,12 @@ def transaction_id(prefix: str, seed: int, journey_id: int, attempt: int) -> str
 
 
 @lru_cache(maxsize=8)
-def _keys(seed: int) -> tuple[int, ...]:
-    """The keys of the draws that the blocks of a transaction id come from."""
+def _drawers(seed: int) -> Callable[[int, int], tuple[int, ...]]:
+    """The draws that the blocks of a transaction id come from."""
     blocks = range(0, TRANSACTION_ID_LENGTH, 5)
-    return tuple(chance.key(seed, chance.stream("transaction_id", block)) for block in blocks)
+    return chance.drawers(
+        [chance.key(seed, chance.stream("transaction_id", block)) for block in blocks]
+    )
 
 
 def masked(name: str) -> str:

@@ -110,6 +110,9 @@ def _numbers(column: Sequence[int], kind: pa.DataType) -> pa.Array:
 
 def _codes(column: Sequence[str]) -> pa.DictionaryArray:
     """Strings, each kept once."""
+    if column and column.count(column[0]) == len(column):
+        # Most columns of most batches; counting takes a twentieth of the time.
+        return columns.words(np.zeros(len(column), np.int32), [column[0]])
     places = {text: place for place, text in enumerate(dict.fromkeys(column))}
     codes = np.fromiter(map(places.__getitem__, column), np.int32, len(column))
     return columns.words(codes, list(places))

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from heapq import heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from mock_psp.clock import PlanClock
@@ -34,7 +34,7 @@ class Alarms:
         self._turns = count()
         self._set_for_us = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._limits: dict[int, deque[tuple[int, Waiter]]] = {}
+        self._limits: dict[int, deque[tuple[int, asyncio.Future[Any]]]] = {}
         self._watched: set[int] = set()
         """Limits for which a timer is set."""
 
@@ -66,10 +66,10 @@ class Alarms:
             self._set(loop, now_us)
         return waiter
 
-    def within(self, limit_us: int) -> Waiter:
-        """A future that is done so long from now, unless somebody has set it before."""
+    def within(self, limit_us: int) -> asyncio.Future[Any]:
+        """A future that is None so long from now, unless somebody has set it before."""
         loop = self._loop or self.loop
-        waiter: Waiter = loop.create_future()
+        waiter: asyncio.Future[Any] = loop.create_future()
         line = self._limits.get(limit_us)
         if line is None:
             line = self._limits[limit_us] = deque()

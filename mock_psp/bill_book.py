@@ -33,8 +33,8 @@ class BillBook:
         """The bill with that number; raises MalformedError if it cannot be one."""
         if self._own is not None:
             return self._own.get(number)
-        known = bills.index_of(number) < self._consumers
-        return self._issue.numbered(number) if known else None
+        bill = self._issue.numbered(number)
+        return bill if bill.index < self._consumers else None
 
     def of_consumer(self, number: str) -> Sequence[Bill]:
         """The bills of a consumer, the first to be shown first; none if nobody has that number.

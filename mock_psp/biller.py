@@ -100,7 +100,7 @@ class Biller:
             lambda: {"ledger_orders": self.ledger.orders, "ledger_batches": self.ledger.batches}
         )
         world.unable.append(self.ledger.unable)
-        self.outgoing = Outgoing(world.spec)
+        self.outgoing = Outgoing(world)
         self.relay = Relay(self.world, self.ledger, self.outgoing)
         self.relay.wake()
         self.relay.walk.start(self.relay.rounds())

@@ -52,7 +52,10 @@ DECLINED_BY_BILLER: Final = "YG"
 class BillerLine(Protocol):
     """What the payment service may say to a biller."""
 
-    async def resolve(self, call: Call, query: BillQuery) -> Answer:
+    punctual: bool
+    """Whether ``resolve`` keeps its caller's limit itself; else somebody has to watch it."""
+
+    async def resolve(self, call: Call, query: BillQuery, limit_us: int = 0) -> Answer:
         """What is owed; the value is :class:`BillDetails`."""
 
     async def authorise(self, call: Call, asked: Authorisation) -> Answer:
@@ -65,15 +68,18 @@ class BillerLine(Protocol):
 class OwnBiller:
     """The mock biller, in its own words."""
 
+    punctual = True
+
     def __init__(self, world: World, outgoing: Outgoing) -> None:
         """The biller's address and the key of the callbacks come from the run."""
         self._url, self._outgoing = world.spec.url("biller"), outgoing
+        self._resolving = self._url + BILLER_RESOLVE
         self._key = world.secrets.keys()[0]
 
-    async def resolve(self, call: Call, query: BillQuery) -> Answer:
+    async def resolve(self, call: Call, query: BillQuery, limit_us: int = 0) -> Answer:
         """What is owed; the value is :class:`BillDetails`."""
-        body = msgspec.json.encode(query)
-        return await self._outgoing.post(self._url + BILLER_RESOLVE, call, body, BillDetails)
+        body, url = msgspec.json.encode(query), self._resolving
+        return await self._outgoing.post(url, call, body, BillDetails, limit_us=limit_us)
 
     async def authorise(self, call: Call, asked: Authorisation) -> Answer:
         """May this payment go ahead; the value is :class:`Authorised`."""
@@ -93,7 +99,9 @@ class OwnBiller:
 
 
 class ForeignBiller:
-    """Somebody else's biller, through an adapter."""
+    """Somebody else's biller, through an adapter: who is late is waited for, to write it down."""
+
+    punctual = False
 
     def __init__(
         self, url: str, adapter: Adapter, secret: str, outgoing: Outgoing, world: World
@@ -108,7 +116,7 @@ class ForeignBiller:
         if url.startswith("https:"):
             self._tls = tls_context(adapter.tls)
 
-    async def resolve(self, call: Call, query: BillQuery) -> Answer:
+    async def resolve(self, call: Call, query: BillQuery, limit_us: int = 0) -> Answer:  # noqa: ARG002 - see above
         """What is owed; the value is :class:`BillDetails`."""
         request = self._adapter.request("resolve", msgspec.structs.asdict(query))
         answer = await self._said(call, "resolve", request)

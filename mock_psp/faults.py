@@ -133,10 +133,11 @@ class Disturbed:
     def __init__(self, line: BillerLine, faults: Faults) -> None:
         """``line`` carries what is not disturbed."""
         self._line, self._faults = line, faults
+        self.punctual = line.punctual
 
-    async def resolve(self, call: Call, query: BillQuery) -> Answer:
+    async def resolve(self, call: Call, query: BillQuery, limit_us: int = 0) -> Answer:
         """What is owed: undisturbed."""
-        return await self._line.resolve(call, query)
+        return await self._line.resolve(call, query, limit_us)
 
     async def authorise(self, call: Call, asked: Authorisation) -> Answer:
         """May this payment go ahead: undisturbed."""

@@ -17,6 +17,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mock_psp.alarms import Alarms
 
 LOOKS: Final = 8
 """How often, while a request may last, it is looked whether it has lasted too long."""
@@ -38,7 +39,7 @@ class _Connection(asyncio.Protocol):
         self.since_s = 0.0
         """When its request was sent, or when it became idle."""
         self.usable = True
-        self._answered: asyncio.Future[Reply] | None = None
+        self._answered: asyncio.Future[Reply | None] | None = None
         self._parts: list[bytes] = []
         self._parser: Any = httptools.HttpResponseParser(self)
 
@@ -72,28 +73,38 @@ class _Connection(asyncio.Protocol):
             answered.set_result(Reply(parser.get_status_code(), b"".join(self._parts)))
         self._parts = []
 
-    async def ask(self, request: bytes, answered: asyncio.Future[Reply]) -> Reply:
-        """Send a request and wait for its answer; raises ConnectionError."""
+    async def ask(self, request: bytes, answered: asyncio.Future[Reply | None]) -> Reply:
+        """Send a request and wait for its answer; raises ConnectionError.
+
+        Raises TimeoutError when somebody else says that there will be none.
+        """
         self._answered = answered
         self.transport.write(request)
+        reply = None
         try:
-            return await answered
-        except asyncio.CancelledError:
-            # Its answer would otherwise be taken for that of the next request.
-            self.usable = False
-            self.transport.abort()
-            raise
+            reply = await answered
         finally:
             self._answered = None
+            if reply is None:
+                # Its answer would otherwise be taken for that of the next request.
+                self.usable = False
+                self.transport.abort()
+        if reply is None:
+            raise TimeoutError
+        return reply
 
 
 class LeanClient:
     """Posts JSON to services, over as many connections as are in use at once."""
 
     def __init__(
-        self, idle_s: float, give_up_s: float, doors: Mapping[str, str] = MappingProxyType({})
+        self,
+        alarms: Alarms,
+        idle_s: float,
+        give_up_s: float,
+        doors: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Must be made where the event loop runs.
+        """Must be made where the event loop of ``alarms`` runs.
 
         Unused connections are closed after ``idle_s``; no answer takes over ``give_up_s``.
 
@@ -101,14 +112,19 @@ class LeanClient:
         message costs a quarter of what it costs over the network's stack, also on one machine.
         """
         self._idle_s, self._give_up_s, self._doors = idle_s, give_up_s, doors
-        self._loop = asyncio.get_running_loop()
+        self._alarms, self._loop = alarms, alarms.loop
         self._idle: dict[str, list[_Connection]] = {}
         self._heads: dict[str, tuple[str, int, str, bytes]] = {}
         self._busy: set[_Connection] = set()
         self._watch: asyncio.TimerHandle | None = None
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
-        """Post a body; raises TimeoutError, ConnectionError or another OSError."""
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], limit_us: int = 0
+    ) -> Reply:
+        """Post a body; raises TimeoutError, ConnectionError or another OSError.
+
+        A limit of 0 is none but the client's own.
+        """
         found = self._heads.get(url)
         if found is None:
             found = self._heads[url] = _head(url)
@@ -120,15 +136,19 @@ class LeanClient:
         loop = self._loop
         connection = self._kept(place, loop.time())
         if connection is None:
-            connection = await self._through_door(loop, place)
-        if connection is None:
-            _, connection = await loop.create_connection(_Connection, host, port)
+            async with asyncio.timeout(limit_us / 1e6 or None):
+                connection = await self._through_door(loop, place)
+                if connection is None:
+                    _, connection = await loop.create_connection(_Connection, host, port)
         connection.since_s = loop.time()
         self._busy.add(connection)
         if self._watch is None:
             self._watch = loop.call_later(self._give_up_s / LOOKS, self._give_up, loop)
+        # A limit that is the answer's own future spares the caller a task to wait for.
+        answered: asyncio.Future[Reply | None]
+        answered = self._alarms.within(limit_us) if limit_us else loop.create_future()
         try:
-            reply = await connection.ask(request, loop.create_future())
+            reply = await connection.ask(request, answered)
         finally:
             self._busy.discard(connection)
         if connection.usable:

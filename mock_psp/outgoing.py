@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-    from mock_psp.spec import RunSpec
+    from mock_psp.world import World
 
 IDLE_S: Final = 15
 """Shorter than the servers keep a connection, so that no request meets one that just closed."""
@@ -29,9 +30,9 @@ BY_STATUS: Final = {429: REJECTED, 503: REJECTED, 504: TIMED_OUT}
 class Outgoing:
     """The HTTP client of one service."""
 
-    def __init__(self, spec: RunSpec) -> None:
+    def __init__(self, world: World) -> None:
         """Must be made where the event loop runs."""
-        self._client = LeanClient(IDLE_S, GIVE_UP_S, spec.doors_by_host())
+        self._client = LeanClient(world.alarms, IDLE_S, GIVE_UP_S, world.spec.doors_by_host())
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
             timeout=aiohttp.ClientTimeout(total=GIVE_UP_S),
@@ -46,16 +47,18 @@ class Outgoing:
         body: bytes,
         answer_type: type[msgspec.Struct],
         headers: Mapping[str, str] = {},
+        limit_us: int = 0,
     ) -> Answer:
         """Post ``body``; a 2xx answer is read as ``answer_type`` and becomes the answer's value.
 
         A problem with an ``outcome`` has that outcome; else 503 is ``rejected``, 504 ``timed_out``,
         other 4xx are ``declined`` (asking again would not help), the rest is an ``error``. Without
-        ``call`` the other side keeps no row of the visit.
+        ``call`` the other side keeps no row of the visit. Without an answer within ``limit_us``, if
+        that is not 0, it has timed out.
         """
         trace = {} if call is None else {TRACE_HEADER: trace_of(call).header()}
         sent = {**headers, **trace}
-        got = await self._posted(url, body, sent)
+        got = await self._posted(url, body, sent, limit_us)
         if isinstance(got, Answer):
             return got
         status, content = got
@@ -67,13 +70,14 @@ class Outgoing:
         return _negative(status, content)
 
     async def _posted(
-        self, url: str, body: bytes, headers: Mapping[str, str]
+        self, url: str, body: bytes, headers: Mapping[str, str], limit_us: int
     ) -> tuple[int, bytes] | Answer:
-        """Post over a lean connection, or over TLS to somebody else's biller."""
-        if not url.startswith("http://"):
-            return await self.send("POST", url, body, headers)
+        """Post over a lean connection, or over TLS to somebody else's service."""
         try:
-            reply = await self._client.post(url, body, headers)
+            if not url.startswith("http://"):
+                async with asyncio.timeout(limit_us / 1e6 or None):
+                    return await self.send("POST", url, body, headers)
+            reply = await self._client.post(url, body, headers, limit_us)
         except TimeoutError:
             return Answer(TIMED_OUT)
         except OSError as error:

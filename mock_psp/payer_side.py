@@ -107,7 +107,7 @@ class PayerSide:
         before = recovered(world)
         self.transactions.update(before.transactions)
         self.journal = Journal(world.folder.journal, world.folder.payers)
-        self.outgoing = Outgoing(world.spec)
+        self.outgoing = Outgoing(world)
         self.calendar = Calendar(kept=world.folder.calendar)
         self.banks = Banks(world, self.journal, self.calendar, before.last_rrn)
         self.merchant = Merchant(world, self.calendar, self.journal, self._payer_of)
@@ -130,7 +130,10 @@ class PayerSide:
             ("resolve", "payer_psp"): lambda _, scan: Duty(do=lambda: self._read(scan)),
             ("pay", "payer_psp"): lambda _, parcel: Duty(do=lambda: self._limit(parcel.request)),
         }
-        self.walk = Walk(world, stations, {"biller": biller}, {**duties, **self.banks.duties})
+        punctual = {("resolve", "biller"): self._ask_biller} if self.line.punctual else {}
+        self.walk = Walk(
+            world, stations, {"biller": biller}, {**duties, **self.banks.duties}, punctual
+        )
         before.resume(self.walk, self.banks)
 
     async def stop(self) -> None:
@@ -192,10 +195,10 @@ class PayerSide:
         code = app_rules.refusal(self.world.scenario, request)
         return Answer(j.DECLINED, code) if code else None
 
-    async def _ask_biller(self, call: Call, scan: Scan) -> Answer:
+    async def _ask_biller(self, call: Call, scan: Scan, limit_us: int = 0) -> Answer:
         if self.merchant.owns(scan.query.bill_number):
             return Answer(j.OK, "", self.merchant.details(scan.query.bill_number))
-        return await self.line.resolve(call, scan.query)
+        return await self.line.resolve(call, scan.query, limit_us)
 
     async def resolve(self, data: ResolveRequest, trace: Trace) -> BillDetails:
         """Bill details for a scanned link or a typed consumer number."""

@@ -98,7 +98,7 @@ class Portal:
     async def start(self) -> None:
         """Fill the pools of names, which takes half a second."""
         consumers.consumer(self.world.seed, 0)
-        self._outgoing = Outgoing(self.world.spec)
+        self._outgoing = Outgoing(self.world)
         self._resets = Resets(self.world.spec.url("sms"), self._outgoing)
 
     async def stop(self) -> None:

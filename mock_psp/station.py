@@ -55,16 +55,11 @@ class Answer(NamedTuple):
     value: Any = None
 
 
-class Lot(NamedTuple):
-    """What a visit has drawn: how long the work takes, and how it fails, if it does."""
-
-    service_us: int
-    failure: Failure | None
-
-
 DONE: Final = Answer(OK)
 _IN_LINE: Final = Answer(UNFINISHED, "in_line")
 _CUT_OFF: Final = Answer(UNFINISHED)
+Lot = tuple[int, "Failure | None"]
+"""What a visit has drawn: how long the work takes, and how it fails, if it does."""
 Turn = asyncio.Future[Answer | None]
 """A place in line: None when it is served, else the answer that it gets instead."""
 Part = Callable[[], Answer | Awaitable[Answer | None] | None]
@@ -103,8 +98,9 @@ class Station:
         self.name, self.table = name, table
         self._draws, self._clock, self._writer = draws, clock, writer
         self._alarms = alarms or Alarms(clock)
+        self._mocked = table.role == "mocked"
         self.slowed = draws.scenario.slowdown(name) != 1
-        self.sleeps = table.role == "mocked" or self.slowed
+        self.sleeps = self._mocked or self.slowed
         """Whether visits last as long as the draw says."""
         # The measured biller has as many servers as its event loop gives it; the scenario's number
         # is what the simulator takes for them, and what a slowed biller has.
@@ -131,7 +127,7 @@ class Station:
         self.servers = table.servers if self._counted else 0
         self.in_flight_max = (
             None
-            if self.servers or table.role == "mocked" or table.queue_limit is None
+            if self.servers or self._mocked or table.queue_limit is None
             else table.servers + table.queue_limit
         )
         self._changes = table.rate_limit is not None or not self._hours.constant
@@ -158,10 +154,12 @@ class Station:
         """
         clock = self._clock
         now_us = clock.now_us()
-        arrived_us = now_us if arrived_us is None else arrived_us
+        if arrived_us is None:
+            arrived_us = now_us
         waiting = self.waiting if any(self._waiting) else 0
         granted_us: int | None = None
         planned_us: int | None = None
+        served = False
         answer = _CUT_OFF
         try:
             refusal = self._enter(now_us, waiting)
@@ -172,38 +170,61 @@ class Station:
             if refusal is not None:
                 answer = refusal
                 return answer
-            try:
-                pace_milli = NORMAL if self._steady else self._hours.at(granted_us).pace_milli
-                failure = None
-                if self.sleeps or pace_milli != NORMAL:
-                    start_us = granted_us if self.servers or self._changes else arrived_us
-                    drawn_us, failure = self._lot(call, arrived_us)
-                    if pace_milli != NORMAL:
-                        drawn_us = scaled(drawn_us, pace_milli, 1)
-                    planned_us = start_us + drawn_us
-                answer = await self._serve(duty, planned_us, failure)
-            except Exception:
-                answer = Answer(ERROR, "exception")
-                raise
-            finally:
-                self._leave()
-            return answer
+            served = True
+            planned_us, failure = self._planned(call, arrived_us, granted_us)
+            ending = DONE if failure is None else _failed(failure)
+            if ending is DONE and duty.do is not None and (told := duty.do()) is not None:
+                ending = told if isinstance(told, Answer) else (await told or DONE)
+            if planned_us is not None:
+                await self._alarms.at(planned_us)
+            if ending.outcome == OK and duty.done is not None and (told := duty.done()) is not None:
+                ending = told if isinstance(told, Answer) else (await told or ending)
+            if ending.outcome == OK and failure is not None:
+                ending = Answer(TIMED_OUT, failure.code)
+            answer = ending
+        except Exception:
+            answer = Answer(ERROR, "exception")
+            raise
         finally:
             # A visit that is cancelled, because the service stops, is unfinished.
-            now_us = clock.now_us()
-            served_us = now_us if granted_us is None else granted_us
-            if not self.servers and not self._changes and self.table.role == "measured":
-                # Nobody waits for a server that is always there: all of the visit is service.
-                served_us = arrived_us
-            self.ended[answer.outcome] += 1
-            overrun_us = 0 if planned_us is None else max(now_us - planned_us, 0)
-            # There are so many rows that the constructor with its sixteen arguments is felt.
-            row = (
-                "server", self._writer.process, call.journey_id, call.branch, call.step, call.leg,
-                call.attempt, self.name, arrived_us, arrived_us, served_us, now_us,
-                OUTCOMES[answer.outcome], answer.code, waiting, overrun_us,
-            )  # fmt: skip
-            self._writer.add(tuple.__new__(Outcome, row))
+            if served:
+                self._leave()
+            self._note(call, arrived_us, granted_us, planned_us, waiting, answer)
+        return answer
+
+    def _planned(
+        self, call: Call, arrived_us: int, granted_us: int
+    ) -> tuple[int | None, Failure | None]:
+        """When a visit is to end, if that was drawn, and how it fails, if it does."""
+        pace_milli = NORMAL if self._steady else self._hours.at(granted_us).pace_milli
+        if not self.sleeps and pace_milli == NORMAL:
+            return None, None
+        start_us = granted_us if self.servers or self._changes else arrived_us
+        drawn_us, failure = self._lot(call, arrived_us)
+        if pace_milli != NORMAL:
+            drawn_us = scaled(drawn_us, pace_milli, 1)
+        # Real work fails as it does.
+        return start_us + drawn_us, failure if self._mocked else None
+
+    def _note(
+        self, call: Call, arrived_us: int, granted_us: int | None, planned_us: int | None,
+        waiting: int, answer: Answer,
+    ) -> None:  # fmt: skip
+        """Write the row of a visit that ends now."""
+        now_us = self._clock.now_us()
+        served_us = now_us if granted_us is None else granted_us
+        if not self._mocked and not self.servers and not self._changes:
+            # Nobody waits for a server that is always there: all of the visit is service.
+            served_us = arrived_us
+        self.ended[answer.outcome] += 1
+        overrun_us = 0 if planned_us is None or planned_us > now_us else now_us - planned_us
+        # There are so many rows that the constructor with its sixteen arguments is felt.
+        row = (
+            "server", self._writer.process, call.journey_id, call.branch, call.step, call.leg,
+            call.attempt, self.name, arrived_us, arrived_us, served_us, now_us,
+            OUTCOMES[answer.outcome], answer.code, waiting, overrun_us,
+        )  # fmt: skip
+        self._writer.add(tuple.__new__(Outcome, row))
 
     @property
     def busy(self) -> int:
@@ -217,7 +238,7 @@ class Station:
 
     def sure_within(self, call: Call, limit_us: int) -> bool:
         """Whether a visit that begins now is answered within ``limit_us``, as it was drawn."""
-        if self.table.role != "mocked" or (self.servers and self._busy >= self.servers):
+        if not self._mocked or (self.servers and self._busy >= self.servers):
             return False
         if self._changes:
             return False
@@ -233,7 +254,7 @@ class Station:
         known, lot = self._known
         if known is not call or lot is None:
             draw = self._draw(call)
-            lot = Lot(
+            lot = (
                 draw.service_us(call.journey_id, call.attempt),
                 draw.failure(call.journey_id, call.attempt, arrived_us),
             )
@@ -344,23 +365,9 @@ class Station:
         if any(self._waiting):
             self._admit()
 
-    async def _serve(self, duty: Duty, planned_us: int | None, failure: Failure | None) -> Answer:
-        if self.table.role != "mocked":
-            failure = None  # It fails as its work does.
-        lost = failure is not None and failure.outcome == "timed_out"
-        answer = DONE
-        if failure is not None and not lost:
-            answer = Answer(OUTCOMES.index(failure.outcome), failure.code)
-        elif duty.do is not None:
-            result = duty.do()
-            if result is not None:
-                answer = result if isinstance(result, Answer) else (await result or DONE)
-        if planned_us is not None:
-            await self._alarms.at(planned_us)
-        if answer.outcome == OK and duty.done is not None:
-            result = duty.done()
-            if result is not None:
-                answer = result if isinstance(result, Answer) else (await result or answer)
-        if answer.outcome == OK and lost and failure is not None:
-            return Answer(TIMED_OUT, failure.code)
-        return answer
+
+def _failed(failure: Failure) -> Answer:
+    """The answer of a visit that fails; if only its answer gets lost, the work is done."""
+    if failure.outcome == "timed_out":
+        return DONE
+    return Answer(OUTCOMES.index(failure.outcome), failure.code)

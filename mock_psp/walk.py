@@ -10,13 +10,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from itertools import takewhile
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fewseconds import journey as j
 from fewseconds.contracts import Trace
 from fewseconds.outcomes import Outcome
 from mock_psp.messages import Passed
-from mock_psp.station import NOTHING, Answer, Call, Duty
+from mock_psp.station import DONE, NOTHING, Answer, Call, Duty
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 Remote = Callable[[Call, Any], Awaitable[Answer]]
 """A station in another process, reached over HTTP; gets the parcel of the attempt."""
+Punctual = Callable[[Call, Any, int], Awaitable[Answer]]
+"""One that answers within so many microseconds, or has timed out: nothing comes of it later."""
 DutyOf = Callable[[Call, Any], Duty]
 """The real work that a station here does for an attempt's parcel."""
 
@@ -60,6 +64,28 @@ class Journey:
         )  # fmt: skip
 
 
+class Place(NamedTuple):
+    """A leg of a step, and who passes it here; without a station, it is reached over HTTP."""
+
+    number: int
+    leg: j.Leg
+    station: Station | None
+    duty_of: DutyOf | None
+    punctual: Punctual | None
+
+
+class Way(NamedTuple):
+    """What a service has or can reach of a step, from one of its legs on."""
+
+    step: str
+    places: tuple[Place, ...]
+    """Up to the first leg that is neither here nor reachable."""
+    whole: bool
+    """Whether that is all of the rest."""
+    passed: str
+    """The event of its success."""
+
+
 class Walk:
     """The stations that one service has or can reach, and the journeys that pass them."""
 
@@ -69,10 +95,17 @@ class Walk:
         stations: Mapping[str, Station],
         remotes: Mapping[str, Remote],
         duties: Mapping[tuple[str, str], DutyOf],
+        punctual: Mapping[tuple[str, str], Punctual] = MappingProxyType({}),
     ) -> None:
-        """``duties`` is the real work by (step, station); where there is none, only time passes."""
+        """``duties`` is the real work by (step, station); where there is none, only time passes.
+
+        ``punctual`` are those of the remotes, by (step, station), that need nobody to watch them.
+        """
         self.world = world
         self.stations, self.remotes, self.duties = stations, remotes, duties
+        self._punctual = punctual
+        self._ways: dict[tuple[str, int, int], Way] = {}
+        self._begun_by: dict[tuple[str, str], tuple[j.Branch, ...]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def attempt(
@@ -90,34 +123,53 @@ class Walk:
         Legs from the first one that is neither here nor reachable on belong to whoever took the
         parcel over before it; their fate is not known here.
         """
-        told = journey.route.steps[step]
-        answer = Answer(j.OK)
-        for index in range(first_leg, len(told.legs)):
-            leg = told.legs[index]
-            station = self.stations.get(leg.station)
-            if station is None and leg.station not in self.remotes:
-                return answer
+        way = self._way(journey.route, step, first_leg)
+        answer, forced = DONE, getattr(parcel, "forced", "")
+        for place in way.places:
+            leg, station = place.leg, place.station
             # There are so many visits that a constructor with seven arguments is felt.
             call = tuple.__new__(
                 Call,
                 (
-                    journey.route.kind, journey.journey_id, branch, told.name, index, attempt,
+                    journey.route.kind, journey.journey_id, branch, way.step, place.number, attempt,
                     journey.traits,
                 ),
             )  # fmt: skip
             limit_ms = leg.timeout_ms
-            sure = limit_ms is None or (
-                station is not None
-                and not getattr(parcel, "forced", "")
-                and station.sure_within(call, limit_ms * 1000)
-            )
-            # Without anything that could go wrong, nobody has to watch the clock.
-            work = self._work(journey, leg, call, parcel, station)
-            answer = await (work if sure else self._in_time(journey, leg, call, parcel, work))
+            if limit_ms is None or (
+                station is not None and not forced and station.sure_within(call, limit_ms * 1000)
+            ):
+                # Without anything that could go wrong, nobody has to watch the clock.
+                begun_us = self.world.clock.now_us()
+                answer = await self._party(journey, place, call, parcel)
+                self._note(journey, leg, call, parcel, answer, begun_us)
+            else:
+                answer = await self._in_time(journey, place, call, parcel)
             if answer.outcome != j.OK:
                 return answer
-        self.happen(journey, f"{told.name}.ok", parcel)
+        if way.whole:
+            self.happen(journey, way.passed, parcel)
         return answer
+
+    def _way(self, route: j.Route, step: int, first_leg: int) -> Way:
+        """What there is here of a step, from a leg on."""
+        found = self._ways.get((route.kind, step, first_leg))
+        if found is None:
+            told = route.steps[step]
+            mine = takewhile(lambda leg: self._reaches(leg.station), told.legs[first_leg:])
+            places = tuple(
+                Place(
+                    number, leg, self.stations.get(leg.station),
+                    self.duties.get((told.name, leg.station)),
+                    # What it emits could still happen after its time is over.
+                    None if leg.emits else self._punctual.get((told.name, leg.station)),
+                )
+                for number, leg in enumerate(mine, first_leg)
+            )  # fmt: skip
+            whole = first_leg + len(places) == len(told.legs)
+            found = Way(told.name, places, whole, f"{told.name}.ok")
+            self._ways[route.kind, step, first_leg] = found
+        return found
 
     def happen(self, journey: Journey, event: str, parcel: object) -> None:
         """Note an event; the first time, start the branches that wait for it and begin here.
@@ -125,13 +177,23 @@ class Walk:
         Who pays again while the first payment is deemed has paid twice once that is credited: each
         payment is called back, reversed and asked about by itself.
         """
-        if (event, payment_of(parcel)) in journey.events:
+        told = event, payment_of(parcel)
+        if told in journey.events:
             return
-        journey.events.add((event, payment_of(parcel)))
-        for branch in journey.route.followers(event):
-            first = journey.route.steps[branch.first_step].legs[0].station
-            if first in self.stations:
-                self.start(self.branch(journey, branch, parcel))
+        journey.events.add(told)
+        for branch in self._followers(journey.route, event):
+            self.start(self.branch(journey, branch, parcel))
+
+    def _followers(self, route: j.Route, event: str) -> tuple[j.Branch, ...]:
+        """The branches that an event starts and that begin here."""
+        found = self._begun_by.get((route.kind, event))
+        if found is None:
+            found = self._begun_by[route.kind, event] = tuple(
+                branch
+                for branch in route.followers(event)
+                if route.steps[branch.first_step].legs[0].station in self.stations
+            )
+        return found
 
     def start(
         self, work: Coroutine[Any, Any, Any], over: asyncio.Future[None] | None = None
@@ -189,21 +251,29 @@ class Walk:
 
     def _ends_here(self, route: j.Route, step: int) -> bool:
         """Whether this service sees the last leg of a step, and so its end."""
-        last = route.steps[step].legs[-1].station
-        return last in self.stations or last in self.remotes
+        return self._reaches(route.steps[step].legs[-1].station)
 
-    async def _in_time(
-        self, journey: Journey, leg: j.Leg, call: Call, parcel: object, work: Work
-    ) -> Answer:
+    def _reaches(self, station: str) -> bool:
+        """Whether a station is here, or in another process that is asked from here."""
+        return station in self.stations or station in self.remotes
+
+    async def _in_time(self, journey: Journey, place: Place, call: Call, parcel: object) -> Answer:
         """The answer of one leg, or what its absence means."""
-        alarms, limit_us = self.world.alarms, (leg.timeout_ms or 0) * 1000
+        alarms, leg = self.world.alarms, place.leg
+        limit_us = (leg.timeout_ms or 0) * 1000
         deadline_us = self.world.clock.now_us() + limit_us
-        # What asyncio.wait does for any number of tasks, at a third of its cost.
-        over = alarms.within(limit_us)
-        task = self.start(work, over)
-        await over
-        if task.done():
-            answer: Answer = task.result()
+        answer: Answer | None = None
+        if place.punctual is not None:
+            begun_us = deadline_us - limit_us
+            answer = await place.punctual(call, parcel, limit_us)
+            self._note(journey, leg, call, parcel, answer, begun_us)
+        else:
+            # What asyncio.wait does for any number of tasks, at a third of its cost.
+            over = alarms.within(limit_us)
+            task = self.start(self._work(journey, place, call, parcel), over)
+            await over
+            answer = task.result() if task.done() else None
+        if answer is not None:
             if answer.outcome != j.TIMED_OUT:
                 return answer
             # The work was done, the answer is lost: the caller does not know, and waits.
@@ -211,20 +281,31 @@ class Walk:
         self.happen(journey, f"{call.step}.{leg.on_timeout}", parcel)
         return Answer(*j.TIMED_OUT_AS[leg.on_timeout])
 
-    async def _work(
-        self, journey: Journey, leg: j.Leg, call: Call, parcel: object, station: Station | None
-    ) -> Answer:
-        """One leg's visit, and the event of its success."""
-        passed = getattr(parcel, "passed", None)
-        begun_us = 0 if passed is None else self.world.clock.now_us()
+    async def _work(self, journey: Journey, place: Place, call: Call, parcel: object) -> Answer:
+        """One leg's visit, and what follows from it."""
+        begun_us = self.world.clock.now_us()
+        answer = await self._party(journey, place, call, parcel)
+        self._note(journey, place.leg, call, parcel, answer, begun_us)
+        return answer
+
+    def _party(
+        self, journey: Journey, place: Place, call: Call, parcel: object
+    ) -> Awaitable[Answer]:
+        """The visit of one leg's party, not begun yet."""
+        leg, station = place.leg, place.station
         if station is None:
-            answer = await self.remotes[leg.station](call, parcel)
-        else:
-            duty_of = self.duties.get((call.step, leg.station))
-            duty = NOTHING if duty_of is None else duty_of(call, parcel)
-            if leg.asks:
-                duty = Duty(duty.do, lambda: self._asked(journey, leg.asks, parcel))
-            answer = await station.visit(call, duty, priority=leg.priority)
+            return self.remotes[leg.station](call, parcel)
+        duty = NOTHING if place.duty_of is None else place.duty_of(call, parcel)
+        if leg.asks:
+            duty = Duty(duty.do, lambda: self._asked(journey, leg.asks, parcel))
+        return station.visit(call, duty, priority=leg.priority)
+
+    def _note(
+        self, journey: Journey, leg: j.Leg, call: Call, parcel: object, answer: Answer,
+        begun_us: int,
+    ) -> None:  # fmt: skip
+        """Keep that a party has answered, and let happen what follows from its success."""
+        passed = getattr(parcel, "passed", None)
         if passed is not None:
             ended_us = self.world.clock.now_us()
             passed.append(
@@ -235,7 +316,6 @@ class Walk:
             )  # fmt: skip
         if leg.emits and answer.outcome in (j.OK, j.TIMED_OUT):
             self.happen(journey, f"{call.step}.{leg.emits}", parcel)
-        return answer
 
     @staticmethod
     def _asked(journey: Journey, event: str, parcel: object) -> Answer | None:

@@ -122,6 +122,28 @@ def test_a_folded_key_draws_the_same(arguments: list[list[int]], compiled: dict[
         assert compiled["draw"](compiled["key"](seed, stream), entity, attempt) == expected
 
 
+def test_a_drawer_draws_the_same(arguments: list[list[int]]) -> None:
+    """What is worked out once for a key changes no draw, of small entities and of large ones."""
+    for seed, stream, entity, attempt in zip(*arguments, strict=True):
+        key = chance.key(seed, stream)
+        drawn = chance.drawer(key)
+        for one in (entity, entity & WORD_MAX):
+            assert drawn(one, attempt) == chance.draw(key, one, attempt)
+
+
+@given(
+    st.lists(words, min_size=1, max_size=12),
+    st.one_of(words, seeds, st.sampled_from([0, WORD_MAX, WORD_MAX + 1])),
+    st.one_of(words, st.sampled_from([0, 1, WORD_MAX])),
+)
+def test_draws_side_by_side_do_not_touch_each_other(
+    keys: list[int], entity: int, attempt: int
+) -> None:
+    """Many keys at once give what each of them gives alone, whatever its neighbours are."""
+    alone = tuple(chance.draw(key, entity, attempt) for key in keys)
+    assert chance.drawers(keys)(entity, attempt) == alone
+
+
 def test_products_never_leave_63_bits(arguments: list[list[int]]) -> None:
     """Every intermediate value of a draw fits a signed 64-bit word, the ground of equal bits."""
 
