@@ -260,11 +260,12 @@ def knots(values: NDArray[np.float64]) -> tuple[int, ...]:
 def quantile(table: Sequence[int], draw: int) -> int:
     """The value of a law at ``draw``, interpolated between knots with whole numbers only."""
     cell = draw >> 22
-    base, shift, rest = BODY, 22, draw
-    if cell == 0:
-        base, shift = LOWER, 12
-    elif cell == CELLS - 1:
-        base, shift, rest = UPPER, 12, draw - (cell << 22)
+    if 0 < cell < CELLS - 1:
+        low = table[cell]
+        return low + (((table[cell + 1] - low) * (draw & 0x3FFFFF)) >> 22)
+    base, shift, rest = LOWER, 12, draw
+    if cell != 0:
+        base, rest = UPPER, draw - (cell << 22)
         if rest >> 12 == CELLS - 1:
             base, shift, rest = EXTREME, 2, rest - ((CELLS - 1) << 12)
     index = base + (rest >> shift)

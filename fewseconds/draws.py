@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -12,7 +13,7 @@ from fewseconds.station import Burst, Failure
 from fewseconds.timeline import Window, bank_outages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from fewseconds.plan import Traits
     from fewseconds.scenario import Scenario
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 TOO_DEAR: Final = (
     Failure(outcome="declined", code=OVER_GALLERY_CAP, share=1.0, source="the app's profile"),
 )
+
+
+def _service_key(seed: int, step: str, leg: int, station: str) -> int:
+    found: int = chance.key(seed, chance.stream("service", step, leg, station))
+    return found
 
 
 def _edges(shares: list[float]) -> list[int]:
@@ -67,7 +73,7 @@ class Visit:
         self._seed = seed
         named = (place.step, place.leg, place.station)
         self.table = law.table()
-        self.service_key = chance.key(seed, chance.stream("service", *named))
+        self.service_key = _service_key(seed, *named)
         self._drawn = chance.drawer(self.service_key)
         self.failure_key = chance.key(seed, chance.stream("failure", *named))
         self.patience_key = chance.key(seed, chance.stream("patience", *named))
@@ -111,7 +117,11 @@ class Visit:
 
     def service_us(self, journey_id: int, attempt: int) -> int:
         """How long the work takes."""
-        took_us = chance.quantile(self.table, self._drawn(journey_id, attempt))
+        return self.service_of(self._drawn(journey_id, attempt))
+
+    def service_of(self, draw: int) -> int:
+        """How long the work takes whose draw is known, see :meth:`Draws.of_services`."""
+        took_us = chance.quantile(self.table, draw)
         return took_us if self._as_it_is else pace.scaled(took_us, self.milli, self.grid_us)
 
     def failure(self, journey_id: int, attempt: int, now_us: int = 0) -> Failure | None:
@@ -145,6 +155,14 @@ class Visit:
         return pace.scaled(chance.quantile(self.patience, draw), 1000, self.grid_us)
 
 
+class Leg(NamedTuple):
+    """The draws of one leg's visits, as far as they were needed."""
+
+    told: Callable[[Traits], Hashable] | None
+    """The traits that tell its visits apart; None if they are all alike."""
+    visits: dict[Hashable, Visit]
+
+
 class Draws:
     """The draws of one scenario under one seed."""
 
@@ -157,25 +175,21 @@ class Draws:
     def follow(self, scenario: Scenario) -> None:
         """Draw as another scenario says from now on."""
         self.scenario = scenario
-        self._visits: dict[tuple[str, int, str, tuple[str, ...]], Visit] = {}
-        self._by: dict[tuple[str, int, str], tuple[str, ...]] = {}
+        self._legs: dict[tuple[str, int, str], Leg] = {}
         self._cadences = any(app.cadence_ms for app in scenario.apps.values())
         self._capped = any(scenario.gallery_capped(app) for app in scenario.apps.values())
 
     def distinguished_by(self, step: str, leg: int, station: str) -> tuple[str, ...]:
         """The traits that tell the visits of leg number ``leg`` of ``step`` apart."""
-        found = self._by.get((step, leg, station))
-        if found is None:
-            table = self.scenario.stations[station]
-            found = table.by
-            if self._cadences and "app" not in found and self._remembers(step, table):
-                found += ("app",)
-            if self._limits(step, leg) and "gallery" not in found:
-                found += ("gallery",)
-            outages = any(fault.bank and fault.station == station for fault in self.scenario.fault)
-            if outages and "account" not in found:
-                found += ("account",)
-            self._by[step, leg, station] = found
+        table = self.scenario.stations[station]
+        found = table.by
+        if self._cadences and "app" not in found and self._remembers(step, table):
+            found += ("app",)
+        if self._limits(step, leg) and "gallery" not in found:
+            found += ("gallery",)
+        outages = any(fault.bank and fault.station == station for fault in self.scenario.fault)
+        if outages and "account" not in found:
+            found += ("account",)
         return found
 
     def _limits(self, step: str, leg: int) -> bool:
@@ -192,29 +206,43 @@ class Draws:
 
     def visit(self, step: str, leg: int, station: str, traits: Traits) -> Visit:
         """The draws of leg number ``leg`` of ``step``, which goes to ``station``."""
-        by = self._by.get((step, leg, station))
-        if by is None:
+        mine = self._legs.get((step, leg, station))
+        if mine is None:
             by = self.distinguished_by(step, leg, station)
-        told = traits.values(by) if by else ()
-        found = self._visits.get((step, leg, station, told))
+            mine = self._legs[step, leg, station] = Leg(attrgetter(*by) if by else None, {})
+        told = () if mine.told is None else mine.told(traits)
+        found = mine.visits.get(told)
         if found is None:
-            table, mine = self.scenario.stations[station], self.scenario.steps.get(step)
-            app = self.scenario.apps.get(traits.app)
-            if self._limits(step, leg) and traits.gallery == CAPPED:
-                table = msgspec.structs.replace(
-                    table, failures=TOO_DEAR, variants={}, persistence=0.0, burst=None
-                )
-
-            def lasting(persistence: float) -> float:
-                return persistence if mine is None else memory(persistence, mine, app)
-
-            place = Place(
-                step, leg, station, traits.key(self.scenario.stations[station].by),
-                self.scenario.slowdown(station), self.scenario.simulate.resolution_us, lasting,
-                bank_outages(self.scenario, station, traits.account),
-            )  # fmt: skip
-            found = self._visits[step, leg, station, told] = Visit(self.seed, place, table)
+            found = mine.visits[told] = self._made(step, leg, station, traits)
         return found
+
+    def of_services(
+        self, step: str, legs: Sequence[tuple[int, str]]
+    ) -> Callable[[int, int], tuple[int, ...]]:
+        """The draws of the service times of several legs, from journey and attempt.
+
+        They are the same whatever the traits: these choose the law, see :meth:`Visit.service_of`.
+        """
+        return chance.drawers([_service_key(self.seed, step, *leg) for leg in legs])
+
+    def _made(self, step: str, leg: int, station: str, traits: Traits) -> Visit:
+        """The draws of a leg, made ready."""
+        table, mine = self.scenario.stations[station], self.scenario.steps.get(step)
+        app = self.scenario.apps.get(traits.app)
+        if self._limits(step, leg) and traits.gallery == CAPPED:
+            table = msgspec.structs.replace(
+                table, failures=TOO_DEAR, variants={}, persistence=0.0, burst=None
+            )
+
+        def lasting(persistence: float) -> float:
+            return persistence if mine is None else memory(persistence, mine, app)
+
+        place = Place(
+            step, leg, station, traits.key(self.scenario.stations[station].by),
+            self.scenario.slowdown(station), self.scenario.simulate.resolution_us, lasting,
+            bank_outages(self.scenario, station, traits.account),
+        )  # fmt: skip
+        return Visit(self.seed, place, table)
 
     def service_us(
         self, station: str, step: str, leg: int, attempt: int, journey_id: int, traits: Traits

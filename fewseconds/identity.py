@@ -113,4 +113,4 @@ def _drawers(seed: int) -> Callable[[int, int], tuple[int, ...]]:
 
 def masked(name: str) -> str:
     """A name as a payer sees it before paying: the first two letters of each word, then dots."""
-    return " ".join(word[:2] + "•" * (len(word) - 2) for word in name.split())
+    return " ".join([word[:2] + "•" * (len(word) - 2) for word in name.split()])

@@ -159,13 +159,12 @@ class Route(msgspec.Struct, frozen=True):
     branches: tuple[Branch, ...]
     move_streams: tuple[int, ...]
     """Stream of the draw that :func:`next_move` gets, a step."""
+    positions: dict[str, int]
+    """Those of the steps, by name."""
 
     def index(self, step: str) -> int:
         """Position of the step called ``step``; raises KeyError if there is none."""
-        for position, candidate in enumerate(self.steps):
-            if candidate.name == step:
-                return position
-        raise KeyError(step)
+        return self.positions[step]
 
     def followers(self, event: str) -> list[Branch]:
         """The branches that ``event`` (``step.event``) starts."""
@@ -200,4 +199,5 @@ def route(kind: str, steps: tuple[Step, ...]) -> Route:
         ]
         waits += [wait * 1000 for wait in backoff]
     streams = tuple(chance.stream("move", step.name) for step in steps)
-    return Route(kind, steps, tuple(rows + waits), tuple(branches), streams)
+    positions = {step.name: index for index, step in enumerate(steps)}
+    return Route(kind, steps, tuple(rows + waits), tuple(branches), streams, positions)

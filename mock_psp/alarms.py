@@ -49,14 +49,15 @@ class Alarms:
             self._loop = asyncio.get_running_loop()
         return self._loop
 
-    def at(self, due_us: int) -> Waiter:
+    def at(self, due_us: int, now_us: int | None = None) -> Waiter:
         """A future that is done at a moment of the plan; at once, if that has passed.
 
-        Whoever sets or cancels it before is not disturbed later.
+        Who knows what time it is says so. Whoever sets or cancels it before is not disturbed.
         """
         loop = self._loop or self.loop
         waiter: Waiter = loop.create_future()
-        now_us = self._clock.now_us()
+        if now_us is None:
+            now_us = self._clock.now_us()
         if due_us <= now_us:
             waiter.set_result(None)
             return waiter

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from functools import lru_cache
+from typing import Final
 
 from fewseconds.identity import IST
+
+DAY_US: Final = 86_400_000_000
+MOMENTS: Final = 512
+"""Ends of codes that are remembered: they are those of days."""
 
 
 class PlanClock:
@@ -31,6 +37,8 @@ class PlanClock:
         self._real_dates = real_dates
         self._offset_us = plan_origin_us - epoch_monotonic_us
         self._midnight = dt.datetime.combine(first_day, dt.time(), IST)
+        self._day = 0, first_day
+        self._us_of = lru_cache(MOMENTS)(self._us_from_midnight)
 
     def begin(self, zero_monotonic_us: int) -> None:
         """Show 0 at that moment of CLOCK_MONOTONIC, and go on from there.
@@ -57,7 +65,21 @@ class PlanClock:
 
     def today(self) -> dt.date:
         """The day that the plan has reached."""
-        return self.moment().date()
+        if self._real_dates:
+            return self.moment().date()
+        number, day = self._day
+        reached = self.now_us() // DAY_US
+        if reached != number:
+            day = (self._midnight + dt.timedelta(days=reached)).date()
+            self._day = reached, day
+        return day
+
+    def is_over(self, moment: dt.datetime) -> bool:
+        """Whether the plan has passed a moment."""
+        return moment < self.moment() if self._real_dates else self._us_of(moment) < self.now_us()
+
+    def _us_from_midnight(self, moment: dt.datetime) -> int:
+        return (moment - self._midnight) // dt.timedelta(microseconds=1)
 
 
 def wall_s() -> int:

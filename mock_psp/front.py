@@ -36,26 +36,34 @@ class TooLargeError(Exception):
     """A body that is longer than what is taken."""
 
 
+class LeanHeaders:
+    """The headers of a request: handlers ask for one or two, and most for none."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        """``raw`` holds them by lower-case name."""
+        self._raw = raw
+
+    def get(self, name: str, default: str = "") -> str:
+        """The header of that (lower-case) name; of a repeated one, the last."""
+        wanted = name.encode()
+        for known, value in reversed(self._raw):
+            if known == wanted:
+                return value.decode("latin-1")
+        return default
+
+
 class LeanRequest:
     """One request, as far as hot handlers read it."""
 
-    __slots__ = ("_body", "_headers", "_raw", "app")
+    __slots__ = ("_body", "app", "headers")
 
     def __init__(
         self, raw: list[tuple[bytes, bytes]], body: bytes | None, app: SimpleNamespace
     ) -> None:
         """``raw`` holds headers by lower-case name; no body is one that was too long."""
-        self._raw, self._body, self.app = raw, body, app
-        self._headers: dict[str, str] | None = None
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Headers by lower-case name; of a repeated one, the last."""
-        if self._headers is None:
-            self._headers = {
-                name.decode("latin-1"): value.decode("latin-1") for name, value in self._raw
-            }
-        return self._headers
+        self.headers, self._body, self.app = LeanHeaders(raw), body, app
 
     async def body(self) -> bytes:
         """The whole body; raises TooLargeError."""

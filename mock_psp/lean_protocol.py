@@ -94,7 +94,7 @@ class LeanProtocol(HttpToolsProtocol):
 
     _front: Front | None = None
     _exchange: _Exchange | None = None
-    _header_bytes = _head_bytes = 0
+    _read_bytes = _head_bytes = 0
     _in_head = False
     _due_s = 0.0
     """When the connection is closed unless something happens."""
@@ -121,6 +121,7 @@ class LeanProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come; a head that never ends is cut off before it fills the memory."""
+        self._read_bytes = len(data)
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
@@ -129,17 +130,14 @@ class LeanProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a request has come."""
-        self._header_bytes = self._head_bytes = 0
+        self._head_bytes = 0
         self._in_head = True
         self._due_s = self.loop.time() + RECEIVE_LIMIT_S
         # Uvicorn's scope is only made for what is not a hot path.
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; count what they are together."""
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > HEADER_BYTES_MAX:
-            self.transport.abort()
+        """Take a header."""
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
@@ -148,6 +146,11 @@ class LeanProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head of a request is here: the short way, or uvicorn's."""
         self._in_head = False
+        # Hardly any head is so long that its headers have to be counted.
+        if self._head_bytes + self._read_bytes > HEADER_BYTES_MAX:
+            sizes = (len(name) + len(value) for name, value in self.headers)
+            if sum(sizes) > HEADER_BYTES_MAX:
+                self.transport.abort()
         self._exchange = exchange = self._short_way()
         if exchange is not None:
             cycle: Any = exchange

@@ -173,7 +173,7 @@ class PayerSide:
             payload, verified = app_rules.read(
                 self.world.scenario, request.app, request.scanned, self._keys
             )
-            if payload.expires_at is not None and payload.expires_at < self.world.clock.moment():
+            if payload.expires_at is not None and self.world.clock.is_over(payload.expires_at):
                 raise MalformedError("QRexpire", "is over; ask the biller for a new code")
             if payload.reference is None:
                 raise MalformedError("tr", "is missing; only the code of a bill can be paid here")

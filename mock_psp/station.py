@@ -9,6 +9,7 @@ scenario slows it down: then it lasts as long as the stretched draw, the work in
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -106,8 +107,6 @@ class Station:
         # is what the simulator takes for them, and what a slowed biller has.
         self._pooled = pooled
         self._bucket = Bucket(table.rate_limit)
-        self._known: tuple[Call | None, Lot | None] = None, None
-        """The last lot and whose it was: it is asked for twice in a row."""
         self._busy = 0
         self.ended = [0] * len(OUTCOMES)
         """Visits that have ended, by the number of their outcome."""
@@ -136,9 +135,11 @@ class Station:
             self._hours.always_open
             and self._hours.at(0).servers == table.servers
             and table.rate_limit is None
-            and self.in_flight_max is None
         )
         """Whether only busy servers can hold a visit up: then it is let in at once."""
+        most = sys.maxsize if self.in_flight_max is None else self.in_flight_max
+        self._room = min(self.servers or sys.maxsize, most) if self._steady else 0
+        """So many may be served at once without a look at anything else."""
 
     async def visit(
         self,
@@ -146,14 +147,18 @@ class Station:
         duty: Duty = NOTHING,
         arrived_us: int | None = None,
         priority: int = 0,
+        lot: Lot | None = None,
+        now_us: int | None = None,
     ) -> Answer:
         """Wait for a server, do the work, and write the row of the visit.
+
+        Who knows what it draws (``lot``) and what time it is says so.
 
         ``TIMED_OUT`` means: the work was done, but its answer gets lost on the way back, so the
         caller has to wait until its own limit.
         """
-        clock = self._clock
-        now_us = clock.now_us()
+        if now_us is None:
+            now_us = self._clock.now_us()
         if arrived_us is None:
             arrived_us = now_us
         waiting = self.waiting if any(self._waiting) else 0
@@ -165,20 +170,25 @@ class Station:
             refusal = self._enter(now_us, waiting)
             if refusal is _IN_LINE:
                 refusal = await self._turn(call, priority)
-                now_us = clock.now_us()
+                now_us = self._clock.now_us()
             granted_us = now_us
             if refusal is not None:
                 answer = refusal
                 return answer
             served = True
-            planned_us, failure = self._planned(call, arrived_us, granted_us)
+            planned_us, failure = self._planned(call, lot, arrived_us, granted_us)
             ending = DONE if failure is None else _failed(failure)
-            if ending is DONE and duty.do is not None and (told := duty.do()) is not None:
-                ending = told if isinstance(told, Answer) else (await told or DONE)
+            if ending is DONE and duty.do is not None:
+                told = duty.do()
+                if told is not None:
+                    ending = told if isinstance(told, Answer) else (await told or DONE)
+                now_us = self._clock.now_us()
             if planned_us is not None:
-                await self._alarms.at(planned_us)
-            if ending.outcome == OK and duty.done is not None and (told := duty.done()) is not None:
-                ending = told if isinstance(told, Answer) else (await told or ending)
+                await self._alarms.at(planned_us, now_us)
+            if ending.outcome == OK and duty.done is not None:
+                told = duty.done()
+                if told is not None:
+                    ending = told if isinstance(told, Answer) else (await told or ending)
             if ending.outcome == OK and failure is not None:
                 ending = Answer(TIMED_OUT, failure.code)
             answer = ending
@@ -193,14 +203,14 @@ class Station:
         return answer
 
     def _planned(
-        self, call: Call, arrived_us: int, granted_us: int
+        self, call: Call, lot: Lot | None, arrived_us: int, granted_us: int
     ) -> tuple[int | None, Failure | None]:
         """When a visit is to end, if that was drawn, and how it fails, if it does."""
         pace_milli = NORMAL if self._steady else self._hours.at(granted_us).pace_milli
         if not self.sleeps and pace_milli == NORMAL:
             return None, None
         start_us = granted_us if self.servers or self._changes else arrived_us
-        drawn_us, failure = self._lot(call, arrived_us)
+        drawn_us, failure = lot or self._lot(call, arrived_us)
         if pace_milli != NORMAL:
             drawn_us = scaled(drawn_us, pace_milli, 1)
         # Real work fails as it does.
@@ -236,13 +246,19 @@ class Station:
         """Visits in the queue."""
         return sum(map(len, self._waiting))
 
-    def sure_within(self, call: Call, limit_us: int) -> bool:
-        """Whether a visit that begins now is answered within ``limit_us``, as it was drawn."""
-        if not self._mocked or (self.servers and self._busy >= self.servers):
+    def lot(self, call: Call, draw: int, now_us: int) -> Lot | None:
+        """What a visit that comes now draws, besides its service time's draw; None if nothing."""
+        if not self._mocked:
+            return None
+        visit = self._draw(call)
+        failure = visit.failure(call.journey_id, call.attempt, now_us)
+        return visit.service_of(draw), failure
+
+    def sure_within(self, lot: Lot, limit_us: int) -> bool:
+        """Whether a visit with that lot is answered within ``limit_us``, if it begins now."""
+        if self._changes or (self.servers and self._busy >= self.servers):
             return False
-        if self._changes:
-            return False
-        service_us, failure = self._lot(call, self._clock.now_us())
+        service_us, failure = lot
         return service_us <= limit_us and (failure is None or failure.outcome != "timed_out")
 
     def _draw(self, call: Call) -> Visit:
@@ -251,19 +267,15 @@ class Station:
 
     def _lot(self, call: Call, arrived_us: int) -> Lot:
         """What a visit has drawn."""
-        known, lot = self._known
-        if known is not call or lot is None:
-            draw = self._draw(call)
-            lot = (
-                draw.service_us(call.journey_id, call.attempt),
-                draw.failure(call.journey_id, call.attempt, arrived_us),
-            )
-            self._known = call, lot
-        return lot
+        draw = self._draw(call)
+        return (
+            draw.service_us(call.journey_id, call.attempt),
+            draw.failure(call.journey_id, call.attempt, arrived_us),
+        )
 
     def _enter(self, now_us: int, waiting: int) -> Answer | None:
         """Come to be served; an answer instead if it never comes to that, or not at once."""
-        if self._steady and not waiting and (not self.servers or self._busy < self.servers):
+        if not waiting and self._busy < self._room:
             self._busy += 1
             return None
         if self.in_flight_max is not None and self._busy >= self.in_flight_max:

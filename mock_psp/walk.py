@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from fewseconds.plan import Traits
-    from mock_psp.station import Station
+    from mock_psp.station import Lot, Station
     from mock_psp.world import World
 
     Work = Coroutine[Any, Any, Answer]
@@ -80,6 +80,8 @@ class Way(NamedTuple):
     step: str
     places: tuple[Place, ...]
     """Up to the first leg that is neither here nor reachable."""
+    draws: Callable[[int, int], tuple[int, ...]]
+    """Those of the places' service times, from journey and attempt."""
     whole: bool
     """Whether that is all of the rest."""
     passed: str
@@ -124,8 +126,8 @@ class Walk:
         parcel over before it; their fate is not known here.
         """
         way = self._way(journey.route, step, first_leg)
-        answer, forced = DONE, getattr(parcel, "forced", "")
-        for place in way.places:
+        answer, clock, forced = DONE, self.world.clock, getattr(parcel, "forced", "")
+        for place, draw in zip(way.places, way.draws(journey.journey_id, attempt), strict=True):
             leg, station = place.leg, place.station
             # There are so many visits that a constructor with seven arguments is felt.
             call = tuple.__new__(
@@ -135,16 +137,19 @@ class Walk:
                     journey.traits,
                 ),
             )  # fmt: skip
-            limit_ms = leg.timeout_ms
+            now_us, limit_ms = clock.now_us(), leg.timeout_ms
+            lot = None if station is None else station.lot(call, draw, now_us)
             if limit_ms is None or (
-                station is not None and not forced and station.sure_within(call, limit_ms * 1000)
+                station is not None
+                and lot is not None
+                and not forced
+                and station.sure_within(lot, limit_ms * 1000)
             ):
                 # Without anything that could go wrong, nobody has to watch the clock.
-                begun_us = self.world.clock.now_us()
-                answer = await self._party(journey, place, call, parcel)
-                self._note(journey, leg, call, parcel, answer, begun_us)
+                answer = await self._party(journey, place, call, parcel, lot, now_us)
+                self._note(journey, leg, call, parcel, answer, now_us)
             else:
-                answer = await self._in_time(journey, place, call, parcel)
+                answer = await self._in_time(journey, place, call, parcel, lot)
             if answer.outcome != j.OK:
                 return answer
         if way.whole:
@@ -166,8 +171,11 @@ class Walk:
                 )
                 for number, leg in enumerate(mine, first_leg)
             )  # fmt: skip
+            draws = self.world.draws.of_services(
+                told.name, [(place.number, place.leg.station) for place in places]
+            )
             whole = first_leg + len(places) == len(told.legs)
-            found = Way(told.name, places, whole, f"{told.name}.ok")
+            found = Way(told.name, places, draws, whole, f"{told.name}.ok")
             self._ways[route.kind, step, first_leg] = found
         return found
 
@@ -257,7 +265,9 @@ class Walk:
         """Whether a station is here, or in another process that is asked from here."""
         return station in self.stations or station in self.remotes
 
-    async def _in_time(self, journey: Journey, place: Place, call: Call, parcel: object) -> Answer:
+    async def _in_time(
+        self, journey: Journey, place: Place, call: Call, parcel: object, lot: Lot | None
+    ) -> Answer:
         """The answer of one leg, or what its absence means."""
         alarms, leg = self.world.alarms, place.leg
         limit_us = (leg.timeout_ms or 0) * 1000
@@ -270,7 +280,7 @@ class Walk:
         else:
             # What asyncio.wait does for any number of tasks, at a third of its cost.
             over = alarms.within(limit_us)
-            task = self.start(self._work(journey, place, call, parcel), over)
+            task = self.start(self._work(journey, place, call, parcel, lot), over)
             await over
             answer = task.result() if task.done() else None
         if answer is not None:
@@ -281,24 +291,35 @@ class Walk:
         self.happen(journey, f"{call.step}.{leg.on_timeout}", parcel)
         return Answer(*j.TIMED_OUT_AS[leg.on_timeout])
 
-    async def _work(self, journey: Journey, place: Place, call: Call, parcel: object) -> Answer:
+    async def _work(
+        self, journey: Journey, place: Place, call: Call, parcel: object, lot: Lot | None
+    ) -> Answer:
         """One leg's visit, and what follows from it."""
         begun_us = self.world.clock.now_us()
-        answer = await self._party(journey, place, call, parcel)
+        answer = await self._party(journey, place, call, parcel, lot)
         self._note(journey, place.leg, call, parcel, answer, begun_us)
         return answer
 
     def _party(
-        self, journey: Journey, place: Place, call: Call, parcel: object
+        self,
+        journey: Journey,
+        place: Place,
+        call: Call,
+        parcel: object,
+        lot: Lot | None = None,
+        now_us: int | None = None,
     ) -> Awaitable[Answer]:
-        """The visit of one leg's party, not begun yet."""
+        """The visit of one leg's party, not begun yet.
+
+        ``lot`` is what it draws, if that is known; with ``now_us`` it has to begin at once.
+        """
         leg, station = place.leg, place.station
         if station is None:
             return self.remotes[leg.station](call, parcel)
         duty = NOTHING if place.duty_of is None else place.duty_of(call, parcel)
         if leg.asks:
             duty = Duty(duty.do, lambda: self._asked(journey, leg.asks, parcel))
-        return station.visit(call, duty, priority=leg.priority)
+        return station.visit(call, duty, None, leg.priority, lot, now_us)
 
     def _note(
         self, journey: Journey, leg: j.Leg, call: Call, parcel: object, answer: Answer,
