@@ -7,7 +7,6 @@ for each address, and answers are parsed by httptools.
 from __future__ import annotations
 
 import asyncio
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -97,21 +96,12 @@ class _Connection(asyncio.Protocol):
 class LeanClient:
     """Posts JSON to services, over as many connections as are in use at once."""
 
-    def __init__(
-        self,
-        alarms: Alarms,
-        idle_s: float,
-        give_up_s: float,
-        doors: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
+    def __init__(self, alarms: Alarms, idle_s: float, give_up_s: float) -> None:
         """Must be made where the event loop of ``alarms`` runs.
 
         Unused connections are closed after ``idle_s``; no answer takes over ``give_up_s``.
-
-        ``doors`` are Unix sockets by the ``host:port`` whose service listens there as well: a
-        message costs a quarter of what it costs over the network's stack, also on one machine.
         """
-        self._idle_s, self._give_up_s, self._doors = idle_s, give_up_s, doors
+        self._idle_s, self._give_up_s = idle_s, give_up_s
         self._alarms, self._loop = alarms, alarms.loop
         self._idle: dict[str, list[_Connection]] = {}
         self._heads: dict[str, tuple[str, int, str, bytes]] = {}
@@ -137,9 +127,7 @@ class LeanClient:
         connection = self._kept(place, loop.time())
         if connection is None:
             async with asyncio.timeout(limit_us / 1e6 or None):
-                connection = await self._through_door(loop, place)
-                if connection is None:
-                    _, connection = await loop.create_connection(_Connection, host, port)
+                _, connection = await loop.create_connection(_Connection, host, port)
         connection.since_s = loop.time()
         self._busy.add(connection)
         if self._watch is None:
@@ -179,20 +167,6 @@ class LeanClient:
                 return connection
             connection.transport.close()
         return None
-
-    async def _through_door(
-        self, loop: asyncio.AbstractEventLoop, place: str
-    ) -> _Connection | None:
-        """A new connection past the network; None where there is none, or not now."""
-        door = self._doors.get(place)
-        if door is None:
-            return None
-        try:
-            _, connection = await loop.create_unix_connection(_Connection, door)
-        except OSError:
-            # At the port, too many who come at once have to wait; here they are turned away.
-            return None
-        return connection
 
     def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
         """Break off what has taken too long; one look at all costs less than an alarm for each."""

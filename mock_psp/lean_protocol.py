@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
-from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from mock_psp.at_once import started
 from mock_psp.front import Front, LeanRequest
 
 if TYPE_CHECKING:
@@ -40,34 +39,6 @@ class _Nobody:
 
     def set(self) -> None:
         """Nobody waits."""
-
-
-class _Begun(Coroutine[Any, Any, None]):
-    """A coroutine that has run until it had to wait: what a task needs to go on with it."""
-
-    __slots__ = ("_waits_for", "_work")
-
-    def __init__(self, work: Coroutine[Any, Any, None], waits_for: object) -> None:
-        """``waits_for`` is what the work has yielded."""
-        self._work, self._waits_for = work, waits_for
-
-    def send(self, value: object) -> object:
-        """What it waits for: at first that which is known."""
-        waits_for, self._waits_for = self._waits_for, None
-        return self._work.send(value) if waits_for is None else waits_for
-
-    def throw(self, *error: Any) -> object:  # noqa: ANN401 - as Python calls it
-        """Raise an error where it waits."""
-        self._waits_for = None
-        return self._work.throw(*error)
-
-    def close(self) -> None:
-        """Break it off."""
-        self._work.close()
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        """Tasks do without it."""
-        raise NotImplementedError
 
 
 class _Exchange:
@@ -105,7 +76,7 @@ class LeanProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         app: Any = self.app
         self._front = app if isinstance(app, Front) else None
-        if self.allowed is not None and not _from_door(transport):
+        if self.allowed is not None:
             address, *_ = transport.get_extra_info("peername")
             if not welcome(address, self.allowed):
                 transport.abort()
@@ -205,16 +176,11 @@ class LeanProtocol(HttpToolsProtocol):
     def _answer(self, front: Front, exchange: _Exchange, body: bytes | None) -> None:
         exchange.begun = True
         request = LeanRequest(self.headers, body, front.app)
-        work: Coroutine[Any, Any, None] = self._answered(front, exchange, request)
-        if exchange.hot.at_once:
-            try:
-                work = _Begun(work, work.send(None))
-            except StopIteration:
-                # It had nothing to wait for: a task would have cost as much as the answer.
-                return
-        exchange.task = self.loop.create_task(work)
-        # A server that drains waits for what is in here.
-        self.tasks.add(exchange.task)
+        work = self._answered(front, exchange, request)
+        exchange.task = started(self.loop, work, at_once=exchange.hot.at_once)
+        if exchange.task is not None:
+            # A server that drains waits for what is in here.
+            self.tasks.add(exchange.task)
 
     async def _answered(self, front: Front, exchange: _Exchange, request: LeanRequest) -> None:
         """Call the handler, and write its answer with one call."""
@@ -260,12 +226,6 @@ class LeanProtocol(HttpToolsProtocol):
         else:
             self._alarm = None
             self.transport.abort()
-
-
-def _from_door(transport: asyncio.Transport) -> bool:
-    """Whether a connection comes from a service beside this one."""
-    accepted: socket.socket = transport.get_extra_info("socket")
-    return accepted.family == socket.AF_UNIX
 
 
 def welcome(address: str, allowed: tuple[Network, ...]) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 
 from fewseconds.contracts import TRACE_HEADER, Problem, Trace
 from fewseconds.journey import DECLINED, ERROR, OK, OUTCOMES, REJECTED, TIMED_OUT
+from mock_psp.door import Doors
 from mock_psp.lean_client import LeanClient
 from mock_psp.station import QUEUE_FULL, Answer, Call
 
@@ -32,7 +33,8 @@ class Outgoing:
 
     def __init__(self, world: World) -> None:
         """Must be made where the event loop runs."""
-        self._client = LeanClient(world.alarms, IDLE_S, GIVE_UP_S, world.spec.doors_by_host())
+        self._client = LeanClient(world.alarms, IDLE_S, GIVE_UP_S)
+        self._doors = Doors(world.alarms, GIVE_UP_S, world.spec.doors_by_url())
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
             timeout=aiohttp.ClientTimeout(total=GIVE_UP_S),
@@ -72,11 +74,14 @@ class Outgoing:
     async def _posted(
         self, url: str, body: bytes, headers: Mapping[str, str], limit_us: int
     ) -> tuple[int, bytes] | Answer:
-        """Post over a lean connection, or over TLS to somebody else's service."""
+        """Post through a door, at a port, or over TLS to somebody else's service."""
         try:
             if not url.startswith("http://"):
                 async with asyncio.timeout(limit_us / 1e6 or None):
                     return await self.send("POST", url, body, headers)
+            inside = await self._doors.post(url, body, headers, limit_us)
+            if inside is not None:
+                return inside.status, inside.body
             reply = await self._client.post(url, body, headers, limit_us)
         except TimeoutError:
             return Answer(TIMED_OUT)
@@ -109,6 +114,7 @@ class Outgoing:
 
     async def close(self) -> None:
         """Close the connections."""
+        self._doors.close()
         await self._client.close()
         await self._session.close()
 

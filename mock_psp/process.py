@@ -23,6 +23,7 @@ import uvicorn
 
 from fewseconds import garbage
 from mock_psp import logs
+from mock_psp.door import Inside
 from mock_psp.lean_protocol import KEEP_ALIVE_S, LeanProtocol
 from mock_psp.spec import SERVICES, read_secrets, read_spec
 from mock_psp.world import World
@@ -59,10 +60,11 @@ class Server(uvicorn.Server):
         garbage.settle()
 
     async def _open(self, loop: asyncio.AbstractEventLoop, door: socket.socket) -> None:
-        """Answer at the door as at the port."""
+        """Answer the services beside this one."""
+        front: Any = self.config.loaded_app
 
-        def protocol() -> LeanProtocol:
-            return LeanProtocol(self.config, self.server_state, self.lifespan.state)
+        def protocol() -> Inside:
+            return Inside(front, self.server_state, loop)
 
         server: Any = await loop.create_unix_server(protocol, sock=door, backlog=BACKLOG)
         self.servers.append(server)

@@ -98,10 +98,10 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             return self.biller.url
         return f"http://{self.host(service)}:{self.ports[service]}"
 
-    def doors_by_host(self) -> dict[str, str]:
-        """Unix sockets by the ``host:port`` that stands for them in our own URLs."""
+    def doors_by_url(self) -> dict[str, str]:
+        """Unix sockets by the beginning of the URLs that they stand for."""
         return {
-            f"{self.host(service)}:{self.ports[service]}": path
+            f"http://{self.host(service)}:{self.ports[service]}": path
             for service, path in self.doors.items()
         }
 

@@ -17,7 +17,6 @@ from mock_psp.lean_client import LeanClient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
 MS = 1000
 LIMIT_MS = 60
@@ -63,8 +62,8 @@ async def ask(client: LeanClient, url: str, number: int, after_ms: int, limit_ms
     return int(reply.body)
 
 
-def met(work: Callable[[LeanClient, str, Server], Awaitable[None]], door: Path | None) -> None:
-    """Do something with a client and a server, over the network or past it."""
+def met(work: Callable[[LeanClient, str, Server], Awaitable[None]]) -> None:
+    """Do something with a client and a server."""
 
     async def together() -> None:
         server, clock = Server(), Clock()
@@ -73,25 +72,14 @@ def met(work: Callable[[LeanClient, str, Server], Awaitable[None]], door: Path |
             listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
             await open_now.enter_async_context(listening)
             place = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-            doors = {}
-            if door is not None:
-                behind = await asyncio.start_unix_server(server.serve, door)
-                await open_now.enter_async_context(behind)
-                doors[place] = str(door)
-            client = LeanClient(Alarms(told), IDLE_S, GIVE_UP_S, doors)
+            client = LeanClient(Alarms(told), IDLE_S, GIVE_UP_S)
             open_now.push_async_callback(client.close)
             await work(client, f"http://{place}/ask", server)
 
     asyncio.run(together())
 
 
-@pytest.fixture(params=["network", "door"])
-def way(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
-    """How the server is reached."""
-    return None if request.param == "network" else tmp_path / "door"
-
-
-def test_who_is_late_is_not_taken_for_the_next_one(way: Path | None) -> None:
+def test_who_is_late_is_not_taken_for_the_next_one() -> None:
     """An answer after its limit is nobody's: whoever asks next hears what it has asked for."""
 
     async def work(client: LeanClient, url: str, server: Server) -> None:
@@ -104,10 +92,10 @@ def test_who_is_late_is_not_taken_for_the_next_one(way: Path | None) -> None:
             assert await ask(client, url, number, 2 * LIMIT_MS) == number
         assert (server.connections, server.open) == (2, 1)
 
-    met(work, way)
+    met(work)
 
 
-def test_everybody_hears_an_answer_of_its_own_or_none(way: Path | None) -> None:
+def test_everybody_hears_an_answer_of_its_own_or_none() -> None:
     """Many at once, with limits that end before their answers come, after them, and never."""
     dice = random.Random(7)  # noqa: S311 - a mixture of cases
     asked = [
@@ -129,7 +117,7 @@ def test_everybody_hears_an_answer_of_its_own_or_none(way: Path | None) -> None:
         ]
         assert heard == wanted
 
-    met(work, way)
+    met(work)
 
 
 def test_a_limit_holds_while_nobody_lets_one_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,16 +127,16 @@ def test_a_limit_holds_while_nobody_lets_one_in(monkeypatch: pytest.MonkeyPatch)
         await asyncio.sleep(3600)
 
     async def work(client: LeanClient, url: str, _: Server) -> None:
-        monkeypatch.setattr(client, "_through_door", never)
+        monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", never)
         began_s = time.monotonic()
         with pytest.raises(TimeoutError):
             await ask(client, url, 1, 0, LIMIT_MS)
         assert time.monotonic() - began_s < GIVE_UP_S
 
-    met(work, None)
+    met(work)
 
 
-def test_a_closed_connection_is_an_error_at_once(way: Path | None) -> None:
+def test_a_closed_connection_is_an_error_at_once() -> None:
     """Who is cut off does not wait for its limit."""
 
     async def work(client: LeanClient, url: str, _: Server) -> None:
@@ -160,4 +148,4 @@ def test_a_closed_connection_is_an_error_at_once(way: Path | None) -> None:
         with pytest.raises(ConnectionError):
             await asyncio.wait_for(asking, 5)
 
-    met(work, way)
+    met(work)
