@@ -98,6 +98,7 @@ class Station:
         """
         self.name, self.table = name, table
         self._draws, self._clock, self._writer = draws, clock, writer
+        self._author = "server", writer.process
         self._alarms = alarms or Alarms(clock)
         self._mocked = table.role == "mocked"
         self.slowed = draws.scenario.slowdown(name) != 1
@@ -176,7 +177,10 @@ class Station:
                 answer = refusal
                 return answer
             served = True
-            planned_us, failure = self._planned(call, lot, arrived_us, granted_us)
+            if lot is not None and self._steady:
+                planned_us, failure = granted_us + lot[0], lot[1]
+            else:
+                planned_us, failure = self._planned(call, lot, arrived_us, granted_us)
             ending = DONE if failure is None else _failed(failure)
             if ending is DONE and duty.do is not None:
                 told = duty.do()
@@ -228,11 +232,12 @@ class Station:
             served_us = arrived_us
         self.ended[answer.outcome] += 1
         overrun_us = 0 if planned_us is None or planned_us > now_us else now_us - planned_us
-        # There are so many rows that the constructor with its sixteen arguments is felt.
-        row = (
-            "server", self._writer.process, call.journey_id, call.branch, call.step, call.leg,
-            call.attempt, self.name, arrived_us, arrived_us, served_us, now_us,
-            OUTCOMES[answer.outcome], answer.code, waiting, overrun_us,
+        # There are so many rows that the constructor with its sixteen arguments is felt: from the
+        # journey to the attempt, a call names what a row does.
+        outcome, code, _ = answer
+        row = self._author + call[1:6] + (
+            self.name, arrived_us, arrived_us, served_us, now_us, OUTCOMES[outcome], code, waiting,
+            overrun_us,
         )  # fmt: skip
         self._writer.add(tuple.__new__(Outcome, row))
 
