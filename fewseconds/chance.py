@@ -119,7 +119,7 @@ def drawers(keys: Sequence[int]) -> Callable[[int, int], tuple[int, ...]]:
     def drawn(entity: int, attempt: int) -> tuple[int, ...]:
         if entity >> 32:
             return tuple(draw(key, entity, attempt) for key in keys)
-        word = begun ^ entity * ones
+        word = begun ^ int(entity) * ones
         word = (((word ^ (word >> 16)) & words) * 0x21F0AAAD) & words
         word = (((word ^ (word >> 15)) & words) * 0x735A2D97) & words
         word = word ^ (word >> 15) ^ ((attempt + 0x3C6EF372) & WORD) * ones

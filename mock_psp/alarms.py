@@ -23,6 +23,10 @@ EARLY_US: Final = 500
 go off early by so much and counts as punctual."""
 
 
+CROWD: Final = 4096
+"""Of those with one limit; an answer is held as long as somebody in front of it waits."""
+
+
 class Alarms:
     """All who wait for a moment in one event loop."""
 
@@ -35,6 +39,8 @@ class Alarms:
         self._set_for_us = 0
         self._timer: asyncio.TimerHandle | None = None
         self._limits: dict[int, deque[tuple[int, asyncio.Future[Any]]]] = {}
+        self._crowd = CROWD
+        """Longer lines are looked through: that is seldom, however long they really are."""
         self._watched: set[int] = set()
         """Limits for which a timer is set."""
 
@@ -78,10 +84,19 @@ class Alarms:
         while line and line[0][1].done():
             line.popleft()
         line.append((self._clock.now_us() + limit_us, waiter))
+        if len(line) > self._crowd:
+            self._thin(line)
         if limit_us not in self._watched:
             self._watched.add(limit_us)
             loop.call_later(limit_us / 1e6, self._over, loop, limit_us)
         return waiter
+
+    def _thin(self, line: deque[tuple[int, asyncio.Future[Any]]]) -> None:
+        """Forget who has been answered behind one who still waits."""
+        waiting = [one for one in line if not one[1].done()]
+        line.clear()
+        line.extend(waiting)
+        self._crowd = max(CROWD, 2 * len(line))
 
     def _over(self, loop: asyncio.AbstractEventLoop, limit_us: int) -> None:
         """Wake all for whom a limit is over."""

@@ -3,13 +3,12 @@
 A frame is its length (four bytes, the lowest first) and a message in MessagePack. All questions of
 one service to another share a connection and are answered in whatever order they are done, so that
 what comes together is written and read with one call of the kernel. Only hot paths are answered
-here, by the handlers that answer them over HTTP; everything else comes to the port.
+here, by the handlers that answer them over HTTP; everything else is sent on to the port.
 """
 
 from __future__ import annotations
 
 import asyncio
-from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -30,6 +29,10 @@ POST: Final = b"POST"
 LENGTH_BYTES: Final = 4
 FRAME_BYTES_MAX: Final = 1 << 20
 """Longer ones have no place between these services: the connection is not ours, or broken."""
+
+
+NOT_HERE: Final = 0
+"""Status of a question that has to come to the port: its path is not hot, or the door closes."""
 
 
 class Question(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -129,13 +132,9 @@ class Inside(Frames):
     def take(self, content: bytes) -> None:
         """Begin to answer a question."""
         question = _QUESTION.decode(content)
-        if self._closing:
-            # Whoever asks now hears that the connection is closed, as at the port.
-            return
         front, found = self._front, self._front.find(POST, question.path)
-        if found is None:
-            nowhere = Reply(question.number, HTTPStatus.NOT_FOUND.value, b"")
-            self.transport.write(framed(nowhere))
+        if found is None or self._closing:
+            self.transport.write(framed(Reply(question.number, NOT_HERE, b"")))
             return
         self._open += 1
         body = question.body if len(question.body) <= front.limit else None
@@ -207,7 +206,9 @@ class Doors:
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], limit_us: int = 0
     ) -> Reply | None:
-        """The answer to a post; None if there is no door, or it is shut: then take the port.
+        """The answer to a post; None if there is no door for it, or it is shut: take the port then.
+
+        Header names are in small letters.
 
         Raises TimeoutError without an answer within ``limit_us`` (0: no limit but that of all), and
         ConnectionError if the other side has gone.
@@ -215,6 +216,8 @@ class Doors:
         door, path = self._places.get(url) or self._place(url)
         if not door:
             return None
+        # A limit that is the answer's own future spares the caller a task to wait for.
+        answered = self._alarms.within(limit_us or self._give_up_us)
         line = self._lines.get(door)
         if line is None or line.lost:
             line = await self._opened(door)
@@ -222,8 +225,6 @@ class Doors:
                 return None
         number = next(self._numbers)
         told = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-        # A limit that is the answer's own future spares the caller a task to wait for.
-        answered = self._alarms.within(limit_us or self._give_up_us)
         line.waiting[number] = answered
         line.transport.write(framed(Question(number, path, told, body)))
         try:
@@ -232,7 +233,7 @@ class Doors:
             del line.waiting[number]
         if reply is None:
             raise TimeoutError
-        return reply
+        return None if reply.status == NOT_HERE else reply
 
     def close(self) -> None:
         """Close all connections."""

@@ -2,8 +2,8 @@
 
 A hot path costs a few hundred microseconds in all, and a general framework takes most of it for
 routing, injection and headers that nobody reads. So the handlers of hot paths are called straight
-from the connection (see ``lean_protocol``), with a request that has what they read (``headers``,
-``body``, ``app``); all other paths, and the description of all of them, stay with Litestar.
+from the connection (see ``lean_protocol`` and ``door``), with a request that has what they read
+(``headers``, ``body``, ``app``); all other paths, and the description of all, stay with Litestar.
 """
 
 from __future__ import annotations

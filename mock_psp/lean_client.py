@@ -124,6 +124,9 @@ class LeanClient:
             head, lines.encode("latin-1"), len(body), body,
         )  # fmt: skip
         loop = self._loop
+        answered: asyncio.Future[Reply | None]
+        # A limit that is the answer's own future spares the caller a task to wait for.
+        answered = self._alarms.within(limit_us) if limit_us else loop.create_future()
         connection = self._kept(place, loop.time())
         if connection is None:
             async with asyncio.timeout(limit_us / 1e6 or None):
@@ -132,9 +135,6 @@ class LeanClient:
         self._busy.add(connection)
         if self._watch is None:
             self._watch = loop.call_later(self._give_up_s / LOOKS, self._give_up, loop)
-        # A limit that is the answer's own future spares the caller a task to wait for.
-        answered: asyncio.Future[Reply | None]
-        answered = self._alarms.within(limit_us) if limit_us else loop.create_future()
         try:
             reply = await connection.ask(request, answered)
         finally:

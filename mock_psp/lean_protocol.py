@@ -65,7 +65,7 @@ class LeanProtocol(HttpToolsProtocol):
 
     _front: Front | None = None
     _exchange: _Exchange | None = None
-    _read_bytes = _head_bytes = 0
+    _read_bytes = _head_bytes = _trailer_bytes = 0
     _in_head = False
     _due_s = 0.0
     """When the connection is closed unless something happens."""
@@ -101,14 +101,19 @@ class LeanProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a request has come."""
-        self._head_bytes = 0
+        self._head_bytes = self._trailer_bytes = 0
         self._in_head = True
         self._due_s = self.loop.time() + RECEIVE_LIMIT_S
         # Uvicorn's scope is only made for what is not a hot path.
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Take a header; those of a trailer come after the head's have been counted."""
+        if not self._in_head:
+            self._trailer_bytes += len(name) + len(value)
+            if self._trailer_bytes > HEADER_BYTES_MAX:
+                self.transport.abort()
+                return
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True

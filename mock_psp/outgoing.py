@@ -1,4 +1,4 @@
-"""Calls from one service to another: JSON over kept-alive connections, with the journey's trace."""
+"""Calls from one service to another, beside it or elsewhere: JSON, with the journey's trace."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BY_STATUS: Final = {429: REJECTED, 503: REJECTED, 504: TIMED_OUT}
 
 
 class Outgoing:
-    """The HTTP client of one service."""
+    """The clients of one service."""
 
     def __init__(self, world: World) -> None:
         """Must be made where the event loop runs."""

@@ -27,12 +27,10 @@ if TYPE_CHECKING:
     from mock_psp.station import Lot, Station
     from mock_psp.world import World
 
-    Work = Coroutine[Any, Any, Answer]
-
 log = logging.getLogger(__name__)
 
 Remote = Callable[[Call, Any], Awaitable[Answer]]
-"""A station in another process, reached over HTTP; gets the parcel of the attempt."""
+"""A station in another process, which is asked; gets the parcel of the attempt."""
 Punctual = Callable[[Call, Any, int], Awaitable[Answer]]
 """One that answers within so many microseconds, or has timed out: nothing comes of it later."""
 DutyOf = Callable[[Call, Any], Duty]
@@ -65,7 +63,7 @@ class Journey:
 
 
 class Place(NamedTuple):
-    """A leg of a step, and who passes it here; without a station, it is reached over HTTP."""
+    """A leg of a step, and who passes it here; without a station, another process is asked."""
 
     number: int
     leg: j.Leg

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mock_psp.alarms import EARLY_US, Alarms
+from mock_psp.alarms import CROWD, EARLY_US, Alarms
 from tests.mock_psp.conftest import SkippingLoop
 
 if TYPE_CHECKING:
@@ -103,6 +103,23 @@ def test_answers_that_came_in_time_are_not_kept(virtual_loop: SkippingLoop) -> N
         return len(alarms._limits[15_000_000])
 
     assert virtual_loop.run_until_complete(all_of_them()) == 1
+
+
+def test_nobody_is_kept_behind_one_who_waits(virtual_loop: SkippingLoop) -> None:
+    """One question that hangs does not hold the answers of all that follow; it is still woken."""
+    clock: Any = virtual_loop
+    alarms = Alarms(clock)
+
+    async def all_of_them() -> list[int]:
+        hanging, lengths = alarms.within(120_000_000), []
+        for _ in range(10 * CROWD):
+            alarms.within(120_000_000).set_result("answer")
+            lengths.append(len(alarms._limits[120_000_000]))
+        await hanging
+        return lengths
+
+    assert max(virtual_loop.run_until_complete(all_of_them())) == CROWD
+    assert virtual_loop.now_us() == 120_000_000
 
 
 def test_those_who_are_due_together_are_woken_as_they_came(virtual_loop: SkippingLoop) -> None:

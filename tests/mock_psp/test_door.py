@@ -157,8 +157,9 @@ def test_everybody_hears_an_answer_of_its_own_or_none(tmp_path: Path, *, at_once
         ]
         assert heard == wanted
         assert (service.heard, len(service.state.connections)) == (len(asked), 1)
-        await asyncio.sleep(0.1)
-        assert not service.state.tasks
+        while service.meter.in_flight or service.state.tasks:  # noqa: ASYNC110 - who is late works
+            await asyncio.sleep(0.01)
+        assert not any(line.waiting for line in doors._lines.values())
 
     met(tmp_path, work, at_once=at_once)
 
@@ -181,7 +182,7 @@ def test_a_service_that_has_gone_is_an_error_and_its_successor_answers(tmp_path:
 
 
 def test_who_drains_answers_what_was_asked_and_closes(tmp_path: Path) -> None:
-    """What had come before is answered; then the connection ends, and nobody is held up by it."""
+    """What had come before is answered; who comes now goes to the port, which is shut as well."""
 
     async def work(doors: Doors, service: Service) -> None:
         waiting = asyncio.ensure_future(ask(doors, 1, 2 * LIMIT_MS))
@@ -189,9 +190,11 @@ def test_who_drains_answers_what_was_asked_and_closes(tmp_path: Path) -> None:
             await asyncio.sleep(0.01)
         for connection in list(service.state.connections):
             connection.shutdown()
-        with pytest.raises(ConnectionError):
-            await asyncio.wait_for(ask(doors, 2), 5)
+        assert await doors.post(f"{URL}/ask", b"", {}) is None
+        assert not waiting.done()
+        assert len(service.state.tasks) == 1
         assert await waiting == 1
+        await asyncio.sleep(0.1)
         assert (service.heard, len(service.state.connections)) == (1, 0)
 
     met(tmp_path, work)
@@ -211,17 +214,16 @@ def test_where_there_is_no_door_the_port_has_to_be_taken(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("path", "body", "status"),
-    [("/ask", b"x" * (BODY_BYTES_MAX + 1), 413), ("/nowhere", b"{}", 404), ("/ask", b"{", 500)],
+    [("/ask", b"x" * (BODY_BYTES_MAX + 1), 413), ("/nowhere", b"{}", None), ("/ask", b"{", 500)],
 )
 def test_what_cannot_be_answered_is_refused(
-    tmp_path: Path, path: str, body: bytes, status: int
+    tmp_path: Path, path: str, body: bytes, status: int | None
 ) -> None:
-    """Too long a body, a path that is not hot and a body that is none: the line goes on."""
+    """Too long a body, a path for the port alone and a body that is none: the line goes on."""
 
     async def work(doors: Doors, service: Service) -> None:
         reply: Reply | None = await doors.post(URL + path, body, {})
-        assert reply is not None
-        assert reply.status == status
+        assert (None if reply is None else reply.status) == status
         assert await ask(doors, 1) == 1
         assert len(service.state.connections) == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -110,6 +111,20 @@ def test_headers_are_bounded(world: World) -> None:
     with pytest.raises((http.client.HTTPException, OSError)):
         _answered(connection)
     connection.close()
+    assert world.ask("GET", "psp", c.HEALTH).status == 200
+
+
+def test_what_comes_behind_a_body_is_bounded_too(world: World) -> None:
+    """Fields of a trailer count as well: no request fills the memory with them."""
+    parts = urlsplit(world.url("psp", c.RESOLVE))
+    trailer = b"".join(b"x-%d: %b\r\n" % (n, b"y" * 1000) for n in range(4000))
+    with socket.create_connection((parts.hostname or "", parts.port or 0), 10) as connection:
+        connection.sendall(
+            b"POST %b HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n"
+            % parts.path.encode()
+        )
+        with pytest.raises(ConnectionError):
+            connection.sendall(trailer)
     assert world.ask("GET", "psp", c.HEALTH).status == 200
 
 
