@@ -153,18 +153,15 @@ class Station:
     ) -> Answer:
         """Wait for a server, do the work, and write the row of the visit.
 
-        Who knows what it draws (``lot``) and what time it is says so.
-
-        ``TIMED_OUT`` means: the work was done, but its answer gets lost on the way back, so the
-        caller has to wait until its own limit.
+        Who knows what it draws (``lot``) and what time it is says so. ``TIMED_OUT`` means: the
+        work was done, but its answer gets lost, so the caller has to wait until its own limit.
         """
         if now_us is None:
             now_us = self._clock.now_us()
         if arrived_us is None:
             arrived_us = now_us
         waiting = self.waiting if any(self._waiting) else 0
-        granted_us: int | None = None
-        planned_us: int | None = None
+        granted_us = planned_us = None
         served = False
         answer = _CUT_OFF
         try:
@@ -177,10 +174,7 @@ class Station:
                 answer = refusal
                 return answer
             served = True
-            if lot is not None and self._steady:
-                planned_us, failure = granted_us + lot[0], lot[1]
-            else:
-                planned_us, failure = self._planned(call, lot, arrived_us, granted_us)
+            planned_us, failure = self._planned(call, lot, arrived_us, granted_us)
             ending = DONE if failure is None else _failed(failure)
             if ending is DONE and duty.do is not None:
                 told = duty.do()
@@ -210,6 +204,8 @@ class Station:
         self, call: Call, lot: Lot | None, arrived_us: int, granted_us: int
     ) -> tuple[int | None, Failure | None]:
         """When a visit is to end, if that was drawn, and how it fails, if it does."""
+        if lot is not None and self._steady:
+            return granted_us + lot[0], lot[1]
         pace_milli = NORMAL if self._steady else self._hours.at(granted_us).pace_milli
         if not self.sleeps and pace_milli == NORMAL:
             return None, None
