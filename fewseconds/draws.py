@@ -38,6 +38,10 @@ def _edges(shares: list[float]) -> list[int]:
     return edges
 
 
+Lot = tuple[int, Failure | None]
+"""What a visit has drawn: how long the work takes in microseconds, and how it fails, if it does."""
+
+
 class Place(NamedTuple):
     """A leg, and what its visits depend on beside the station's table."""
 
@@ -57,10 +61,9 @@ class Visit:
     """How a leg's visits to its station turn out, for journeys with certain traits."""
 
     __slots__ = (
-        "_as_it_is", "_drawn", "_seed", "burst_below", "burst_key", "burst_us", "edges",
-        "edges_in_burst", "failure_key",
-        "failure_share", "failures", "grid_us", "milli", "outages", "patience", "patience_key",
-        "persistence", "refresh", "service_key", "table",
+        "_as_it_is", "_drawn", "_may_fail", "_seed", "burst_below", "burst_key", "burst_us",
+        "edges", "edges_in_burst", "failure_key", "failure_share", "failures", "grid_us", "milli",
+        "outages", "patience", "patience_key", "persistence", "refresh", "service_key", "table",
     )  # fmt: skip
 
     def __init__(self, seed: int, place: Place, station: Station) -> None:
@@ -87,6 +90,7 @@ class Visit:
                 outcome="error", code=fault.code, share=1.0, source=fault.source))
             for from_us, until_us, fault in place.outages
         ]  # fmt: skip
+        self._may_fail = bool(self.failures or self.outages)
         self.persistence = chance.threshold(place.memory(persistence))
         self.milli, self.grid_us = round(place.slowdown * 1000), place.grid_us
         self._as_it_is = (self.milli, self.grid_us) == (1000, 1)
@@ -117,12 +121,20 @@ class Visit:
 
     def service_us(self, journey_id: int, attempt: int) -> int:
         """How long the work takes."""
-        return self.service_of(self._drawn(journey_id, attempt))
+        took_us = chance.quantile(self.table, self._drawn(journey_id, attempt))
+        return pace.scaled(took_us, self.milli, self.grid_us)
 
-    def service_of(self, draw: int) -> int:
-        """How long the work takes whose draw is known, see :meth:`Draws.of_services`."""
+    def lot(self, journey_id: int, attempt: int, now_us: int, draw: int | None = None) -> Lot:
+        """All that a visit draws that comes at ``now_us``.
+
+        Who knows the draw of its service (see :meth:`Draws.of_services`) says so.
+        """
+        if draw is None:
+            draw = self._drawn(journey_id, attempt)
         took_us = chance.quantile(self.table, draw)
-        return took_us if self._as_it_is else pace.scaled(took_us, self.milli, self.grid_us)
+        if not self._as_it_is:
+            took_us = pace.scaled(took_us, self.milli, self.grid_us)
+        return took_us, self.failure(journey_id, attempt, now_us) if self._may_fail else None
 
     def failure(self, journey_id: int, attempt: int, now_us: int = 0) -> Failure | None:
         """How the work of a visit that comes at ``now_us`` fails, if it does."""
@@ -155,12 +167,35 @@ class Visit:
         return pace.scaled(chance.quantile(self.patience, draw), 1000, self.grid_us)
 
 
-class Leg(NamedTuple):
-    """The draws of one leg's visits, as far as they were needed."""
+class Leg:
+    """The draws of one leg's visits to a station, as far as they were needed."""
 
-    told: Callable[[Traits], Hashable] | None
-    """The traits that tell its visits apart; None if they are all alike."""
-    visits: dict[Hashable, Visit]
+    __slots__ = ("_draws", "_named", "_only", "_told", "_visits")
+
+    def __init__(self, draws: Draws, step: str, leg: int, station: str) -> None:
+        """Those of the scenario that ``draws`` follows."""
+        self._draws, self._named = draws, (step, leg, station)
+        self.forget()
+
+    def forget(self) -> None:
+        """Another scenario is followed."""
+        by = self._draws.distinguished_by(*self._named)
+        self._told: Callable[[Traits], Hashable] | None = attrgetter(*by) if by else None
+        self._visits: dict[Hashable, Visit] = {}
+        self._only: Visit | None = None
+
+    def of(self, traits: Traits) -> Visit:
+        """How visits of journeys with these traits turn out."""
+        if self._only is not None:
+            return self._only
+        if self._told is None:
+            self._only = self._draws.made(*self._named, traits)
+            return self._only
+        told = self._told(traits)
+        found = self._visits.get(told)
+        if found is None:
+            found = self._visits[told] = self._draws.made(*self._named, traits)
+        return found
 
 
 class Draws:
@@ -170,14 +205,16 @@ class Draws:
         """Tables are built when first needed and kept."""
         self.seed = seed
         self._move_keys: dict[int, int] = {}
+        self._legs: dict[tuple[str, int, str], Leg] = {}
         self.follow(scenario)
 
     def follow(self, scenario: Scenario) -> None:
         """Draw as another scenario says from now on."""
         self.scenario = scenario
-        self._legs: dict[tuple[str, int, str], Leg] = {}
         self._cadences = any(app.cadence_ms for app in scenario.apps.values())
         self._capped = any(scenario.gallery_capped(app) for app in scenario.apps.values())
+        for leg in self._legs.values():
+            leg.forget()
 
     def distinguished_by(self, step: str, leg: int, station: str) -> tuple[str, ...]:
         """The traits that tell the visits of leg number ``leg`` of ``step`` apart."""
@@ -204,29 +241,28 @@ class Draws:
         lasting = any(0 < value < 1 for value in (table.persistence, *others))
         return lasting and mine is not None and mine.cadence_ms > 0
 
-    def visit(self, step: str, leg: int, station: str, traits: Traits) -> Visit:
-        """The draws of leg number ``leg`` of ``step``, which goes to ``station``."""
-        mine = self._legs.get((step, leg, station))
-        if mine is None:
-            by = self.distinguished_by(step, leg, station)
-            mine = self._legs[step, leg, station] = Leg(attrgetter(*by) if by else None, {})
-        told = () if mine.told is None else mine.told(traits)
-        found = mine.visits.get(told)
+    def leg(self, step: str, leg: int, station: str) -> Leg:
+        """The draws of leg number ``leg`` of ``step``, which goes to ``station``; for good."""
+        found = self._legs.get((step, leg, station))
         if found is None:
-            found = mine.visits[told] = self._made(step, leg, station, traits)
+            found = self._legs[step, leg, station] = Leg(self, step, leg, station)
         return found
+
+    def visit(self, step: str, leg: int, station: str, traits: Traits) -> Visit:
+        """The draws of a leg for journeys with these traits."""
+        return self.leg(step, leg, station).of(traits)
 
     def of_services(
         self, step: str, legs: Sequence[tuple[int, str]]
     ) -> Callable[[int, int], tuple[int, ...]]:
         """The draws of the service times of several legs, from journey and attempt.
 
-        They are the same whatever the traits: these choose the law, see :meth:`Visit.service_of`.
+        They are the same whatever the traits: these choose the law, see :meth:`Visit.lot`.
         """
         return chance.drawers([_service_key(self.seed, step, *leg) for leg in legs])
 
-    def _made(self, step: str, leg: int, station: str, traits: Traits) -> Visit:
-        """The draws of a leg, made ready."""
+    def made(self, step: str, leg: int, station: str, traits: Traits) -> Visit:
+        """The draws of a leg, made ready; who asks more than once asks :meth:`visit`."""
         table, mine = self.scenario.stations[station], self.scenario.steps.get(step)
         app = self.scenario.apps.get(traits.app)
         if self._limits(step, leg) and traits.gallery == CAPPED:

@@ -13,6 +13,8 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from fewseconds.timeline import FOR_EVER_US
+
 if TYPE_CHECKING:
     from mock_psp.clock import PlanClock
 
@@ -36,7 +38,7 @@ class Alarms:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._line: list[tuple[int, int, Waiter]] = []
         self._turns = count()
-        self._set_for_us = 0
+        self._set_for_us = FOR_EVER_US
         self._timer: asyncio.TimerHandle | None = None
         self._limits: dict[int, deque[tuple[int, asyncio.Future[Any]]]] = {}
         self._crowd = CROWD
@@ -60,8 +62,7 @@ class Alarms:
 
         Who knows what time it is says so. Whoever sets or cancels it before is not disturbed.
         """
-        loop = self._loop or self.loop
-        waiter: Waiter = loop.create_future()
+        waiter: Waiter = (self._loop or self.loop).create_future()
         if now_us is None:
             now_us = self._clock.now_us()
         if due_us <= now_us:
@@ -69,8 +70,8 @@ class Alarms:
             return waiter
         # Who came first is woken first of those that are due together.
         heappush(self._line, (due_us, next(self._turns), waiter))
-        if self._timer is None or due_us < self._set_for_us:
-            self._set(loop, now_us)
+        if due_us < self._set_for_us:
+            self._set(self.loop, now_us)
         return waiter
 
     def within(self, limit_us: int) -> asyncio.Future[Any]:
@@ -120,10 +121,10 @@ class Alarms:
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wake all whose moment has come."""
-        self._timer, line = None, self._line
-        now_us = self._clock.now_us()
-        if self._set_for_us - now_us <= EARLY_US:
-            until_us = max(now_us, self._set_for_us)
+        line, due_us, now_us = self._line, self._set_for_us, self._clock.now_us()
+        self._timer, self._set_for_us = None, FOR_EVER_US
+        if due_us - now_us <= EARLY_US:
+            until_us = max(now_us, due_us)
             while line and line[0][0] <= until_us:
                 waiter = heappop(line)[2]
                 if not waiter.done():

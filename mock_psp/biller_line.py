@@ -36,6 +36,7 @@ from mock_psp.station import Answer
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Awaitable
 
     from mock_psp.adapter import Adapter, Request
     from mock_psp.outgoing import Outgoing
@@ -55,7 +56,7 @@ class BillerLine(Protocol):
     punctual: bool
     """Whether ``resolve`` keeps its caller's limit itself; else somebody has to watch it."""
 
-    async def resolve(self, call: Call, query: BillQuery, limit_us: int = 0) -> Answer:
+    def resolve(self, call: Call, query: BillQuery, limit_us: int = 0) -> Awaitable[Answer]:
         """What is owed; the value is :class:`BillDetails`."""
 
     async def authorise(self, call: Call, asked: Authorisation) -> Answer:
@@ -76,10 +77,10 @@ class OwnBiller:
         self._resolving = self._url + BILLER_RESOLVE
         self._key = world.secrets.keys()[0]
 
-    async def resolve(self, call: Call, query: BillQuery, limit_us: int = 0) -> Answer:
+    def resolve(self, call: Call, query: BillQuery, limit_us: int = 0) -> Awaitable[Answer]:
         """What is owed; the value is :class:`BillDetails`."""
         body, url = msgspec.json.encode(query), self._resolving
-        return await self._outgoing.post(url, call, body, BillDetails, limit_us=limit_us)
+        return self._outgoing.post(url, call, body, BillDetails, limit_us=limit_us)
 
     async def authorise(self, call: Call, asked: Authorisation) -> Answer:
         """May this payment go ahead; the value is :class:`Authorised`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import msgspec
@@ -47,11 +47,8 @@ class LeanHeaders:
 
     def get(self, name: str, default: str = "") -> str:
         """The header of that (lower-case) name; of a repeated one, the last."""
-        wanted = name.encode()
-        for known, value in reversed(self._raw):
-            if known == wanted:
-                return value.decode("latin-1")
-        return default
+        value = dict(self._raw).get(name.encode())
+        return default if value is None else value.decode("latin-1")
 
 
 class LeanRequest:
@@ -72,7 +69,7 @@ class LeanRequest:
         return self._body
 
 
-class Hot(NamedTuple):
+class Hot(msgspec.Struct, frozen=True):
     """A handler that is called without the framework."""
 
     method: str
@@ -89,7 +86,7 @@ class Hot(NamedTuple):
     in it may ask which task it is in (``asyncio.timeout`` and aiohttp do)."""
 
 
-class Reply(NamedTuple):
+class Reply(msgspec.Struct, frozen=True):
     """What a hot handler has come to."""
 
     status: int

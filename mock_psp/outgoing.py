@@ -12,7 +12,7 @@ import msgspec
 from fewseconds.contracts import TRACE_HEADER, Problem, Trace
 from fewseconds.journey import DECLINED, ERROR, OK, OUTCOMES, REJECTED, TIMED_OUT
 from mock_psp.door import Doors
-from mock_psp.lean_client import LeanClient
+from mock_psp.lean_client import LeanClient, Reply
 from mock_psp.station import QUEUE_FULL, Answer, Call
 
 if TYPE_CHECKING:
@@ -60,34 +60,31 @@ class Outgoing:
         """
         trace = {} if call is None else {TRACE_HEADER: trace_of(call).header()}
         sent = {**headers, **trace}
-        got = await self._posted(url, body, sent, limit_us)
-        if isinstance(got, Answer):
-            return got
-        status, content = got
-        if status < 300:  # noqa: PLR2004 - the 2xx statuses
-            try:
-                return Answer(OK, "", decoder(answer_type).decode(content))
-            except msgspec.DecodeError as error:
-                return Answer(ERROR, "malformed", str(error))
-        return _negative(status, content)
-
-    async def _posted(
-        self, url: str, body: bytes, headers: Mapping[str, str], limit_us: int
-    ) -> tuple[int, bytes] | Answer:
-        """Post through a door, at a port, or over TLS to somebody else's service."""
         try:
-            if not url.startswith("http://"):
-                async with asyncio.timeout(limit_us / 1e6 or None):
-                    return await self.send("POST", url, body, headers)
-            inside = await self._doors.post(url, body, headers, limit_us)
-            if inside is not None:
-                return inside.status, inside.body
-            reply = await self._client.post(url, body, headers, limit_us)
+            inside = await self._doors.post(url, body, sent, limit_us)
+            got = inside or await self._elsewhere(url, body, sent, limit_us)
         except TimeoutError:
             return Answer(TIMED_OUT)
         except OSError as error:
             return Answer(ERROR, "connection", type(error).__name__)
-        return reply.status, reply.body
+        if isinstance(got, Answer):
+            return got
+        if got.status < 300:  # noqa: PLR2004 - the 2xx statuses
+            try:
+                return Answer(OK, "", decoder(answer_type).decode(got.body))
+            except msgspec.DecodeError as error:
+                return Answer(ERROR, "malformed", str(error))
+        return _negative(got.status, got.body)
+
+    async def _elsewhere(
+        self, url: str, body: bytes, headers: Mapping[str, str], limit_us: int
+    ) -> Reply | Answer:
+        """Post at a port, or over TLS to somebody else's service."""
+        if url.startswith("http://"):
+            return await self._client.post(url, body, headers, limit_us)
+        async with asyncio.timeout(limit_us / 1e6 or None):
+            got = await self.send("POST", url, body, headers)
+        return got if isinstance(got, Answer) else Reply(*got)
 
     async def send(
         self,

@@ -12,12 +12,15 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from fewseconds.bucket import Bucket
 from fewseconds.journey import ERROR, OK, OUTCOMES, REJECTED, RENEGED, TIMED_OUT, UNFINISHED
 from fewseconds.outcomes import Outcome
 from fewseconds.pace import scaled
+from fewseconds.plan import Traits
 from fewseconds.station import PRIORITIES
 from fewseconds.timeline import FOR_EVER_US, OPEN, REFUSING
 from mock_psp.alarms import EARLY_US, Alarms
@@ -25,9 +28,8 @@ from mock_psp.hours import NORMAL, Hours
 
 if TYPE_CHECKING:
     from fewseconds import station as s
-    from fewseconds.draws import Draws, Visit
+    from fewseconds.draws import Draws, Lot, Visit
     from fewseconds.outcomes import Writer
-    from fewseconds.plan import Traits
     from fewseconds.scenario import Scenario
     from fewseconds.station import Failure
     from fewseconds.timeline import Phase
@@ -36,7 +38,11 @@ if TYPE_CHECKING:
 QUEUE_FULL: Final = "queue_full"
 
 
-class Call(NamedTuple):
+At = tuple[int, str, str, int, int]
+"""Journey, branch, step, leg and attempt of a visit, as its row names them."""
+
+
+class Call(msgspec.Struct, frozen=True):
     """Which leg of which attempt a visit belongs to."""
 
     kind: str
@@ -47,8 +53,13 @@ class Call(NamedTuple):
     attempt: int
     traits: Traits
 
+    @property
+    def at(self) -> At:
+        """What its row names."""
+        return self.journey_id, self.branch, self.step, self.leg, self.attempt
 
-class Answer(NamedTuple):
+
+class Answer(msgspec.Struct, frozen=True):
     """What came of a visit; ``outcome`` is a number of :mod:`fewseconds.journey`."""
 
     outcome: int
@@ -59,14 +70,12 @@ class Answer(NamedTuple):
 DONE: Final = Answer(OK)
 _IN_LINE: Final = Answer(UNFINISHED, "in_line")
 _CUT_OFF: Final = Answer(UNFINISHED)
-Lot = tuple[int, "Failure | None"]
-"""What a visit has drawn: how long the work takes, and how it fails, if it does."""
 Turn = asyncio.Future[Answer | None]
 """A place in line: None when it is served, else the answer that it gets instead."""
 Part = Callable[[], Answer | Awaitable[Answer | None] | None]
 
 
-class Duty(NamedTuple):
+class Duty(msgspec.Struct, frozen=True):
     """The real work of a visit; either part may answer, and None means that all is well."""
 
     do: Part | None = None
@@ -100,15 +109,16 @@ class Station:
         self._draws, self._clock, self._writer = draws, clock, writer
         self._author = "server", writer.process
         self._alarms = alarms or Alarms(clock)
-        self._mocked = table.role == "mocked"
+        self.mocked = table.role == "mocked"
         self.slowed = draws.scenario.slowdown(name) != 1
-        self.sleeps = self._mocked or self.slowed
+        self.sleeps = self.mocked or self.slowed
         """Whether visits last as long as the draw says."""
         # The measured biller has as many servers as its event loop gives it; the scenario's number
         # is what the simulator takes for them, and what a slowed biller has.
         self._pooled = pooled
         self._bucket = Bucket(table.rate_limit)
-        self._busy = 0
+        self.busy = 0
+        """Visits that are being served."""
         self.ended = [0] * len(OUTCOMES)
         """Visits that have ended, by the number of their outcome."""
         self._waiting: list[deque[Turn]] = [deque() for _ in range(PRIORITIES)]
@@ -127,7 +137,7 @@ class Station:
         self.servers = table.servers if self._counted else 0
         self.in_flight_max = (
             None
-            if self.servers or self._mocked or table.queue_limit is None
+            if self.servers or self.mocked or table.queue_limit is None
             else table.servers + table.queue_limit
         )
         self._changes = table.rate_limit is not None or not self._hours.constant
@@ -139,8 +149,8 @@ class Station:
         )
         """Whether only busy servers can hold a visit up: then it is let in at once."""
         most = sys.maxsize if self.in_flight_max is None else self.in_flight_max
-        self._room = min(self.servers or sys.maxsize, most) if self._steady else 0
-        """So many may be served at once without a look at anything else."""
+        self.room = min(self.servers or sys.maxsize, most) if self._steady else 0
+        """While fewer are being served, nobody waits, and who comes is let in at once."""
 
     async def visit(
         self,
@@ -160,7 +170,7 @@ class Station:
             now_us = self._clock.now_us()
         if arrived_us is None:
             arrived_us = now_us
-        waiting = self.waiting if any(self._waiting) else 0
+        waiting = 0 if self.busy < self.room else self.waiting
         granted_us = planned_us = None
         served = False
         answer = _CUT_OFF
@@ -200,6 +210,23 @@ class Station:
             self._note(call, arrived_us, granted_us, planned_us, waiting, answer)
         return answer
 
+    async def spend(self, at: At, took_us: int, now_us: int) -> int:
+        """A visit of nothing but time, begun while there is ``room``; the moment of its end.
+
+        What :meth:`visit` comes to for a lot of ``took_us`` without a failure and without a duty.
+        """
+        self.busy += 1
+        planned_us, answer = now_us + took_us, _CUT_OFF
+        try:
+            await self._alarms.at(planned_us, now_us)
+            answer = DONE
+        finally:
+            self._leave()
+            ended_us = self._clock.now_us()
+            overrun_us = ended_us - planned_us if ended_us > planned_us else 0
+            self._write(at, answer, now_us, now_us, ended_us, 0, overrun_us)
+        return ended_us
+
     def _planned(
         self, call: Call, lot: Lot | None, arrived_us: int, granted_us: int
     ) -> tuple[int | None, Failure | None]:
@@ -210,11 +237,12 @@ class Station:
         if not self.sleeps and pace_milli == NORMAL:
             return None, None
         start_us = granted_us if self.servers or self._changes else arrived_us
-        drawn_us, failure = lot or self._lot(call, arrived_us)
+        draws = self._draw(call)
+        drawn_us, failure = lot or draws.lot(call.journey_id, call.attempt, arrived_us)
         if pace_milli != NORMAL:
             drawn_us = scaled(drawn_us, pace_milli, 1)
         # Real work fails as it does.
-        return start_us + drawn_us, failure if self._mocked else None
+        return start_us + drawn_us, failure if self.mocked else None
 
     def _note(
         self, call: Call, arrived_us: int, granted_us: int | None, planned_us: int | None,
@@ -223,41 +251,34 @@ class Station:
         """Write the row of a visit that ends now."""
         now_us = self._clock.now_us()
         served_us = now_us if granted_us is None else granted_us
-        if not self._mocked and not self.servers and not self._changes:
+        if not self.mocked and not self.servers and not self._changes:
             # Nobody waits for a server that is always there: all of the visit is service.
             served_us = arrived_us
-        self.ended[answer.outcome] += 1
         overrun_us = 0 if planned_us is None or planned_us > now_us else now_us - planned_us
-        # There are so many rows that the constructor with its sixteen arguments is felt: from the
-        # journey to the attempt, a call names what a row does.
-        outcome, code, _ = answer
-        row = self._author + call[1:6] + (
-            self.name, arrived_us, arrived_us, served_us, now_us, OUTCOMES[outcome], code, waiting,
-            overrun_us,
+        self._write(call.at, answer, arrived_us, served_us, now_us, waiting, overrun_us)
+
+    def _write(
+        self, at: At, answer: Answer, arrived_us: int, served_us: int, ended_us: int,
+        waiting: int, overrun_us: int,
+    ) -> None:  # fmt: skip
+        """Write a row."""
+        outcome = answer.outcome
+        self.ended[outcome] += 1
+        # There are so many rows that the constructor with its sixteen arguments is felt.
+        row = self._author + at + (
+            self.name, arrived_us, arrived_us, served_us, ended_us, OUTCOMES[outcome],
+            answer.code, waiting, overrun_us,
         )  # fmt: skip
         self._writer.add(tuple.__new__(Outcome, row))
-
-    @property
-    def busy(self) -> int:
-        """Visits that are being served."""
-        return self._busy
 
     @property
     def waiting(self) -> int:
         """Visits in the queue."""
         return sum(map(len, self._waiting))
 
-    def lot(self, call: Call, draw: int, now_us: int) -> Lot | None:
-        """What a visit that comes now draws, besides its service time's draw; None if nothing."""
-        if not self._mocked:
-            return None
-        visit = self._draw(call)
-        failure = visit.failure(call.journey_id, call.attempt, now_us)
-        return visit.service_of(draw), failure
-
     def sure_within(self, lot: Lot, limit_us: int) -> bool:
         """Whether a visit with that lot is answered within ``limit_us``, if it begins now."""
-        if self._changes or (self.servers and self._busy >= self.servers):
+        if self._changes or (self.servers and self.busy >= self.servers):
             return False
         service_us, failure = lot
         return service_us <= limit_us and (failure is None or failure.outcome != "timed_out")
@@ -266,20 +287,12 @@ class Station:
         """The draws of the visits that a call is one of."""
         return self._draws.visit(call.step, call.leg, self.name, call.traits)
 
-    def _lot(self, call: Call, arrived_us: int) -> Lot:
-        """What a visit has drawn."""
-        draw = self._draw(call)
-        return (
-            draw.service_us(call.journey_id, call.attempt),
-            draw.failure(call.journey_id, call.attempt, arrived_us),
-        )
-
     def _enter(self, now_us: int, waiting: int) -> Answer | None:
         """Come to be served; an answer instead if it never comes to that, or not at once."""
-        if not waiting and self._busy < self._room:
-            self._busy += 1
+        if self.busy < self.room:
+            self.busy += 1
             return None
-        if self.in_flight_max is not None and self._busy >= self.in_flight_max:
+        if self.in_flight_max is not None and self.busy >= self.in_flight_max:
             return Answer(REJECTED, QUEUE_FULL)
         phase = self._hours.at(now_us)
         if phase.door == REFUSING:
@@ -326,11 +339,11 @@ class Station:
     def _has_room(self, phase: Phase) -> bool:
         """Whether a server is free for a visit."""
         servers = phase.servers if self._counted else 0
-        return phase.door == OPEN and (servers == 0 or self._busy < servers)
+        return phase.door == OPEN and (servers == 0 or self.busy < servers)
 
     def _begin(self, now_us: int) -> None:
         """A server and, if visits wait for them, a token are taken."""
-        self._busy += 1
+        self.busy += 1
         self._bucket.begin(now_us)
 
     def _admit(self) -> None:
@@ -374,7 +387,7 @@ class Station:
 
     def _leave(self) -> None:
         """Hand the server to the next one in line, before the one who leaves moves on."""
-        self._busy -= 1
+        self.busy -= 1
         if any(self._waiting):
             self._admit()
 

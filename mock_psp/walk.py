@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import takewhile
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from fewseconds import journey as j
 from fewseconds.contracts import Trace
+from fewseconds.draws import Leg
 from fewseconds.outcomes import Outcome
 from mock_psp.messages import Passed
-from mock_psp.station import DONE, NOTHING, Answer, Call, Duty
+from mock_psp.station import DONE, NOTHING, Answer, Call, Duty, Station
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
+    from fewseconds.draws import Lot
     from fewseconds.plan import Traits
-    from mock_psp.station import Lot, Station
+    from mock_psp.station import At
     from mock_psp.world import World
 
 log = logging.getLogger(__name__)
@@ -40,6 +45,12 @@ DutyOf = Callable[[Call, Any], Duty]
 def payment_of(parcel: object) -> str:
     """The payment that a parcel is, or none."""
     return str(getattr(parcel, "transaction_id", ""))
+
+
+def _passed(at: At, station: str, answer: Answer, begun_us: int, ended_us: int) -> Passed:
+    """What is kept of a visit."""
+    _, _, step, _, attempt = at
+    return Passed(step, station, attempt, begun_us, ended_us, answer.outcome, answer.code)
 
 
 class Journey:
@@ -62,7 +73,7 @@ class Journey:
         )  # fmt: skip
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True):
     """A leg of a step, and who passes it here; without a station, another process is asked."""
 
     number: int
@@ -70,9 +81,14 @@ class Place(NamedTuple):
     station: Station | None
     duty_of: DutyOf | None
     punctual: Punctual | None
+    draws: Leg | None
+    """What the visits of a mocked party here draw."""
+    idle: bool
+    """Whether a visit that goes well is nothing but time."""
+    limit_us: int
 
 
-class Way(NamedTuple):
+class Way(msgspec.Struct, frozen=True):
     """What a service has or can reach of a step, from one of its legs on."""
 
     step: str
@@ -123,33 +139,32 @@ class Walk:
         Legs from the first one that is neither here nor reachable on belong to whoever took the
         parcel over before it; their fate is not known here.
         """
-        way = self._way(journey.route, step, first_leg)
-        answer, clock, forced = DONE, self.world.clock, getattr(parcel, "forced", "")
-        for place, draw in zip(way.places, way.draws(journey.journey_id, attempt), strict=True):
-            leg, station = place.leg, place.station
-            # There are so many visits that a constructor with seven arguments is felt.
-            call = tuple.__new__(
-                Call,
-                (
-                    journey.route.kind, journey.journey_id, branch, way.step, place.number, attempt,
-                    journey.traits,
-                ),
-            )  # fmt: skip
-            now_us, limit_ms = clock.now_us(), leg.timeout_ms
-            lot = None if station is None else station.lot(call, draw, now_us)
-            if limit_ms is None or (
-                station is not None
-                and lot is not None
-                and not forced
-                and station.sure_within(lot, limit_ms * 1000)
-            ):
-                # Without anything that could go wrong, nobody has to watch the clock.
-                answer = await self._party(journey, place, call, parcel, lot, now_us)
-                self._note(journey, leg, call, parcel, answer, now_us)
-            else:
-                answer = await self._in_time(journey, place, call, parcel, lot)
+        way, journey_id = self._way(journey.route, step, first_leg), journey.journey_id
+        answer, traits, now_us = DONE, journey.traits, self.world.clock.now_us()
+        passed: list[Passed] | None = getattr(parcel, "passed", None)
+        for place, draw in zip(way.places, way.draws(journey_id, attempt), strict=True):
+            at = journey_id, branch, way.step, place.number, attempt
+            lot, station = None, place.station
+            if station is not None and place.draws is not None:
+                lot = place.draws.of(traits).lot(journey_id, attempt, now_us, draw)
+                took_us, failure = lot
+                if (
+                    place.idle
+                    and failure is None
+                    and station.busy < station.room
+                    and took_us <= place.limit_us
+                ):
+                    begun_us = now_us
+                    now_us = await station.spend(at, took_us, begun_us)
+                    answer = DONE
+                    if passed is not None:
+                        passed.append(_passed(at, station.name, DONE, begun_us, now_us))
+                    continue
+            call = Call(journey.route.kind, *at, traits)
+            answer = await self._visit(journey, place, call, parcel, lot, now_us)
             if answer.outcome != j.OK:
                 return answer
+            now_us = self.world.clock.now_us()
         if way.whole:
             self.happen(journey, way.passed, parcel)
         return answer
@@ -160,15 +175,7 @@ class Walk:
         if found is None:
             told = route.steps[step]
             mine = takewhile(lambda leg: self._reaches(leg.station), told.legs[first_leg:])
-            places = tuple(
-                Place(
-                    number, leg, self.stations.get(leg.station),
-                    self.duties.get((told.name, leg.station)),
-                    # What it emits could still happen after its time is over.
-                    None if leg.emits else self._punctual.get((told.name, leg.station)),
-                )
-                for number, leg in enumerate(mine, first_leg)
-            )  # fmt: skip
+            places = tuple(self._place(told, number) for number, _ in enumerate(mine, first_leg))
             draws = self.world.draws.of_services(
                 told.name, [(place.number, place.leg.station) for place in places]
             )
@@ -176,6 +183,40 @@ class Walk:
             found = Way(told.name, places, draws, whole, f"{told.name}.ok")
             self._ways[route.kind, step, first_leg] = found
         return found
+
+    def _place(self, step: j.Step, number: int) -> Place:
+        """Who passes a leg, and how."""
+        leg = step.legs[number]
+        station, named = self.stations.get(leg.station), (step.name, leg.station)
+        duty_of = self.duties.get(named)
+        return Place(
+            number, leg, station, duty_of,
+            # What it emits could still happen after its time is over.
+            None if leg.emits else self._punctual.get(named),
+            draws=(
+                self.world.draws.leg(step.name, number, leg.station)
+                if station is not None and station.mocked
+                else None
+            ),
+            idle=duty_of is None and not leg.asks and not leg.emits,
+            limit_us=sys.maxsize if leg.timeout_ms is None else leg.timeout_ms * 1000,
+        )  # fmt: skip
+
+    def _visit(
+        self, journey: Journey, place: Place, call: Call, parcel: object, lot: Lot | None,
+        now_us: int,
+    ) -> Awaitable[Answer]:  # fmt: skip
+        """The answer of one leg, or what its absence means; it has to be awaited at once."""
+        station = place.station
+        if place.leg.timeout_ms is None or (
+            station is not None
+            and lot is not None
+            and not getattr(parcel, "forced", "")
+            and station.sure_within(lot, place.limit_us)
+        ):
+            # Without anything that could go wrong, nobody has to watch the clock.
+            return self._work(journey, place, call, parcel, lot, now_us)
+        return self._in_time(journey, place, call, parcel, lot)
 
     def happen(self, journey: Journey, event: str, parcel: object) -> None:
         """Note an event; the first time, start the branches that wait for it and begin here.
@@ -267,8 +308,7 @@ class Walk:
         self, journey: Journey, place: Place, call: Call, parcel: object, lot: Lot | None
     ) -> Answer:
         """The answer of one leg, or what its absence means."""
-        alarms, leg = self.world.alarms, place.leg
-        limit_us = (leg.timeout_ms or 0) * 1000
+        alarms, leg, limit_us = self.world.alarms, place.leg, place.limit_us
         deadline_us = self.world.clock.now_us() + limit_us
         answer: Answer | None = None
         if place.punctual is not None:
@@ -290,11 +330,12 @@ class Walk:
         return Answer(*j.TIMED_OUT_AS[leg.on_timeout])
 
     async def _work(
-        self, journey: Journey, place: Place, call: Call, parcel: object, lot: Lot | None
-    ) -> Answer:
-        """One leg's visit, and what follows from it."""
-        begun_us = self.world.clock.now_us()
-        answer = await self._party(journey, place, call, parcel, lot)
+        self, journey: Journey, place: Place, call: Call, parcel: object, lot: Lot | None,
+        now_us: int | None = None,
+    ) -> Answer:  # fmt: skip
+        """One leg's visit, and what follows from it; with ``now_us`` it has to begin at once."""
+        begun_us = self.world.clock.now_us() if now_us is None else now_us
+        answer = await self._party(journey, place, call, parcel, lot, now_us)
         self._note(journey, place.leg, call, parcel, answer, begun_us)
         return answer
 
@@ -324,15 +365,10 @@ class Walk:
         begun_us: int,
     ) -> None:  # fmt: skip
         """Keep that a party has answered, and let happen what follows from its success."""
-        passed = getattr(parcel, "passed", None)
+        passed: list[Passed] | None = getattr(parcel, "passed", None)
         if passed is not None:
             ended_us = self.world.clock.now_us()
-            passed.append(
-                Passed(
-                    call.step, leg.station, call.attempt, begun_us, ended_us, answer.outcome,
-                    answer.code,
-                )
-            )  # fmt: skip
+            passed.append(_passed(call.at, leg.station, answer, begun_us, ended_us))
         if leg.emits and answer.outcome in (j.OK, j.TIMED_OUT):
             self.happen(journey, f"{call.step}.{leg.emits}", parcel)
 

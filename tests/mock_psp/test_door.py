@@ -7,6 +7,7 @@ import itertools
 import random
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -115,8 +116,8 @@ class Kept(Frames):
     """Keeps frames."""
 
     def __init__(self) -> None:
-        """None has come."""
-        super().__init__()
+        """None has come; nothing is said."""
+        super().__init__(Mock())
         self.kept: list[bytes] = []
 
     def take(self, content: bytes) -> None:
