@@ -29,6 +29,9 @@ KILLS = 50
 """In each world, so a hundred in all."""
 PAYERS = 3
 SERVICES = ("psp", "biller", "sms")
+PORTAL_KILLS = 25
+ACCOUNTS = 10
+"""At least so many are made meanwhile: a hash takes a tenth of a second, and a kill ends it."""
 CONVERGES_S = 60
 """Everything that was under way when the last service was healed is over by then."""
 
@@ -78,6 +81,33 @@ def killed_again_and_again(world: World, seed: int) -> dict[int, str]:
     return payers.confirmed
 
 
+class Registrants:
+    """People who make an account at the portal and log in, whatever happens to it."""
+
+    def __init__(self, world: World) -> None:
+        """Nobody has an account yet."""
+        self.world = world
+        self.made: dict[int, str] = {}
+        """Passwords of accounts that were said to be made, by consumer."""
+        self.over = threading.Event()
+
+    def register(self, first: int) -> None:
+        """Make accounts for every so many consumers, from ``first`` on."""
+        index = first
+        while not self.over.is_set():
+            password = f"the password of {index}"
+            account = c.PortalAccount(f"login{index}", password, self.world.bill(index).consumer)
+            try:
+                status = self.world.ask("POST", "portal", c.PORTAL_REGISTER, account).status
+            except (OSError, http.client.HTTPException, ValueError):
+                time.sleep(0.01)
+                continue
+            # Whoever was not told asks again, and finds the account made or makes it.
+            assert status == 201
+            self.made[index] = password
+            index += PAYERS
+
+
 def settled(world: World, confirmed: dict[int, str]) -> bool:
     """Whether every confirmed payment is posted, and its SMS with the gateway.
 
@@ -124,3 +154,35 @@ def test_kills_lose_no_acknowledged_payment(
             audit = auditor.audit(folder)
             assert [(one.name, one.first) for one in audit.checks if not one.passed] == []
             assert confirmed > KILLS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_kills_of_the_portal_lose_no_account(
+    enter: Callable[[Services], World], tmp_path: Path
+) -> None:
+    """Who was told of an account logs in with its password after the last kill, and sees a bill."""
+    luck = random.Random(5)  # noqa: S311 - no secret
+    with (
+        ForkServer() as server,
+        ForkedServices(server, quick_scenario(), 7, tmp_path) as services,
+        ThreadPoolExecutor(PAYERS) as pool,
+    ):
+        world = enter(services)
+        people = Registrants(world)
+        coming = [pool.submit(people.register, 1000 + number) for number in range(PAYERS)]
+        for _ in range(PORTAL_KILLS):
+            time.sleep(luck.uniform(0.1, 0.6))
+            services.kill("portal")
+            services.restart("portal")
+        people.over.set()
+        for one in coming:
+            one.result()
+        assert len(people.made) >= ACCOUNTS
+        for index, password in people.made.items():
+            given = c.PortalLogIn(f"login{index}", password)
+            opened = world.ask("POST", "portal", c.PORTAL_LOG_IN, given)
+            assert opened.status == 201
+            told = {"authorization": f"Bearer {opened.body['token']}"}
+            shown = world.ask("GET", "portal", c.PORTAL_BILL, **told)
+            assert shown.body["consumer_number"] == world.bill(index).consumer
