@@ -179,8 +179,7 @@ class Leg:
 
     def forget(self) -> None:
         """Another scenario is followed."""
-        by = self._draws.distinguished_by(*self._named)
-        self._told: Callable[[Traits], Hashable] | None = attrgetter(*by) if by else None
+        self._told: Callable[[Traits], Hashable] | None = None
         self._visits: dict[Hashable, Visit] = {}
         self._only: Visit | None = None
 
@@ -189,8 +188,11 @@ class Leg:
         if self._only is not None:
             return self._only
         if self._told is None:
-            self._only = self._draws.made(*self._named, traits)
-            return self._only
+            by = self._draws.distinguished_by(*self._named)
+            if not by:
+                self._only = self._draws.made(*self._named, traits)
+                return self._only
+            self._told = attrgetter(*by)
         told = self._told(traits)
         found = self._visits.get(told)
         if found is None:

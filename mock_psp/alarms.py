@@ -39,6 +39,7 @@ class Alarms:
         self._line: list[tuple[int, int, Waiter]] = []
         self._turns = count()
         self._set_for_us = FOR_EVER_US
+        """When the timer goes off; for ever is that none is set."""
         self._timer: asyncio.TimerHandle | None = None
         self._limits: dict[int, deque[tuple[int, asyncio.Future[Any]]]] = {}
         self._crowd = CROWD
@@ -60,7 +61,8 @@ class Alarms:
     def at(self, due_us: int, now_us: int | None = None) -> Waiter:
         """A future that is done at a moment of the plan; at once, if that has passed.
 
-        Who knows what time it is says so. Whoever sets or cancels it before is not disturbed.
+        Who knows what time it is, or was just now, says so. Whoever sets or cancels it before is
+        not disturbed.
         """
         waiter: Waiter = (self._loop or self.loop).create_future()
         if now_us is None:
@@ -71,7 +73,7 @@ class Alarms:
         # Who came first is woken first of those that are due together.
         heappush(self._line, (due_us, next(self._turns), waiter))
         if due_us < self._set_for_us:
-            self._set(self.loop, now_us)
+            self._set(self.loop)
         return waiter
 
     def within(self, limit_us: int) -> asyncio.Future[Any]:
@@ -112,12 +114,14 @@ class Alarms:
         else:
             self._watched.discard(limit_us)
 
-    def _set(self, loop: asyncio.AbstractEventLoop, now_us: int) -> None:
+    def _set(self, loop: asyncio.AbstractEventLoop) -> None:
         """Set the timer for the first in line."""
         if self._timer is not None:
             self._timer.cancel()
         self._set_for_us = self._line[0][0]
-        self._timer = loop.call_later((self._set_for_us - now_us) / 1e6, self._ring, loop)
+        # What those who wait were told may be a while ago: so much was written down meanwhile.
+        left_us = self._set_for_us - self._clock.now_us()
+        self._timer = loop.call_later(max(left_us, 0) / 1e6, self._ring, loop)
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wake all whose moment has come."""
@@ -130,4 +134,4 @@ class Alarms:
                 if not waiter.done():
                     waiter.set_result(None)
         if line:
-            self._set(loop, now_us)
+            self._set(loop)

@@ -254,8 +254,9 @@ class Doors:
         return None if reply.status == NOT_HERE else reply
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; what has been said until now is heard."""
         for line in self._lines.values():
+            line.flush()
             line.transport.abort()
 
     def _place(self, url: str) -> tuple[str, bytes]:

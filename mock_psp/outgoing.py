@@ -79,7 +79,7 @@ class Outgoing:
     async def _elsewhere(
         self, url: str, body: bytes, headers: Mapping[str, str], limit_us: int
     ) -> Reply | Answer:
-        """Post at a port, or over TLS to somebody else's service."""
+        """Post at a port, or over TLS to somebody else's service; raises what posting raises."""
         if url.startswith("http://"):
             return await self._client.post(url, body, headers, limit_us)
         async with asyncio.timeout(limit_us / 1e6 or None):

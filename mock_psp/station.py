@@ -214,6 +214,7 @@ class Station:
         """A visit of nothing but time, begun while there is ``room``; the moment of its end.
 
         What :meth:`visit` comes to for a lot of ``took_us`` without a failure and without a duty.
+        Who asks has seen that there is room.
         """
         self.busy += 1
         planned_us, answer = now_us + took_us, _CUT_OFF
@@ -237,8 +238,7 @@ class Station:
         if not self.sleeps and pace_milli == NORMAL:
             return None, None
         start_us = granted_us if self.servers or self._changes else arrived_us
-        draws = self._draw(call)
-        drawn_us, failure = lot or draws.lot(call.journey_id, call.attempt, arrived_us)
+        drawn_us, failure = lot or self._draw(call).lot(call.journey_id, call.attempt, arrived_us)
         if pace_milli != NORMAL:
             drawn_us = scaled(drawn_us, pace_milli, 1)
         # Real work fails as it does.

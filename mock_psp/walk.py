@@ -86,6 +86,7 @@ class Place(msgspec.Struct, frozen=True):
     idle: bool
     """Whether a visit that goes well is nothing but time."""
     limit_us: int
+    """How long the caller waits; the largest number is for ever."""
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -345,8 +346,8 @@ class Walk:
         place: Place,
         call: Call,
         parcel: object,
-        lot: Lot | None = None,
-        now_us: int | None = None,
+        lot: Lot | None,
+        now_us: int | None,
     ) -> Awaitable[Answer]:
         """The visit of one leg's party, not begun yet.
 

@@ -61,7 +61,7 @@ class World:
             if table.real_time
         }
         self._branches = {
-            (kind, step.name): "main" if step.after is None else step.name
+            (kind, step.name): ("main" if step.after is None else step.name, len(step.legs))
             for kind, route in self._routes.items()
             for step in route.steps
         }
@@ -91,15 +91,15 @@ class World:
         return self._routes.get(kind)
 
     def call(self, trace: Trace) -> Call | None:
-        """The visit that a trace announces; None if no such step is known.
+        """The visit that a trace announces; None if no such leg is known.
 
         A client speaks of a step, whose first leg is meant. Steps that an event starts are in the
         branch of that name.
         """
-        branch = self._branches.get((trace.kind, trace.step))
-        if branch is None:
-            return None
+        branch, legs = self._branches.get((trace.kind, trace.step), ("", 0))
         leg = max(trace.leg, 0)
+        if leg >= legs:
+            return None
         return Call(
             trace.kind, trace.journey_id, branch, trace.step, leg, trace.attempt,
             self.traits(trace),

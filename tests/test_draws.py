@@ -170,6 +170,23 @@ def test_two_slowdowns_of_a_station_multiply() -> None:
         assert abs(slow.service_us(*at) - 3 * plain.service_us(*at)) <= 1
 
 
+def test_a_leg_draws_as_the_scenario_says_that_is_followed_now() -> None:
+    """Whoever has a leg asks it again, and hears of the fault that has begun, or is over."""
+    slow = scenario_file.load(
+        "mumbai", {"fault": [{"kind": "slowdown", "station": "switch", "factor": 3.0}]}
+    )
+    for station, step, number in (("switch", "pay", 2), ("remitter_bank", "pay", 4)):
+        draws = Draws(MUMBAI, 7)
+        leg = draws.leg(step, number, station)
+        factor = 3 if station == "switch" else 1
+        plain = leg.of(ANYBODY).service_us(5, 1)
+        draws.follow(slow)
+        assert abs(leg.of(ANYBODY).service_us(5, 1) - factor * plain) <= 1
+        assert leg.of(ANYBODY) is draws.visit(step, number, station, ANYBODY)
+        draws.follow(MUMBAI)
+        assert leg.of(ANYBODY).service_us(5, 1) == plain
+
+
 def test_without_a_law_of_patience_nobody_leaves() -> None:
     """A station without patience gives none to any visit."""
     assert {visit("switch").patience_us(journey, 1) for journey in range(100)} == {None}

@@ -165,6 +165,68 @@ def test_everybody_hears_an_answer_of_its_own_or_none(tmp_path: Path, *, at_once
     met(tmp_path, work, at_once=at_once)
 
 
+class Line:
+    """Keeps what is written through the transport of a connection, write by write."""
+
+    def __init__(self) -> None:
+        """Open."""
+        self.writes: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        """Keep it."""
+        self.writes.append(data)
+
+    def is_closing(self) -> bool:
+        """Whether it was ended."""
+        return self.closed
+
+    def abort(self) -> None:
+        """End it."""
+        self.closed = True
+
+
+def test_what_is_said_in_one_turn_is_one_write() -> None:
+    """At its end, or when somebody closes; nothing goes to a connection that has ended."""
+    said = [Question(number, b"/ask", [], b"x" * number) for number in range(5)]
+    whole = b"".join(map(framed, said))
+
+    async def together(end: Callable[[Frames, Line], None]) -> Line:
+        wire = Line()
+        transport: Any = wire
+        frames = Frames(asyncio.get_running_loop())
+        frames.connection_made(transport)
+        for one in said:
+            frames.say(one)
+        assert not wire.writes
+        end(frames, wire)
+        await asyncio.sleep(0)
+        for one in said:
+            frames.say(one)
+        await asyncio.sleep(0)
+        return wire
+
+    assert asyncio.run(together(lambda _, __: None)).writes == [whole, whole]
+    assert asyncio.run(together(lambda _, wire: wire.abort())).writes == []
+    assert asyncio.run(together(lambda frames, _: frames.flush())).writes == [whole, whole]
+
+
+def test_who_goes_is_heard_to_the_end(tmp_path: Path) -> None:
+    """What was asked in the turn in which the asker closes comes to the service."""
+
+    async def work(doors: Doors, service: Service) -> None:
+        assert await ask(doors, 1) == 1
+        last = asyncio.ensure_future(ask(doors, 2))
+        await asyncio.sleep(0)
+        doors.close()
+        with pytest.raises(ConnectionError):
+            await last
+        while service.heard < 2:  # noqa: ASYNC110 - there is nothing to be told by
+            await asyncio.sleep(0.01)
+
+    met(tmp_path, work)
+
+
 def test_a_service_that_has_gone_is_an_error_and_its_successor_answers(tmp_path: Path) -> None:
     """Who waits hears at once that the connection is gone; who asks next meets the next one."""
 

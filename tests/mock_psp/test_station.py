@@ -155,6 +155,45 @@ def test_a_cancelled_visit_gives_its_place_back(
     assert max(row.end_us for row in rows) == 110 * MS
 
 
+def test_a_visit_of_nothing_but_time_is_cut_off_or_late_like_any_other(
+    station: Callable[..., Any], virtual_loop: SkippingLoop
+) -> None:
+    """A cancelled one is unfinished and frees its server; what comes too late is an overrun."""
+    switch, rows = station("switch", servers=1)
+
+    async def scene() -> int:
+        cut = asyncio.ensure_future(switch.spend(call(1).at, 100 * MS, 0))
+        await asyncio.sleep(0.03)
+        cut.cancel()
+        await asyncio.wait([cut])
+        assert (switch.busy, switch.room) == (0, 1)
+        late: int = await switch.spend(call(2).at, 10 * MS, 5 * MS)
+        return late
+
+    assert virtual_loop.run_until_complete(scene()) == 30 * MS
+    assert [(row.outcome, row.start_us, row.end_us, row.overrun_us) for row in rows] == [
+        ("unfinished", 0, 30 * MS, 0), ("ok", 5 * MS, 30 * MS, 15 * MS),
+    ]  # fmt: skip
+    assert switch.ended[j.OK] == switch.ended[j.UNFINISHED] == 1
+
+
+def test_what_a_service_writes_down_between_two_visits_is_nobodys_time(
+    station: Callable[..., Any], virtual_loop: SkippingLoop
+) -> None:
+    """A visit begins when the one before it has ended, however long that one's row takes."""
+    switch, rows = station("switch")
+
+    async def scene() -> None:
+        ended_us = await switch.spend(call(1).at, 100 * MS, 0)
+        virtual_loop.skipping.skipped_s += 0.05
+        await switch.spend(call(2).at, 100 * MS, ended_us)
+
+    virtual_loop.run_until_complete(scene())
+    assert [(row.start_us, row.end_us, row.overrun_us) for row in rows] == [
+        (0, 100 * MS, 0), (100 * MS, 200 * MS, 0),
+    ]  # fmt: skip
+
+
 def test_work_that_breaks_is_an_error(
     station: Callable[..., Any], virtual_loop: SkippingLoop
 ) -> None:

@@ -157,3 +157,23 @@ def test_walked_and_simulated_journeys_have_the_same_rows(
     assert walked.select(facts).equals(simulated.select(facts))
     late_us = (walked.select(TIMES) - simulated.select(TIMES)).max_horizontal().abs()
     assert late_us.max() <= 2
+
+
+def test_a_measured_station_takes_as_long_as_its_work(
+    quick: Callable[..., Scenario], virtual_loop: SkippingLoop
+) -> None:
+    """Those before it last as drawn; it has nothing to do here, and takes no time."""
+    scenario, clock = quick(), Clock(virtual_loop, 0)
+    told: Any = clock
+    world: Any = World(scenario, told)
+    walk, route = Walk(world, world.stations, {}, {}), scenario.route("qr_ebill", "phonepe")
+    journey = Journey(route, 1, p.Traits("phonepe", "SBI", "placard", "pyzbar", "jio"))
+    step = route.index("resolve")
+    virtual_loop.run_until_complete(walk.attempt(journey, step, 1, None))
+    took_us = {row.station: row.end_us - row.service_start_us for row in world.writer.rows}
+    assert took_us.pop("biller") == 0
+    legs = [leg.station for leg in route.steps[step].legs]
+    assert sorted(took_us) == sorted(set(legs) - {"biller"})
+    for number, station in enumerate(legs[:-1]):
+        visit = world.draws.visit("resolve", number, station, journey.traits)
+        assert took_us[station] == visit.service_us(1, 1)

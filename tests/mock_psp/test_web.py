@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from fewseconds import contracts as c
-from mock_psp.front import Front, Hot
+from mock_psp.front import Front, Hot, LeanHeaders
 from mock_psp.lean_protocol import (
     HEAD_BYTES_MAX,
     HEADER_BYTES_MAX,
@@ -132,6 +132,12 @@ def test_what_comes_behind_a_body_is_bounded_too(world: World) -> None:
             said = b""
     assert not said
     assert world.ask("GET", "psp", c.HEALTH).status == 200
+
+
+def test_of_a_repeated_header_the_last_one_counts() -> None:
+    """As the framework has it."""
+    headers = LeanHeaders([(b"x", b"1"), (b"y", b"2"), (b"x", b"3")])
+    assert (headers.get("x"), headers.get("y"), headers.get("z", "none")) == ("3", "2", "none")
 
 
 class Wire:
